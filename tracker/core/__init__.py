@@ -1,0 +1,1 @@
+"""Pure tracking: no file, socket, clock, thread, torch or global state."""

@@ -1,0 +1,1 @@
+"""The demo: three rendered clips with truth and calibration (package data)."""

@@ -1,0 +1,1 @@
+"""The edges: all that touches the world."""

@@ -1,0 +1,363 @@
+"""The records that flow between stages. docs/architecture.md explains the words.
+
+A record is frozen and its arrays are read-only. N rows of one record always speak of the same N things.
+Boxes are x1, y1, x2, y2 in pixels of the picture they were found in; times are nanoseconds since the Unix epoch
+(in recordings without a start time: since the start of the recording).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+CameraId = str
+TENTATIVE, CONFIRMED, LOST = 0, 1, 2
+NO_DETECTION = -1
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A frozen value that passes between stages."""
+
+    def _column(self, name: str, shape: tuple[int | None, ...]) -> None:
+        """Check one array's shape (None = any length) and make it read-only."""
+        array: NDArray = getattr(self, name)
+        if array.ndim != len(shape) or any(
+            want is not None and want != have for want, have in zip(shape, array.shape, strict=True)
+        ):
+            raise ValueError(f"{type(self).__name__}.{name}: shape {array.shape}, expected {shape}")
+        array.setflags(write=False)
+
+
+class Frame(Record, frozen=True):
+    """One picture of one camera. ``t_ns`` is capture time, strictly rising per camera."""
+
+    camera_id: CameraId
+    seq: int  # number of the frame, 0-based; counts dropped frames too
+    t_ns: int
+    image: NDArray[np.uint8]  # (H, W, 3) BGR
+
+    def __post_init__(self) -> None:
+        self._column("image", (None, None, 3))
+
+
+class Detections(Record, frozen=True):
+    """What a detector saw in one frame: N boxes, as columns of equal length."""
+
+    boxes: NDArray[np.float32]  # (N, 4) x1, y1, x2, y2 in pixels
+    scores: NDArray[np.float32]  # (N,)   confidence in [0, 1]
+    classes: NDArray[np.int32]  # (N,)   0 = person
+    embedded: NDArray[np.int32]  # (M,)   rows that were worth embedding
+    embeddings: NDArray[np.float32]  # (M, D) their unit rows
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes)
+        self._column("boxes", (n, 4))
+        self._column("scores", (n,))
+        self._column("classes", (n,))
+        self._column("embedded", (None,))
+        self._column("embeddings", (len(self.embedded), None))
+
+    @classmethod
+    def of(cls, boxes: NDArray, scores: NDArray, classes: NDArray | None = None) -> Detections:
+        """Boxes (N, 4) and scores (N,) of any float type, nothing embedded yet."""
+        n = len(boxes)
+        return cls(
+            boxes=np.array(boxes, np.float32).reshape(n, 4),
+            scores=np.array(scores, np.float32),
+            classes=np.zeros(n, np.int32) if classes is None else np.array(classes, np.int32),
+            embedded=np.zeros(0, np.int32),
+            embeddings=np.zeros((0, 0), np.float32),
+        )
+
+    @classmethod
+    def none(cls) -> Detections:
+        """A frame in which nothing was seen."""
+        return cls.of(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def where(self, keep: NDArray) -> Detections:
+        """The rows chosen by a mask or an index array."""
+        rows = np.arange(len(self))[keep]
+        place = np.full(len(self), -1, np.int32)
+        place[rows] = np.arange(len(rows), dtype=np.int32)
+        kept = place[self.embedded] >= 0
+        return Detections(
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            classes=self.classes[rows],
+            embedded=place[self.embedded[kept]],
+            embeddings=self.embeddings[kept],
+        )
+
+    def with_embeddings(self, rows: NDArray, embeddings: NDArray) -> Detections:
+        """The same boxes, the given rows (M,) embedded as unit rows (M, D)."""
+        return msgspec.structs.replace(
+            self, embedded=np.array(rows, np.int32), embeddings=np.array(embeddings, np.float32)
+        )
+
+
+class Tracks(Record, frozen=True):
+    """One camera's tracks at one instant. A track's id is the number of its tracklet."""
+
+    ids: NDArray[np.int64]  # (N,)
+    boxes: NDArray[np.float32]  # (N, 4)
+    states: NDArray[np.int8]  # (N,)  TENTATIVE, CONFIRMED or LOST
+    scores: NDArray[np.float32]  # (N,)  score of the last detection
+    detections: NDArray[np.int32]  # (N,)  row of the detection, NO_DETECTION while coasting
+    floor_xy_m: NDArray[np.float32]  # (N, 2) foot point on the floor, NaN where unknown
+    floor_sigma_m: NDArray[np.float32]  # (N,)  its standard deviation, NaN where unknown
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        for name in ("ids", "states", "scores", "detections", "floor_sigma_m"):
+            self._column(name, (n,))
+        self._column("boxes", (n, 4))
+        self._column("floor_xy_m", (n, 2))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def of(
+        cls,
+        ids: NDArray,
+        boxes: NDArray,
+        states: NDArray,
+        *,
+        scores: NDArray | None = None,
+        detections: NDArray | None = None,
+    ) -> Tracks:
+        """Tracks whose place on the floor is unknown."""
+        n = len(ids)
+        return cls(
+            ids=np.array(ids, np.int64),
+            boxes=np.array(boxes, np.float32).reshape(n, 4),
+            states=np.array(states, np.int8),
+            scores=np.ones(n, np.float32) if scores is None else np.array(scores, np.float32),
+            detections=(
+                np.full(n, NO_DETECTION, np.int32) if detections is None else np.array(detections, np.int32)
+            ),
+            floor_xy_m=np.full((n, 2), np.nan, np.float32),
+            floor_sigma_m=np.full(n, np.nan, np.float32),
+        )
+
+
+class TrackKey(Record, frozen=True, order=True):
+    """Names one tracklet for ever: ``run`` names the worker's start, so a restart never reuses a key."""
+
+    camera_id: CameraId
+    run: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.camera_id}/{self.run}/{self.number}"
+
+
+class Tracklet(Record, frozen=True):
+    """All one camera knows of one person so far. Revision 7 holds all that revision 6 held."""
+
+    key: TrackKey
+    revision: int
+    ended: bool
+    t_first_ns: int
+    t_last_ns: int  # last time it was really seen, not coasted
+    first_box: NDArray[np.float32]  # (4,)
+    last_box: NDArray[np.float32]  # (4,)
+    velocity_px_s: NDArray[np.float32]  # (2,) of the box centre, at the end
+    image_size: tuple[int, int]  # width, height in pixels
+    boxes_seen: int  # frames with a detection
+    score_mean: float  # mean detection score, [0, 1]
+    prototypes: NDArray[np.float16]  # (K, D) diverse unit rows, K <= 8
+    quality: NDArray[np.float32]  # (K,) how good a picture each came from, [0, 1]
+    mean_embedding: NDArray[np.float32]  # (D,) unit mean of all good embeddings, or (0,)
+    embeddings_seen: int  # how many embeddings the mean is of
+    model_hash: str = ""  # SHA-256 of the embedder that made them
+
+    def __post_init__(self) -> None:
+        self._column("first_box", (4,))
+        self._column("last_box", (4,))
+        self._column("velocity_px_s", (2,))
+        self._column("prototypes", (None, None))
+        self._column("quality", (len(self.prototypes),))
+        self._column("mean_embedding", (None,))
+
+
+class CameraUpdate(Record, frozen=True, tag="camera_update"):
+    """One message per processed frame; empty ones are the heartbeat and the watermark."""
+
+    camera_id: CameraId
+    run: int
+    seq: int  # Frame.seq
+    t_ns: int
+    tracks: Tracks
+    tracklets: tuple[Tracklet, ...]  # those that changed
+    detected: bool  # False: the detector rested
+
+
+class CameraStatus(Record, frozen=True, tag="camera_status"):
+    """A camera came, stalled or went."""
+
+    camera_id: CameraId
+    run: int
+    t_ns: int
+    state: Literal["up", "stalled", "gone", "ended"]  # ended: a recording is over
+    reason: str = ""
+
+
+class Command(Record, frozen=True, tag="command"):
+    """An operator says merge, split, name or forget."""
+
+    t_ns: int
+    verb: Literal["merge", "split", "name", "forget"]
+    global_ids: tuple[int, ...] = ()
+    track_keys: tuple[TrackKey, ...] = ()
+    name: str = ""
+
+
+class Advance(Record, frozen=True, tag="advance"):
+    """Time has passed. ``final`` closes a recording: everybody leaves, nothing more will come."""
+
+    t_ns: int
+    final: bool = False
+
+
+LinkerInput = CameraUpdate | CameraStatus | Command | Advance
+
+
+class Sighting(Record, frozen=True):
+    """Somebody was in one camera's view."""
+
+    camera_id: CameraId
+    t_ns: int
+    box: tuple[float, float, float, float]
+    floor_xy_m: tuple[float, float] | None = None
+
+
+class Evidence(Record, frozen=True):
+    """Why a decision was taken. Log-likelihood ratios are natural logarithms, positive speaks for 'same person'."""
+
+    probability: float  # that the two are one person, [0, 1]
+    runner_up: int | None = None  # second-best identity
+    runner_up_probability: float | None = None
+    distance: float | None = None  # cosine distance of the embeddings, [0, 2]
+    gap_s: float | None = None  # from the end of one to the start of the other; negative: seen at once
+    floor_distance_m: float | None = None
+    cues: dict[str, float] = {}  # log-likelihood ratio of each cue: appearance, time, place
+
+
+class _Event(Record, frozen=True):
+    t_ns: int  # capture time of what it speaks of
+    epoch: int = 0  # one life of the linker's log; set by the log
+    seq: int = 0  # number of the event within its epoch, from 1; set by the log
+    schema_version: int = 1
+
+
+class Appeared(_Event, frozen=True, tag="appeared"):
+    """A new identity, provisional at first."""
+
+    global_id: int
+    track: TrackKey
+    sighting: Sighting
+    evidence: Evidence | None = None
+
+
+class Updated(_Event, frozen=True, tag="updated"):
+    """Where an identity is now; at most once a second per identity."""
+
+    global_id: int
+    sightings: tuple[Sighting, ...]
+    tracks: tuple[TrackKey, ...]
+
+
+class HandedOver(_Event, frozen=True, tag="handed_over"):
+    """The same identity taken up by another camera (or by the same one after a gap)."""
+
+    global_id: int
+    from_camera: CameraId
+    to_camera: CameraId
+    track: TrackKey
+    gap_s: float  # negative: both cameras saw it at once
+    sighting: Sighting
+    evidence: Evidence | None = None
+
+
+class Merged(_Event, frozen=True, tag="merged"):
+    """Two identities were one person. ``absorbed`` is never used again."""
+
+    kept: int
+    absorbed: int
+    tracks: tuple[TrackKey, ...]  # those that now belong to ``kept``
+    evidence: Evidence | None = None
+
+
+class Split(_Event, frozen=True, tag="split"):
+    """One identity was several people: ``tracks`` leave ``global_id`` for ``to``."""
+
+    global_id: int
+    to: int
+    tracks: tuple[TrackKey, ...]
+    evidence: Evidence | None = None
+
+
+class Left(_Event, frozen=True, tag="left"):
+    """An identity has not been seen anywhere for the settings' patience."""
+
+    global_id: int
+    last: Sighting
+
+
+class CameraLost(_Event, frozen=True, tag="camera_lost"):
+    """A camera stopped sending."""
+
+    camera_id: CameraId
+    reason: str = ""
+
+
+class CameraBack(_Event, frozen=True, tag="camera_back"):
+    """A camera sends (again)."""
+
+    camera_id: CameraId
+
+
+Event = Appeared | Updated | HandedOver | Merged | Split | Left | CameraLost | CameraBack
+
+
+class Identity(Record, frozen=True):
+    """One person across all cameras."""
+
+    global_id: int  # 16 bits site, 48 bits number
+    tracks: tuple[TrackKey, ...]
+    first: Sighting
+    last: Sighting
+    here: bool  # seen within the patience
+    name: str = ""
+
+
+class View(Record, frozen=True, tag="view"):
+    """All open identities as of event ``seq``; what a late subscriber starts from. No embeddings."""
+
+    epoch: int
+    seq: int
+    t_ns: int
+    identities: tuple[Identity, ...]
+
+
+class Checkpoint(Record, frozen=True, tag="checkpoint"):
+    """The linker's whole state, private to it: bytes that only the same linker version reads."""
+
+    schema_version: int
+    t_ns: int
+    model_hash: str
+    state: bytes
+
+
+def global_id_of(site: int, number: int) -> int:
+    """16 bits site, 48 bits number, in one positive int64 (site < 32,768)."""
+    if not (0 <= site < 1 << 15 and 0 < number < 1 << 48):
+        raise ValueError(f"site {site} or number {number} is out of range")
+    return (site << 48) | number
