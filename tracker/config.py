@@ -285,6 +285,9 @@ def from_values(
     plain = _from_environment(dict(values), mistakes, "")
     for override in overrides:
         _override(plain, override)
+    for part in ("detector", "embedder"):
+        if isinstance(plain.get(part), dict):
+            plain[part] = {"kind": "onnx", **plain[part]}
     cameras = plain.get("cameras")
     if isinstance(cameras, dict):
         for name, camera in cameras.items():

@@ -31,7 +31,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         array.setflags(write=False)
 
 
-class Frame(Record, frozen=True):
+class Frame(Record, frozen=True, kw_only=True):
     """One picture of one camera. ``t_ns`` is capture time, strictly rising per camera."""
 
     camera_id: CameraId
@@ -43,7 +43,7 @@ class Frame(Record, frozen=True):
         self._column("image", (None, None, 3))
 
 
-class Detections(Record, frozen=True):
+class Detections(Record, frozen=True, kw_only=True):
     """What a detector saw in one frame: N boxes, as columns of equal length."""
 
     boxes: NDArray[np.float32]  # (N, 4) x1, y1, x2, y2 in pixels
@@ -101,7 +101,7 @@ class Detections(Record, frozen=True):
         )
 
 
-class Tracks(Record, frozen=True):
+class Tracks(Record, frozen=True, kw_only=True):
     """One camera's tracks at one instant. A track's id is the number of its tracklet."""
 
     ids: NDArray[np.int64]  # (N,)
@@ -147,7 +147,7 @@ class Tracks(Record, frozen=True):
         )
 
 
-class TrackKey(Record, frozen=True, order=True):
+class TrackKey(Record, frozen=True, kw_only=True, order=True):
     """Names one tracklet for ever: ``run`` names the worker's start, so a restart never reuses a key."""
 
     camera_id: CameraId
@@ -158,7 +158,7 @@ class TrackKey(Record, frozen=True, order=True):
         return f"{self.camera_id}/{self.run}/{self.number}"
 
 
-class Tracklet(Record, frozen=True):
+class Tracklet(Record, frozen=True, kw_only=True):
     """All one camera knows of one person so far. Revision 7 holds all that revision 6 held."""
 
     key: TrackKey
@@ -187,7 +187,7 @@ class Tracklet(Record, frozen=True):
         self._column("mean_embedding", (None,))
 
 
-class CameraUpdate(Record, frozen=True, tag="camera_update"):
+class CameraUpdate(Record, frozen=True, kw_only=True, tag="camera_update"):
     """One message per processed frame; empty ones are the heartbeat and the watermark."""
 
     camera_id: CameraId
@@ -199,7 +199,7 @@ class CameraUpdate(Record, frozen=True, tag="camera_update"):
     detected: bool  # False: the detector rested
 
 
-class CameraStatus(Record, frozen=True, tag="camera_status"):
+class CameraStatus(Record, frozen=True, kw_only=True, tag="camera_status"):
     """A camera came, stalled or went."""
 
     camera_id: CameraId
@@ -209,7 +209,7 @@ class CameraStatus(Record, frozen=True, tag="camera_status"):
     reason: str = ""
 
 
-class Command(Record, frozen=True, tag="command"):
+class Command(Record, frozen=True, kw_only=True, tag="command"):
     """An operator says merge, split, name or forget."""
 
     t_ns: int
@@ -219,7 +219,7 @@ class Command(Record, frozen=True, tag="command"):
     name: str = ""
 
 
-class Advance(Record, frozen=True, tag="advance"):
+class Advance(Record, frozen=True, kw_only=True, tag="advance"):
     """Time has passed. ``final`` closes a recording: everybody leaves, nothing more will come."""
 
     t_ns: int
@@ -229,7 +229,7 @@ class Advance(Record, frozen=True, tag="advance"):
 LinkerInput = CameraUpdate | CameraStatus | Command | Advance
 
 
-class Sighting(Record, frozen=True):
+class Sighting(Record, frozen=True, kw_only=True):
     """Somebody was in one camera's view."""
 
     camera_id: CameraId
@@ -238,7 +238,7 @@ class Sighting(Record, frozen=True):
     floor_xy_m: tuple[float, float] | None = None
 
 
-class Evidence(Record, frozen=True):
+class Evidence(Record, frozen=True, kw_only=True):
     """Why a decision was taken. Log-likelihood ratios are natural logarithms, positive speaks for 'same person'."""
 
     probability: float  # that the two are one person, [0, 1]
@@ -250,14 +250,14 @@ class Evidence(Record, frozen=True):
     cues: dict[str, float] = {}  # log-likelihood ratio of each cue: appearance, time, place
 
 
-class _Event(Record, frozen=True):
+class _Event(Record, frozen=True, kw_only=True):
     t_ns: int  # capture time of what it speaks of
     epoch: int = 0  # one life of the linker's log; set by the log
     seq: int = 0  # number of the event within its epoch, from 1; set by the log
     schema_version: int = 1
 
 
-class Appeared(_Event, frozen=True, tag="appeared"):
+class Appeared(_Event, frozen=True, kw_only=True, tag="appeared"):
     """A new identity, provisional at first."""
 
     global_id: int
@@ -266,7 +266,7 @@ class Appeared(_Event, frozen=True, tag="appeared"):
     evidence: Evidence | None = None
 
 
-class Updated(_Event, frozen=True, tag="updated"):
+class Updated(_Event, frozen=True, kw_only=True, tag="updated"):
     """Where an identity is now; at most once a second per identity."""
 
     global_id: int
@@ -274,7 +274,7 @@ class Updated(_Event, frozen=True, tag="updated"):
     tracks: tuple[TrackKey, ...]
 
 
-class HandedOver(_Event, frozen=True, tag="handed_over"):
+class HandedOver(_Event, frozen=True, kw_only=True, tag="handed_over"):
     """The same identity taken up by another camera (or by the same one after a gap)."""
 
     global_id: int
@@ -286,7 +286,7 @@ class HandedOver(_Event, frozen=True, tag="handed_over"):
     evidence: Evidence | None = None
 
 
-class Merged(_Event, frozen=True, tag="merged"):
+class Merged(_Event, frozen=True, kw_only=True, tag="merged"):
     """Two identities were one person. ``absorbed`` is never used again."""
 
     kept: int
@@ -295,7 +295,7 @@ class Merged(_Event, frozen=True, tag="merged"):
     evidence: Evidence | None = None
 
 
-class Split(_Event, frozen=True, tag="split"):
+class Split(_Event, frozen=True, kw_only=True, tag="split"):
     """One identity was several people: ``tracks`` leave ``global_id`` for ``to``."""
 
     global_id: int
@@ -304,21 +304,21 @@ class Split(_Event, frozen=True, tag="split"):
     evidence: Evidence | None = None
 
 
-class Left(_Event, frozen=True, tag="left"):
+class Left(_Event, frozen=True, kw_only=True, tag="left"):
     """An identity has not been seen anywhere for the settings' patience."""
 
     global_id: int
     last: Sighting
 
 
-class CameraLost(_Event, frozen=True, tag="camera_lost"):
+class CameraLost(_Event, frozen=True, kw_only=True, tag="camera_lost"):
     """A camera stopped sending."""
 
     camera_id: CameraId
     reason: str = ""
 
 
-class CameraBack(_Event, frozen=True, tag="camera_back"):
+class CameraBack(_Event, frozen=True, kw_only=True, tag="camera_back"):
     """A camera sends (again)."""
 
     camera_id: CameraId
@@ -327,7 +327,7 @@ class CameraBack(_Event, frozen=True, tag="camera_back"):
 Event = Appeared | Updated | HandedOver | Merged | Split | Left | CameraLost | CameraBack
 
 
-class Identity(Record, frozen=True):
+class Identity(Record, frozen=True, kw_only=True):
     """One person across all cameras."""
 
     global_id: int  # 16 bits site, 48 bits number
@@ -338,7 +338,7 @@ class Identity(Record, frozen=True):
     name: str = ""
 
 
-class View(Record, frozen=True, tag="view"):
+class View(Record, frozen=True, kw_only=True, tag="view"):
     """All open identities as of event ``seq``; what a late subscriber starts from. No embeddings."""
 
     epoch: int
@@ -347,7 +347,7 @@ class View(Record, frozen=True, tag="view"):
     identities: tuple[Identity, ...]
 
 
-class Checkpoint(Record, frozen=True, tag="checkpoint"):
+class Checkpoint(Record, frozen=True, kw_only=True, tag="checkpoint"):
     """The linker's whole state, private to it: bytes that only the same linker version reads."""
 
     schema_version: int
