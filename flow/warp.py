@@ -1,0 +1,185 @@
+"""From a field of displacements to moved boxes and the camera's own motion. NumPy only.
+
+A field is (h, w, 2): the displacement x, y in pixels of the full picture, one cell for ``scale`` x ``scale`` of its
+pixels. Boxes (N, 4) are x1, y1, x2, y2 in pixels of the full picture. A transform is 2x3: ``moved = A @ [x, y, 1]``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+INNER_X = 0.25, 0.75  # of a box's width: a person fills the middle, the background its edges
+INNER_Y = 0.15, 0.85  # of its height
+VISIBLE_SHARE = 0.25  # of the inner part must lie in the picture
+CELLS_FOR_SCALE = 8  # inner cells along both sides from which growth can be told from noise
+MOST_GROWTH = 0.1  # per step; more is an error
+GROWTH_AGREEMENT = 0.03  # width and height must tell the same growth, else it is a limb that moves
+CAMERA_POINTS = 2000  # points of the field that vote on the camera's motion
+FEWEST_POINTS = 12
+IRLS_STEPS = 12
+TUKEY = 4.685  # residual in standard deviations from which a point has no vote (95 % efficiency)
+MAD_TO_SIGMA = 1.4826
+NOISE_PX = 0.05  # finer than this no field is
+STILL_PX = 0.25  # a camera that moves its picture's corners by less stands still
+IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+def move_boxes(
+    boxes: NDArray[np.floating],
+    field: NDArray[np.floating],
+    scale: float,
+    camera: NDArray[np.floating] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Where boxes are after the step that the field describes.
+
+    A box moves by the median of the field over its inner part, and grows where width and height agree on it.
+
+    Args:
+        boxes: (N, 4); N may be 0.
+        field: (h, w, 2), see above; NaN where unknown.
+        scale: Pixels of the picture to one cell.
+        camera: The camera's own motion (2x3), which moves the boxes that the field says nothing about.
+
+    Returns:
+        The moved boxes (N, 4), and whether the field spoke for each (N,). A box without area, with a NaN or mostly
+        outside the picture is moved by ``camera`` alone, or stays.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    moved = boxes.copy() if camera is None else apply(camera, boxes).astype(np.float64)
+    valid = np.zeros(len(boxes), np.bool_)
+    for row, box in enumerate(boxes):
+        step = _box_step(box, field, scale)
+        if step is not None:
+            moved[row], valid[row] = step, True
+    return moved.astype(np.float32), valid
+
+
+def camera_motion(
+    field: NDArray[np.floating], scale: float, exclude_boxes: NDArray[np.floating] | None = None
+) -> NDArray[np.float64]:
+    """The camera's own motion as a similarity (2x3, turn, zoom and shift), exactly `IDENTITY` when it stands still.
+
+    Iteratively reweighted least squares with Tukey's weights, started from the median displacement, so that what
+    moves by itself has no vote as long as it covers less than about a third of the picture.
+
+    Args:
+        field: (h, w, 2), see above; NaN where unknown.
+        scale: Pixels of the picture to one cell.
+        exclude_boxes: (N, 4) what is known to move by itself.
+    """
+    points, steps = _voters(field, scale, exclude_boxes)
+    if len(points) < FEWEST_POINTS:
+        return IDENTITY.copy()
+    centre = points.mean(axis=0)
+    spread = max(float(np.abs(points - centre).max()), 1.0)
+    p = (points - centre) / spread
+    turn_zoom = np.zeros(2)  # a, b of  step = [[a, -b], [b, a]] p + shift
+    shift = np.median(steps, axis=0)
+    for _ in range(IRLS_STEPS):
+        a, b = turn_zoom
+        residual = steps - shift - np.stack([a * p[:, 0] - b * p[:, 1], b * p[:, 0] + a * p[:, 1]], axis=1)
+        length = np.hypot(residual[:, 0], residual[:, 1])
+        sigma = max(MAD_TO_SIGMA * float(np.median(length)), NOISE_PX)
+        weight = np.maximum(1 - (length / (TUKEY * sigma)) ** 2, 0) ** 2
+        before = np.array([*turn_zoom, *shift])
+        turn_zoom, shift = _weighted_similarity(p, steps, weight)
+        if np.abs(np.array([*turn_zoom, *shift]) - before).max() < 1e-4:
+            break
+    if np.hypot(*turn_zoom) * np.sqrt(2) + np.hypot(*shift) < STILL_PX:
+        return IDENTITY.copy()
+    a, b = turn_zoom / spread
+    linear = np.array([[a, -b], [b, a]])
+    return np.column_stack([np.eye(2) + linear, shift - linear @ centre])
+
+
+def apply(transform: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Boxes (N, 4) moved by a 2x3 transform: the centre goes where it says, width and height grow by its zoom."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    transform = np.asarray(transform, np.float64)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 @ transform[:, :2].T + transform[:, 2]
+    zoom = np.sqrt(abs(np.linalg.det(transform[:, :2])))
+    half = zoom * (boxes[:, 2:] - boxes[:, :2]) / 2
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+
+
+def is_still(transform: NDArray[np.floating]) -> bool:
+    """Whether a transform of `camera_motion` is that of a camera that stands still."""
+    return bool(np.allclose(transform, IDENTITY, rtol=0, atol=1e-9))
+
+
+def _box_step(
+    box: NDArray[np.float64], field: NDArray[np.floating], scale: float
+) -> NDArray[np.float64] | None:
+    """One box (4,) after the step, or None where the field does not say."""
+    size = box[2:] - box[:2]
+    if not (np.isfinite(box).all() and (size > 0).all()) or 0 in field.shape:
+        return None
+    inner_low = box[:2] + size * (INNER_X[0], INNER_Y[0])
+    inner_high = box[:2] + size * (INNER_X[1], INNER_Y[1])
+    shape = np.array([field.shape[1], field.shape[0]])
+    seen = np.minimum(inner_high, shape * scale) - np.maximum(inner_low, 0)
+    if (seen <= 0).any() or seen.prod() < VISIBLE_SHARE * (inner_high - inner_low).prod():
+        return None
+    low = np.clip(np.floor(inner_low / scale), 0, shape - 1).astype(int)
+    high = np.clip(np.ceil(inner_high / scale), low + 1, shape).astype(int)
+    steps = np.asarray(field[low[1] : high[1], low[0] : high[0]], np.float64)
+    known = np.isfinite(steps).all(axis=2)
+    if known.mean() < 0.5:
+        return None
+    shift = np.median(steps[known], axis=0)
+    # The median belongs to the middle of what was seen; growth carries it to the middle of the box.
+    growth = _growth(steps, scale) if known.all() else 0.0
+    centre = (box[:2] + box[2:]) / 2
+    middle = (low + high) / 2 * scale
+    moved = centre + shift + growth * (centre - middle)
+    half = (1 + growth) * size / 2
+    return np.concatenate([moved - half, moved + half])
+
+
+def _growth(steps: NDArray[np.float64], scale: float) -> float:
+    """By what share a patch (h, w, 2) of the field grows; 0 where its two sides disagree or it is too small."""
+    height, width = steps.shape[:2]
+    if min(height, width) < CELLS_FOR_SCALE:
+        return 0.0
+    left, right = steps[:, : width // 2, 0], steps[:, -(width // 2) :, 0]
+    top, bottom = steps[: height // 2, :, 1], steps[-(height // 2) :, :, 1]
+    across = float(np.median(right) - np.median(left)) / ((width - width // 2) * scale)
+    along = float(np.median(bottom) - np.median(top)) / ((height - height // 2) * scale)
+    growth = (across * width + along * height) / (width + height)
+    if abs(across - along) > GROWTH_AGREEMENT or abs(growth) > MOST_GROWTH:
+        return 0.0
+    return growth
+
+
+def _voters(
+    field: NDArray[np.floating], scale: float, exclude_boxes: NDArray[np.floating] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points (P, 2) of a regular grid in pixels and their displacements (P, 2), without what moves by itself."""
+    height, width = field.shape[:2]
+    stride = max(1, int(np.sqrt(height * width / CAMERA_POINTS)))
+    rows, columns = np.arange(stride // 2, height, stride), np.arange(stride // 2, width, stride)
+    steps = np.asarray(field[np.ix_(rows, columns)], np.float64)
+    x, y = (columns + 0.5) * scale, (rows + 0.5) * scale
+    votes = np.isfinite(steps).all(axis=2)
+    for x1, y1, x2, y2 in np.zeros((0, 4)) if exclude_boxes is None else np.reshape(exclude_boxes, (-1, 4)):
+        votes &= ~(((y >= y1) & (y <= y2))[:, None] & ((x >= x1) & (x <= x2)))
+    points = np.stack(np.meshgrid(x, y), axis=2)
+    return points[votes], steps[votes]
+
+
+def _weighted_similarity(
+    p: NDArray[np.float64], steps: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least squares for ``step = [[a, -b], [b, a]] p + shift``: (a, b) and the shift."""
+    total = weight.sum()
+    if total <= 0:
+        return np.zeros(2), np.median(steps, axis=0)
+    p_mean, step_mean = weight @ p / total, weight @ steps / total
+    q, d = p - p_mean, steps - step_mean
+    variance = weight @ (q * q).sum(axis=1)
+    if variance <= 0:
+        return np.zeros(2), step_mean
+    a = weight @ (q * d).sum(axis=1) / variance
+    b = weight @ (q[:, 0] * d[:, 1] - q[:, 1] * d[:, 0]) / variance
+    return np.array([a, b]), step_mean - np.array([[a, -b], [b, a]]) @ p_mean
