@@ -1,0 +1,177 @@
+"""The event log and the checkpoint: numbered, on disk, deletable, and honest about a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from tracker.errors import UserError
+from tracker.io import store
+from tracker.io.store import EventLog
+from tracker.types import (
+    Appeared,
+    CameraLost,
+    Checkpoint,
+    Event,
+    Left,
+    Merged,
+    Sighting,
+    Split,
+    TrackKey,
+)
+
+S = 10**9
+
+
+def key(number: int) -> TrackKey:
+    return TrackKey(camera_id="hall", run=0, number=number)
+
+
+def appeared(global_id: int, t_s: float = 1.0, camera: str = "hall") -> Appeared:
+    t_ns = round(t_s * S)
+    sighting = Sighting(camera_id=camera, t_ns=t_ns, box=(0.0, 0.0, 1.0, 2.0))
+    return Appeared(t_ns=t_ns, global_id=global_id, track=key(global_id), sighting=sighting)
+
+
+def places(events: list[Event]) -> list[tuple[int, int]]:
+    return [(e.epoch, e.seq) for e in events]
+
+
+def test_events_are_numbered_from_one_and_read_back(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "deep" / "events.sqlite", started_ns=7 * S) as log:
+        assert log.place == (7, 0)  # the epoch is the wall clock's second
+        assert log.append([]) == []
+        first = log.append([appeared(1), CameraLost(t_ns=5, camera_id="yard")])
+        second = log.append([Merged(t_ns=6, kept=1, absorbed=2, tracks=(key(2),))])
+        assert places(first + second) == [(7, 1), (7, 2), (7, 3)]
+        assert log.read() == first + second
+        assert log.read((7, 1), limit=1) == first[1:]
+        assert log.read((7, 3)) == []
+        assert log.place == (7, 3) and log.count() == 3 and log.largest_id() == 2
+    assert stat.S_IMODE((tmp_path / "deep" / "events.sqlite").stat().st_mode) == 0o600
+
+
+def test_an_epoch_is_never_used_twice(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    epochs = []
+    for started_s in (100, 100, 50, 200):  # twice in one second, then a clock set back
+        with EventLog(path, started_ns=started_s * S) as log:
+            epochs.append(log.epoch)
+            log.append([appeared(1)])
+    assert epochs == [100, 101, 102, 200]
+    with EventLog(path, started_ns=0) as log:
+        assert places(log.read()) == [(100, 1), (101, 1), (102, 1), (200, 1)]
+        assert places(log.read((101, 1))) == [(102, 1), (200, 1)]  # a replay goes on over epochs
+
+
+def test_what_append_returned_is_on_disk_even_if_the_program_dies(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    log = EventLog(path, started_ns=S)
+    events = log.append([appeared(1), appeared(2)])
+    # Another connection sees it while the first has not been closed; synchronous=FULL makes commits durable.
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM events").fetchone() == (2,)
+    assert log._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert log._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    log.close()
+    with EventLog(path, started_ns=S) as log:
+        assert log.read() == events
+
+
+def bytes_on_disk(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def test_forgetting_and_age_really_delete(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        log.append([appeared(11, t_s=1, camera="secret-old-place")])
+        log.append([appeared(i, t_s=10, camera=f"secret-place-{i}") for i in (1, 2, 3, 4)])
+        log.append(
+            [
+                Merged(t_ns=11 * S, kept=1, absorbed=2, tracks=(key(2),)),
+                Split(t_ns=11 * S, global_id=1, to=4, tracks=(key(4),)),
+                Left(t_ns=12 * S, global_id=3, last=appeared(3).sighting),
+            ]
+        )
+        assert b"secret-place-2" in bytes_on_disk(tmp_path)
+        assert log.forget(2) == 2  # its appearance and the merge
+        assert log.forget(2) == 0
+        assert b"secret-place-2" not in bytes_on_disk(tmp_path)
+        assert not log.lost_since((1, 0))
+        assert log.prune(before_ns=5 * S) == 1
+        assert log.prune(before_ns=5 * S) == 0
+        assert b"secret-old-place" not in bytes_on_disk(tmp_path)
+        assert log.lost_since((1, 0)) and not log.lost_since((1, 1))
+        assert b"secret-place-1" in bytes_on_disk(tmp_path)
+        # 1 went by age, 3 and 6 by forgetting; numbers are not used again.
+        assert places(log.read()) == [(1, 2), (1, 4), (1, 5), (1, 7), (1, 8)]
+        assert places(log.append([appeared(5)])) == [(1, 9)]
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    with EventLog(path, started_ns=S) as log:
+        kept = log.append([appeared(i) for i in range(1, 20)])
+        # A stand-in for a full disk: SQLite may not grow its file any further.
+        pages = log._db.execute("PRAGMA page_count").fetchone()[0]
+        log._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(
+            UserError, match="cannot be written .*full.*free some disk space.*nothing already"
+        ) as said:
+            log.append([appeared(i, camera="x" * 500) for i in range(20, 400)])
+        assert "\n" not in str(said.value)
+        assert log.read() == kept and log.place == (1, 19)
+        log._db.execute("PRAGMA max_page_count = 100000")
+        assert places(log.append([appeared(20)])) == [(1, 20)]  # the failed ones used no numbers
+    with EventLog(path, started_ns=S) as log:
+        assert log.count() == 20
+
+
+def test_each_mistake_gets_its_sentence(tmp_path: Path) -> None:
+    text = tmp_path / "text.sqlite"
+    text.write_text("this is a letter to my aunt, and not a database at all" * 10)
+    with pytest.raises(UserError, match="cannot be opened .*not a database.* give another folder"):
+        EventLog(text, started_ns=S)
+    other = tmp_path / "other.sqlite"
+    with sqlite3.connect(other) as db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+    db.close()
+    with pytest.raises(UserError, match="is no event log"):
+        EventLog(other, started_ns=S)
+    newer = tmp_path / "newer.sqlite"
+    with sqlite3.connect(newer) as db:
+        db.execute("PRAGMA user_version = 9")
+    db.close()
+    with pytest.raises(UserError, match=r"newer version .*schema 9, this one reads 1"):
+        EventLog(newer, started_ns=S)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be opened"):
+        EventLog(tmp_path / "file" / "events.sqlite", started_ns=S)
+
+
+def a_checkpoint(state: bytes = b"\x00who looks like what") -> Checkpoint:
+    return Checkpoint(schema_version=1, t_ns=5, model_hash="c0ffee", state=state)
+
+
+def test_a_checkpoint_is_private_whole_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    assert store.load_checkpoint(path) is None
+    store.save_checkpoint(path, a_checkpoint(b"old"))
+    path.with_name("checkpoint.new").write_text("left by a crash")
+    store.save_checkpoint(path, a_checkpoint())
+    assert store.load_checkpoint(path) == a_checkpoint()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_broken_checkpoint_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    path.write_bytes(b"\x92\x01")
+    with pytest.raises(UserError, match="cannot be read .* move it away"):
+        store.load_checkpoint(path)
+    with pytest.raises(UserError, match="cannot be written"):
+        store.save_checkpoint(tmp_path / "no" / "folder" / "checkpoint", a_checkpoint())

@@ -1,0 +1,284 @@
+"""The event log and the linker's checkpoint on disk.
+
+The log is one SQLite file (WAL). ``append`` numbers a group of events and returns when they are on disk: one
+fsync for the group, since a disk manages a few hundred a second. Deleted rows are overwritten, in the file
+and in its WAL. The checkpoint holds what people look like: one file, readable by its owner alone, replaced
+as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracker.errors import UserError
+from tracker.io import wire
+from tracker.types import Appeared, Checkpoint, Event, HandedOver, Left, Merged, Split, Updated
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+Place = tuple[int, int]  # (epoch, seq) of an event; (epoch, 0) is before the first of that epoch
+_CREATE = """
+CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, started_ns INTEGER NOT NULL);
+CREATE TABLE events (
+    epoch INTEGER NOT NULL, seq INTEGER NOT NULL, t_ns INTEGER NOT NULL, kind TEXT NOT NULL,
+    global_id INTEGER,   -- whom it speaks of; NULL for cameras
+    other_id INTEGER,    -- the second identity of a merge or a split
+    blob BLOB NOT NULL,  -- the wire message
+    PRIMARY KEY (epoch, seq)
+) WITHOUT ROWID;
+CREATE INDEX events_of_identity ON events (global_id);
+CREATE INDEX events_of_other ON events (other_id) WHERE other_id IS NOT NULL;
+CREATE INDEX events_by_time ON events (t_ns);
+CREATE TABLE deleted (epoch INTEGER NOT NULL, seq INTEGER NOT NULL);  -- the last place that age has taken
+"""
+
+
+class EventLog:
+    """The events of one site, numbered and on disk. Belongs to the thread that opens it."""
+
+    def __init__(self, path: Path, *, started_ns: int) -> None:
+        """Open or create the log, and begin a new epoch.
+
+        Args:
+            path: The SQLite file; its folder is created.
+            started_ns: Wall clock, ns since the Unix epoch.
+
+        Raises:
+            UserError: it cannot be written, is no log, or a newer version wrote it.
+        """
+        self.path = path
+        with self._explained("opened"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Events say who was where: nobody else's business. SQLite gives its WAL the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        try:
+            with self._explained("opened"):
+                self._prepare()
+                with self._transaction():
+                    last = self._one("SELECT max(epoch) FROM epochs") or 0
+                    # Seconds of the wall clock, so that a lost log file does not bring old numbers back.
+                    self.epoch = max(last + 1, started_ns // 10**9)
+                    self._db.execute("INSERT INTO epochs VALUES (?, ?)", (self.epoch, started_ns))
+        except BaseException:
+            self._db.close()
+            raise
+        self.seq = 0
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")  # committed means on disk, also when the power fails
+        self._db.execute("PRAGMA secure_delete = ON")
+        found = self._one("PRAGMA user_version")
+        if found > SCHEMA_VERSION:
+            raise UserError(
+                f"{self.path}: a newer version of this program wrote this log (schema {found}, this one "
+                f"reads {SCHEMA_VERSION}); use that version or give another folder"
+            )
+        if found == 0:
+            if self._one("SELECT count(*) FROM sqlite_master"):
+                raise UserError(f"{self.path}: is no event log; give another folder")
+            with self._transaction():
+                for statement in _CREATE.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @property
+    def place(self) -> Place:
+        """The last event's (epoch, seq)."""
+        return self.epoch, self.seq
+
+    def append(self, events: Sequence[Event]) -> list[Event]:
+        """The same events with their epoch and seq, on disk when this returns. No events: nothing happens.
+
+        Raises:
+            UserError: the disk is full or broken. None of these events is written then, all earlier ones are.
+        """
+        if not events:
+            return []
+        numbered = [
+            msgspec.structs.replace(event, epoch=self.epoch, seq=self.seq + i)
+            for i, event in enumerate(events, start=1)
+        ]
+        rows = [
+            (e.epoch, e.seq, e.t_ns, wire.kind_of(e), *identities_of(e, pad=2), wire.encode(e))
+            for e in numbered
+        ]
+        with self._explained("written"), self._transaction():
+            self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self.seq += len(numbered)
+        return numbered
+
+    def read(self, since: Place = (0, 0), limit: int = 1000) -> list[Event]:
+        """The first ``limit`` events after ``since``, in their order, over all epochs that are kept."""
+        query = "SELECT blob FROM events WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq LIMIT ?"
+        with self._explained("read"):
+            return [_event(blob) for (blob,) in self._db.execute(query, (*since, limit))]
+
+    def lost_since(self, since: Place) -> bool:
+        """Whether age has deleted events after ``since``."""
+        last = self._db.execute("SELECT epoch, seq FROM deleted").fetchone()
+        return last is not None and tuple(last) > since
+
+    def count(self) -> int:
+        """Events kept."""
+        return int(self._one("SELECT count(*) FROM events"))
+
+    def largest_id(self) -> int:
+        """The largest identity that any kept event names, 0 for none."""
+        return int(
+            self._one("SELECT max(max(coalesce(global_id, 0), coalesce(other_id, 0))) FROM events") or 0
+        )
+
+    def prune(self, before_ns: int) -> int:
+        """Delete the events of before ``before_ns`` (capture time); returns how many."""
+        with self._explained("written"), self._transaction():
+            last = self._db.execute(
+                "SELECT epoch, seq FROM events WHERE t_ns < ? ORDER BY epoch DESC, seq DESC LIMIT 1",
+                (before_ns,),
+            ).fetchone()
+            if last is None:
+                return 0
+            before = self._db.execute("SELECT epoch, seq FROM deleted").fetchone()
+            self._db.execute("DELETE FROM deleted")
+            self._db.execute("INSERT INTO deleted VALUES (?, ?)", max(last, before or (0, 0)))
+            gone = self._db.execute("DELETE FROM events WHERE t_ns < ?", (before_ns,)).rowcount
+        self._empty_wal()
+        return gone
+
+    def forget(self, global_id: int) -> int:
+        """Delete every event that speaks of one identity; returns how many. Numbers stay used."""
+        with self._explained("written"), self._transaction():
+            gone = self._db.execute(
+                "DELETE FROM events WHERE global_id = ? OR other_id = ?", (global_id, global_id)
+            ).rowcount
+        self._empty_wal()
+        return gone
+
+    def close(self) -> None:
+        """Close the file; its WAL is folded in."""
+        self._db.close()
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _empty_wal(self) -> None:
+        """What was deleted still stands in the WAL until it is folded into the file and cut."""
+        busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            log.warning("%s: another program reads the log; deleted events leave its WAL later", self.path)
+
+    def _one(self, query: str) -> Any:
+        return self._db.execute(query).fetchone()[0]
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError:  # our mistake, not the disk's
+            raise
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise UserError(
+                f"{self.path}: the event log cannot be {verb} ({error}); {_remedy(error)}"
+            ) from error
+
+
+def _remedy(error: Exception) -> str:
+    if "full" in str(error) or "No space" in str(error):
+        return (
+            "free some disk space, or lower store.keep_days, and start again; nothing already written is lost"
+        )
+    if "not a database" in str(error):
+        return "give another folder"
+    return "see whether its folder exists and may be written"
+
+
+def _event(blob: bytes) -> Event:
+    event = wire.decode(blob)
+    assert isinstance(event, Event)
+    return event
+
+
+def identities_of(event: Event, pad: int = 0) -> tuple[int | None, ...]:
+    """The identities that an event speaks of: none, one, or two; filled up with None to ``pad``."""
+    match event:
+        case Merged(kept=first, absorbed=second) | Split(global_id=first, to=second):
+            ids: tuple[int | None, ...] = (first, second)
+        case Appeared() | Updated() | HandedOver() | Left():
+            ids = (event.global_id,)
+        case _:
+            ids = ()
+    return ids + (None,) * (pad - len(ids))
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint at ``path`` as a whole; mode 0600, on disk when this returns.
+
+    Raises:
+        UserError: it cannot be written; the one before it is still there.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        fresh.unlink(missing_ok=True)  # an old one could have another mode
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(wire.encode(checkpoint))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: the checkpoint cannot be written ({error}); {_remedy(error)}") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint | None:
+    """The checkpoint at ``path``; None when there is none.
+
+    Raises:
+        UserError: it is there and cannot be read.
+    """
+    try:
+        checkpoint = wire.decode(path.read_bytes(), max_bytes=1 << 31)
+    except FileNotFoundError:
+        return None
+    except (OSError, wire.WireError) as error:
+        raise UserError(
+            f"{path}: the checkpoint cannot be read ({error}); move it away to start with no memory of "
+            "earlier people"
+        ) from error
+    if not isinstance(checkpoint, Checkpoint):
+        raise UserError(f"{path}: is no checkpoint; move it away to start with no memory of earlier people")
+    return checkpoint
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's new and renamed files on disk (POSIX needs it; elsewhere there is no such call)."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
