@@ -152,6 +152,8 @@ class TrackSettings(Settings):
     coast_s: float = Field(0.5, ge=0)  # how long it is carried by prediction where it should be
     min_iou: float = Field(0.1, ge=0, lt=1)  # smallest overlap with the predicted box that can be the same
     revive_distance: float = Field(0.25, gt=0, le=2)  # cosine distance up to which a lost track is revived
+    duplicate_iou: float = Field(0.45, gt=0, le=1)  # boxes that overlap more are one person
+    duplicate_cover: float = Field(0.75, gt=0, le=1.5)  # a box so far inside a surer one is a part of the same person
     appearance_weight: float = Field(0.3, ge=0, le=1)  # share of the embedding in the cost
     prototypes: int = Field(8, ge=1, le=8)  # diverse pictures remembered per track
     embed_every_s: float = Field(0.25, ge=0)  # a track that is sure of itself is embedded this often

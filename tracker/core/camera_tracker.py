@@ -1,0 +1,431 @@
+"""Detections of one camera -> tracks and tracklets.
+
+Two-stage association as in ByteTrack (Zhang et al., ECCV 2022): sure boxes first, then doubtful ones keep known tracks
+alive. Both are one Hungarian matching over a fused cost of predicted-box overlap and embedding distance. Boxes are
+compared with a buffer that grows with the time unseen (C-BIoU: Yang et al., WACV 2023), and what is lost is revived by
+appearance wherever it can have walked to, without an overlap veto.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid.gallery import select_diverse
+from tracker.config import TrackSettings
+from tracker.core.assign import assign
+from tracker.core.boxes import areas, buffered, center_form, covered, iou
+from tracker.core.motion import MotionBatch
+from tracker.types import CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, TrackKey, Tracklet, Tracks
+
+IMPOSSIBLE = np.inf
+WALK_HEIGHTS_S = 1.5  # nobody walks faster than this many of their own heights in a second (2.5 m/s)
+PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
+
+
+@dataclass
+class Track:
+    """What is remembered of one target beside its motion. Row n of the tracker's list is row n of its filters."""
+
+    number: int
+    t_first_ns: int
+    t_seen_ns: int
+    first_box: NDArray[np.float32]
+    box: NDArray[np.float32]
+    score: float
+    confirmed: bool = False
+    row: int = NO_DETECTION
+    seen: int = 1
+    score_sum: float = 0.0
+    t_embedded_ns: int = 0
+    embeddings: list[NDArray[np.float32]] = field(default_factory=list)  # candidates for prototypes
+    quality: list[float] = field(default_factory=list)
+    appearance: NDArray[np.float32] | None = None  # unit; recent pictures count most
+    embedding_sum: NDArray[np.float64] | None = None
+    embedding_count: int = 0
+    revision: int = 0
+    t_published_ns: int = 0
+    changed: bool = False
+
+
+class CameraTracker:
+    """Follows everybody in one camera. Ids are its own: two trackers share nothing."""
+
+    def __init__(
+        self,
+        camera_id: str,
+        settings: TrackSettings | None = None,
+        *,
+        run: int = 0,
+        image_size: tuple[int, int] = (0, 0),
+        model_hash: str = "",
+    ) -> None:
+        """
+        Args:
+            image_size: width and height in pixels; (0, 0) as long as they are unknown.
+            model_hash: names the embedder whose rows come in the detections.
+        """
+        self.settings = settings or TrackSettings()
+        self.camera_id, self.run = camera_id, run
+        self.image_size, self.model_hash = image_size, model_hash
+        self._tracks: list[Track] = []
+        self._motion = MotionBatch()
+        self._next = 1
+        self._t_ns: int | None = None
+
+    def step(
+        self, t_ns: int, detections: Detections | None, flow: NDArray[np.float32] | None = None
+    ) -> tuple[Tracks, list[Tracklet]]:
+        """Take in one frame.
+
+        Args:
+            t_ns: capture time; must rise.
+            detections: what was found, or None where the detector rested, which ages no track.
+            flow: (N, 4) where the boxes of the N tracks have moved to since the last frame, NaN rows where unknown;
+                rows in the order of the last ``Tracks``.
+
+        Returns:
+            The tracks now, and the tracklets that changed (ended ones a last time).
+        """
+        self._predict(t_ns, flow)
+        if detections is None:
+            for track in self._tracks:
+                track.row = NO_DETECTION
+            return self._tracks_now(), self._tracklets_changed(t_ns)
+        s = self.settings
+        quality = picture_quality(detections, self.image_size)
+        kept = self._distinct(detections)
+        sure = detections.scores >= s.sure_score
+        sure_rows, doubtful_rows = np.flatnonzero(sure & kept), np.flatnonzero(~sure & kept)
+        alive = np.arange(len(self._tracks))
+        for track in self._tracks:
+            track.row = NO_DETECTION
+
+        confirmed = np.array([t.confirmed for t in self._tracks], bool)
+        free_sure = self._associate(t_ns, alive[confirmed], sure_rows, detections, quality)
+        waiting = self._unmatched(alive[confirmed])
+        fresh = np.array([self._unseen_s(t_ns, i) <= 2 * s.coast_s for i in waiting], bool)
+        # ByteTrack: weak boxes keep tracks alive, but only where the track was a moment ago.
+        self._associate(t_ns, waiting[fresh], doubtful_rows, detections, quality, doubtful=True)
+        free_sure = self._associate(t_ns, alive[~confirmed], free_sure, detections, quality)
+        free_sure = self._revive(t_ns, self._unmatched(alive[confirmed]), free_sure, detections, quality)
+        self._start(t_ns, free_sure, detections, quality)
+        ended = self._end(t_ns, detections)
+        return self._tracks_now(), ended + self._tracklets_changed(t_ns)
+
+    def finish(self, t_ns: int) -> list[Tracklet]:
+        """The camera has ended: everybody's last tracklet."""
+        last = [self._tracklet(t, ended=True) for t in self._tracks if t.confirmed]
+        self._tracks, self._motion = [], MotionBatch(self._motion.model)
+        return last
+
+    def predicted(self, t_ns: int) -> NDArray[np.float64]:
+        """(N, 4) boxes of the tracks as they are expected at ``t_ns``, nothing changed."""
+        dt = 0.0 if self._t_ns is None else max(t_ns - self._t_ns, 0) / 1e9
+        m = self._motion
+        return m.boxes() + np.tile(m.speed[:, :2] * dt, 2)
+
+    def embedded_s(self, t_ns: int) -> NDArray[np.float64]:
+        """(N,) seconds since each track was last embedded; infinite if never."""
+        return np.array([(t_ns - t.t_embedded_ns) / 1e9 if t.embedding_count else np.inf for t in self._tracks])
+
+    # ---- the steps -------------------------------------------------------------------------------------------
+
+    def _predict(self, t_ns: int, flow: NDArray[np.float32] | None) -> None:
+        dt = 0.0 if self._t_ns is None else (t_ns - self._t_ns) / 1e9
+        unseen = np.array([self._unseen_s(self._t_ns or t_ns, i) for i in range(len(self._tracks))])
+        before = self._motion.boxes()
+        self._motion.predict(dt, unseen)
+        self._t_ns = t_ns
+        if flow is not None and len(flow) == len(self._tracks):
+            known = np.flatnonzero(np.isfinite(flow).all(axis=1) & (unseen <= self.settings.coast_s))
+            self._motion.follow(known, flow[known], before[known])
+
+    def _distinct(self, detections: Detections) -> NDArray[np.bool_]:
+        """(N,) False for a second box on the same person; of two, the surer stays, then the one expected here."""
+        boxes = detections.boxes.astype(np.float64)
+        kept = areas(boxes) > 0
+        expected = np.zeros(len(boxes))
+        confirmed = np.array([t.confirmed for t in self._tracks], bool)
+        if confirmed.any() and len(boxes):
+            expected = iou(boxes, self._motion.boxes()[confirmed]).max(axis=1)
+        overlap, inside = iou(boxes, boxes), covered(boxes, boxes)
+        same = (overlap > self.settings.duplicate_iou) | (inside > self.settings.duplicate_cover)
+        same |= inside.T > self.settings.duplicate_cover + 0.1
+        order = np.lexsort((-expected, -np.round(detections.scores, 2)))
+        for place, row in enumerate(order):
+            before = order[:place]
+            kept[row] &= not (same[row, before] & kept[before]).any()
+        return np.asarray(kept)
+
+    def _associate(
+        self,
+        t_ns: int,
+        tracks: NDArray[np.intp],
+        rows: NDArray[np.intp],
+        detections: Detections,
+        quality: NDArray[np.float64],
+        *,
+        doubtful: bool = False,
+    ) -> NDArray[np.intp]:
+        """Match tracks with detection rows; returns the rows left over."""
+        if not len(tracks) or not len(rows):
+            return rows
+        cost = self._cost(t_ns, tracks, detections.where(rows), quality[rows], doubtful)
+        matched = assign(cost, 1.0)
+        for i, j in zip(matched.rows, matched.columns, strict=True):
+            self._take(t_ns, int(tracks[i]), int(rows[j]), detections, quality)
+        self._correct(tracks[matched.rows], rows[matched.columns], detections)
+        return rows[matched.free_columns]
+
+    def _cost(
+        self, t_ns: int, tracks: NDArray[np.intp], seen: Detections, quality: NDArray[np.float64], doubtful: bool
+    ) -> NDArray[np.float64]:
+        """(N, M) in [0, 1] where a pair is possible: overlap of the predicted box, and looks where both are known."""
+        s = self.settings
+        unseen = np.array([self._unseen_s(t_ns, int(i)) for i in tracks])
+        predicted = self._motion.boxes()[tracks]
+        grow = np.minimum(0.15 + 0.3 * unseen, 0.5)
+        overlap = np.empty((len(tracks), len(seen)))
+        for k in range(len(tracks)):  # the buffer differs by track and belongs to both boxes of a pair
+            overlap[k] = iou(buffered(predicted[k : k + 1], grow[k]), buffered(seen.boxes, grow[k]))[0]
+        height = center_form(predicted)[:, 3:] / np.maximum(center_form(seen.boxes)[None, :, 3], 1.0)
+        alike = np.minimum(height, 1 / np.maximum(height, 1e-9))  # BoT/Hybrid-SORT: heights change slowly
+        place = 1 - overlap * np.sqrt(alike)
+        cost = place.copy()
+        looks = self._distances(tracks, seen)
+        known = np.isfinite(looks)
+        w = s.appearance_weight * (0.5 if doubtful else 1.0)
+        scaled = np.minimum(looks / (2 * s.revive_distance), 1.0)
+        cost[known] = (1 - w) * place[known] + w * scaled[known]
+        cost[overlap < s.min_iou] = IMPOSSIBLE
+        if doubtful:
+            cost[place > 0.6] = IMPOSSIBLE
+        return cost
+
+    def _distances(self, tracks: NDArray[np.intp], seen: Detections) -> NDArray[np.float64]:
+        """(N, M) cosine distance where both sides have an embedding, NaN elsewhere."""
+        looks = np.full((len(tracks), len(seen)), np.nan)
+        have = [k for k, i in enumerate(tracks) if self._tracks[i].appearance is not None]
+        if have and len(seen.embedded):
+            known = np.stack([self._tracks[tracks[k]].appearance for k in have])
+            looks[np.ix_(have, seen.embedded)] = 1 - known @ seen.embeddings.T
+        return looks
+
+    def _revive(
+        self,
+        t_ns: int,
+        tracks: NDArray[np.intp],
+        rows: NDArray[np.intp],
+        detections: Detections,
+        quality: NDArray[np.float64],
+    ) -> NDArray[np.intp]:
+        """Lost tracks taken up again by looks, anywhere within walking distance."""
+        if not len(tracks) or not len(rows):
+            return rows
+        seen = detections.where(rows)
+        looks = self._distances(tracks, seen)
+        last = center_form(np.stack([self._tracks[i].box for i in tracks]))
+        now = center_form(seen.boxes)
+        unseen = np.array([self._unseen_s(t_ns, int(i)) for i in tracks])
+        reach = (0.5 + WALK_HEIGHTS_S * unseen)[:, None] * np.maximum(last[:, 3:], now[None, :, 3])
+        far = np.hypot(last[:, None, 0] - now[None, :, 0], last[:, None, 1] - now[None, :, 1]) > reach
+        ratio = last[:, 3:] / np.maximum(now[None, :, 3], 1.0)
+        odd = np.maximum(ratio, 1 / np.maximum(ratio, 1e-9)) > 1.6
+        looks[far | odd | (quality[rows] < 0.3)[None, :]] = np.nan
+        matched = assign(looks, self.settings.revive_distance)
+        sure = [k for k in range(len(matched.rows)) if clearly_best(looks, matched.rows[k], matched.columns[k])]
+        for k in sure:
+            self._take(t_ns, int(tracks[matched.rows[k]]), int(rows[matched.columns[k]]), detections, quality)
+            self._restart_motion(int(tracks[matched.rows[k]]), detections.boxes[rows[matched.columns[k]]])
+        taken = matched.columns[sure]
+        return np.delete(rows, taken)
+
+    def _restart_motion(self, index: int, box: NDArray[np.float32]) -> None:
+        """Where it walked unseen is unknown: the filter begins again at rest."""
+        fresh = MotionBatch(self._motion.model)
+        fresh.start(box[None])
+        for name in ("mean", "speed", "p", "c", "v"):
+            getattr(self._motion, name)[index] = getattr(fresh, name)[0]
+
+    def _take(
+        self, t_ns: int, index: int, row: int, detections: Detections, quality: NDArray[np.float64]
+    ) -> None:
+        """Detection ``row`` is track ``index`` now."""
+        track = self._tracks[index]
+        track.row, track.t_seen_ns = row, t_ns
+        track.box, track.score = detections.boxes[row], float(detections.scores[row])
+        track.seen += 1
+        track.score_sum += track.score
+        self._remember(t_ns, track, row, detections, float(quality[row]))
+        if not track.confirmed and (t_ns - track.t_first_ns) / 1e9 >= self.settings.confirm_s:
+            track.confirmed = track.changed = True
+
+    def _remember(self, t_ns: int, track: Track, row: int, detections: Detections, quality: float) -> None:
+        found = np.flatnonzero(detections.embedded == row)
+        if not len(found):
+            return
+        embedding = detections.embeddings[found[0]]
+        track.t_embedded_ns = t_ns
+        weight = quality**2
+        if track.appearance is None:
+            track.appearance = embedding
+            track.embedding_sum = np.zeros(len(embedding))
+        else:
+            # Strong-SORT's moving average (Du et al., TMM 2023, eq. 1), slower for poor pictures.
+            blend = track.appearance + 0.15 * weight * (embedding - track.appearance)
+            track.appearance = (blend / max(float(np.linalg.norm(blend)), 1e-9)).astype(np.float32)
+        assert track.embedding_sum is not None
+        if quality < 0.3 and track.embedding_count:
+            return
+        track.embedding_sum = track.embedding_sum + max(weight, 1e-3) * embedding
+        track.embedding_count += 1
+        track.embeddings.append(embedding)
+        track.quality.append(quality)
+        if len(track.embeddings) > 3 * self.settings.prototypes:
+            self._thin(track)
+
+    def _thin(self, track: Track) -> None:
+        keep = select_diverse(np.stack(track.embeddings), np.array(track.quality), self.settings.prototypes)
+        track.embeddings = [track.embeddings[i] for i in keep]
+        track.quality = [track.quality[i] for i in keep]
+        track.changed = track.confirmed
+
+    def _correct(self, tracks: NDArray[np.intp], rows: NDArray[np.intp], detections: Detections) -> None:
+        trust = 0.5 + 0.5 * detections.scores[rows].astype(np.float64)
+        self._motion.correct(tracks, detections.boxes[rows], trust)
+
+    def _start(
+        self, t_ns: int, rows: NDArray[np.intp], detections: Detections, quality: NDArray[np.float64]
+    ) -> None:
+        good = detections.scores[rows] >= self.settings.start_score
+        rows = rows[good]
+        taken = [t.box for t in self._tracks if t.row != NO_DETECTION]
+        if len(rows) and taken:
+            # A second box on somebody who has one already is no second person.
+            rows = rows[covered(detections.boxes[rows], np.stack(taken)).max(axis=1) < 0.85]
+        for row in rows:
+            box = detections.boxes[row]
+            track = Track(self._next, t_ns, t_ns, box, box, float(detections.scores[row]), row=int(row))
+            track.score_sum = track.score
+            track.confirmed = track.changed = self.settings.confirm_s == 0
+            self._next += 1
+            self._tracks.append(track)
+            self._remember(t_ns, track, int(row), detections, float(quality[row]))
+        self._motion.start(detections.boxes[rows])
+
+    def _end(self, t_ns: int, detections: Detections) -> list[Tracklet]:
+        s = self.settings
+        keep = np.array(
+            [
+                (t_ns - t.t_seen_ns) / 1e9 <= s.lost_s if t.confirmed else t.row != NO_DETECTION
+                for t in self._tracks
+            ],
+            bool,
+        )
+        ended = [
+            self._tracklet(t, ended=True) for t, kept in zip(self._tracks, keep, strict=True) if not kept and t.confirmed
+        ]
+        self._tracks = [t for t, kept in zip(self._tracks, keep, strict=True) if kept]
+        self._motion.keep(keep)
+        return ended
+
+    # ---- what is told ----------------------------------------------------------------------------------------
+
+    def _unseen_s(self, t_ns: int, index: int) -> float:
+        return (t_ns - self._tracks[index].t_seen_ns) / 1e9
+
+    def _unmatched(self, tracks: NDArray[np.intp]) -> NDArray[np.intp]:
+        return np.array([i for i in tracks if self._tracks[i].row == NO_DETECTION], np.intp)
+
+    def _tracks_now(self) -> Tracks:
+        boxes = self._motion.boxes()
+        states = [
+            TENTATIVE if not t.confirmed else CONFIRMED if t.row != NO_DETECTION else LOST for t in self._tracks
+        ]
+        for n, t in enumerate(self._tracks):
+            if t.row != NO_DETECTION:
+                boxes[n] = t.box
+        return Tracks.of(
+            np.array([t.number for t in self._tracks], np.int64),
+            boxes,
+            np.array(states, np.int8),
+            scores=np.array([t.score for t in self._tracks], np.float32),
+            detections=np.array([t.row for t in self._tracks], np.int32),
+        )
+
+    def _tracklets_changed(self, t_ns: int) -> list[Tracklet]:
+        out = []
+        for t in self._tracks:
+            due = t.confirmed and (t_ns - t.t_published_ns) / 1e9 >= PUBLISH_EVERY_S
+            if t.confirmed and (t.changed or due):
+                t.t_published_ns = t_ns
+                out.append(self._tracklet(t, ended=False))
+        return out
+
+    def _tracklet(self, track: Track, *, ended: bool) -> Tracklet:
+        track.revision += 1
+        track.changed = False
+        index = next((i for i, t in enumerate(self._tracks) if t is track), None)
+        speed = np.zeros(2) if index is None else self._motion.speed[index, :2]
+        if len(track.embeddings) > self.settings.prototypes:
+            self._thin(track)
+            track.changed = False
+        if track.embedding_sum is not None:
+            mean = track.embedding_sum / max(float(np.linalg.norm(track.embedding_sum)), 1e-9)
+            prototypes = np.stack(track.embeddings)
+        else:
+            mean, prototypes = np.zeros(0), np.zeros((0, 0))
+        return Tracklet(
+            key=TrackKey(camera_id=self.camera_id, run=self.run, number=track.number),
+            revision=track.revision,
+            ended=ended,
+            t_first_ns=track.t_first_ns,
+            t_last_ns=track.t_seen_ns,
+            first_box=np.array(track.first_box, np.float32),
+            last_box=np.array(track.box, np.float32),
+            velocity_px_s=np.array(speed, np.float32),
+            image_size=self.image_size,
+            boxes_seen=track.seen,
+            score_mean=track.score_sum / track.seen,
+            prototypes=prototypes.astype(np.float16),
+            quality=np.array(track.quality, np.float32),
+            mean_embedding=mean.astype(np.float32),
+            embeddings_seen=track.embedding_count,
+            model_hash=self.model_hash,
+        )
+
+
+def clearly_best(cost: NDArray[np.float64], row: int, column: int, ratio: float = 1.1) -> bool:
+    """No other row or column comes within ``ratio`` of this pair's cost."""
+    here = cost[row, column]
+    others = np.concatenate((np.delete(cost[row], column), np.delete(cost[:, column], row)))
+    others = others[np.isfinite(others)]
+    return not len(others) or bool(others.min() > here * ratio)
+
+
+def picture_quality(detections: Detections, image_size: tuple[int, int]) -> NDArray[np.float64]:
+    """(N,) in [0, 1]: how much of a person a box shows. Big, sure, whole and unhidden boxes are good pictures."""
+    n = len(detections)
+    if not n:
+        return np.zeros(0)
+    boxes = detections.boxes.astype(np.float64)
+    cover = covered(boxes, boxes)
+    np.fill_diagonal(cover, 0.0)
+    # Who stands lower in the picture stands nearer and hides the other.
+    nearer = boxes[None, :, 3] > boxes[:, None, 3]
+    hidden = np.where(nearer, cover, 0.35 * cover).max(axis=1)
+    height = boxes[:, 3] - boxes[:, 1]
+    big = np.clip(height / 96.0, 0.2, 1.0)
+    shape = np.clip(height / np.maximum(boxes[:, 2] - boxes[:, 0], 1.0) / 1.6, 0.3, 1.0)  # cut at the legs: squat
+    w, h = image_size
+    cut = np.zeros(n)
+    if w and h:
+        margin = 2.0
+        cut = ((boxes[:, 0] < margin) | (boxes[:, 2] > w - margin)).astype(float) * 0.4
+        cut += ((boxes[:, 1] < margin) | (boxes[:, 3] > h - margin)).astype(float) * 0.3
+    empty = areas(boxes) <= 0
+    quality = np.clip(detections.scores, 0, 1) ** 0.5 * big * shape * (1 - hidden) * (1 - np.minimum(cut, 0.6))
+    return np.where(empty, 0.0, np.clip(quality, 0.0, 1.0))
