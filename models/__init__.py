@@ -20,6 +20,7 @@ from models.cards import (
     find,
     locate,
     read_card,
+    sha256_of,
     verify,
 )
 from models.download import fetch
@@ -44,5 +45,6 @@ __all__ = [
     "locate",
     "open_model",
     "read_card",
+    "sha256_of",
     "verify",
 ]

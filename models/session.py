@@ -12,7 +12,7 @@ from models.cards import ModelCard, ModelError, find
 from models.graph import with_input_shapes
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+    from onnxruntime import InferenceSession
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Speed and accuracy, measured by commands that anybody can run."""
