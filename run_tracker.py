@@ -1,0 +1,733 @@
+#!/usr/bin/env python3
+"""Throughline's command line: one identity per person, across every camera.
+
+One short function a verb; heavy imports stay inside it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tracker.config import Site
+    from tracker.evaluate import CameraScores, CrossCameraScores
+
+OURS = ("tracker", "reid", "flow", "models", "configs", "run_tracker")
+OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+CAMERA = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})=(.+)", re.DOTALL)
+# What a user can mend; any other error of the system is a bug and keeps its traceback.
+ENVIRONMENT = {
+    errno.ENOSPC: "the disk is full: free some space and run again (process takes --resume)",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again (process takes --resume)",
+    errno.EACCES: "this is not allowed: check the permissions",
+    errno.EPERM: "this is not allowed: check the permissions",
+    errno.EROFS: "the file system is read-only: write somewhere else",
+    errno.ENOENT: "no such file or folder: check the path",
+    errno.ENOTDIR: "a part of the path is a file: name a folder",
+    errno.EISDIR: "this is a folder: name a file",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.EADDRINUSE: "the address is in use: stop what listens there, or choose another",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the answer is the exit code."""
+    try:
+        return _run(parser().parse_args(argv))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """A verb, its mistakes told in one line each."""
+    from models import ModelError
+    from tracker.errors import UserError
+
+    try:
+        return int(arguments.run(arguments))
+    except (UserError, ModelError) as problem:
+        return _complain(str(problem))
+    except BrokenPipeError:
+        # Whoever read our output (head, say) has seen enough; Python must not complain while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as problem:
+        if problem.errno not in ENVIRONMENT:
+            raise
+        place = f"{problem.filename}: " if problem.filename else ""
+        return _complain(place + ENVIRONMENT[problem.errno])
+    except ImportError as problem:
+        if problem.name is not None and problem.name.split(".")[0] in OURS:
+            raise
+        from tracker.doctor import import_remedy
+
+        return _complain(f"a package cannot be loaded: {import_remedy(problem)}")
+
+
+def _complain(text: str) -> int:
+    print(f"throughline: {text}", file=sys.stderr)
+    return MISTAKE
+
+
+# --- verbs: recorded footage
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """The shipped clips through the whole pipeline, scored against their truth."""
+    import yaml
+
+    from tracker import config, evaluate
+    from tracker.process import process
+
+    out = _out_folder(arguments.out)
+    clips, file = _package_folder("tracker.demo"), _package_folder("configs") / "demo.yaml"
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    site = config.from_values(values, source=str(file), folder=clips, overrides=arguments.set)
+    summary = process(
+        site,
+        out,
+        from_s=0.0,
+        to_s=None,
+        resume=False,
+        video=not arguments.no_video,
+        progress=_shows_progress(arguments),
+    )
+    print(summary)
+    truth = evaluate.camera_files([clips / "truth"])
+    tracks = evaluate.camera_files([out / "tracks"])
+    scores = evaluate.evaluate(truth, tracks, per_camera=False)
+    print("\nAgainst the truth of the clips:")
+    print(across_text(scores.across))
+    if not arguments.no_video:
+        print(f"\nSee {out / 'video'}")
+    return OK
+
+
+def process_footage(arguments: argparse.Namespace) -> int:
+    """Recordings in, one identity per person across all of them out."""
+    from tracker.process import process
+
+    if arguments.to is not None and arguments.to <= arguments.start:
+        raise _mistake(f"--to {arguments.to:g} is not after --from {arguments.start:g}")
+    out = _out_folder(arguments.out)
+    summary = process(
+        _site(arguments),
+        out,
+        from_s=arguments.start,
+        to_s=arguments.to,
+        resume=arguments.resume,
+        video=arguments.video,
+        progress=_shows_progress(arguments),
+    )
+    print(summary)
+    return OK
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """A tape through the linker again: the same events, byte for byte."""
+    from tracker import config, roles
+
+    site = config.load(arguments.site, overrides=arguments.set)
+    roles.replay(site, arguments.tape, arguments.out)
+    return OK
+
+
+def _site(arguments: argparse.Namespace) -> Site:
+    """The site that a site file, or camera after camera, describes."""
+    from tracker import config
+
+    given = arguments.cameras
+    offsets = {
+        name: _number(value, f"--offset {name}")
+        for name, value in _pairs(arguments.offset, "--offset").items()
+    }
+    detections = _pairs(arguments.detections, "--detections")
+    calibrations = _pairs(arguments.calibration, "--calibration")
+    site_files = [text for text in given if Path(text).suffix.lower() in (".yaml", ".yml")]
+    if not site_files:
+        cameras = [named_camera(text) for text in given]
+        return config.site_from_arguments(
+            cameras,
+            offsets=offsets,
+            detections=detections,
+            calibrations=calibrations,
+            recorded_score=arguments.recorded_score,
+            overrides=arguments.set,
+        )
+    if len(given) > 1:
+        raise _mistake(f"{site_files[0]}: a site file names all its cameras; give it alone")
+    site = config.load(given[0], overrides=arguments.set)
+    more = [f"cameras.{name}.start={seconds!r}" for name, seconds in offsets.items()]
+    for field, files in (("detections", detections), ("calibration", calibrations)):
+        more += [
+            f"cameras.{name}.{field}={json.dumps(str(Path(file).absolute()))}" for name, file in files.items()
+        ]
+    for name in (*offsets, *detections, *calibrations):
+        if name not in site.cameras:
+            raise _mistake(f"{given[0]} has no camera {name!r} (cameras: {', '.join(site.cameras)})")
+    if arguments.recorded_score is not None:
+        more += [f"cameras.{name}.recorded_score={arguments.recorded_score!r}" for name in site.cameras]
+    return config.load(given[0], overrides=[*arguments.set, *more]) if more else site
+
+
+def named_camera(text: str) -> tuple[str, str]:
+    """``hall=a.mp4`` by its name, a bare path by its stem: (name, source)."""
+    if found := CAMERA.fullmatch(text):
+        return found[1], found[2]
+    stem = "" if "://" in text or "*" in text else Path(text).stem
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip("_.-")[:64]
+    if not name or text.isdecimal():
+        raise _mistake(f"{text}: name this camera, as in hall={text}")
+    return name, text
+
+
+# --- verbs: live
+
+
+def live(arguments: argparse.Namespace) -> int:
+    """Everything on this machine: workers and linker, until Ctrl-C."""
+    from tracker import config, roles
+
+    roles.live(config.load(arguments.site, overrides=arguments.set), _out_or_none(arguments))
+    return OK
+
+
+def worker(arguments: argparse.Namespace) -> int:
+    """Some cameras of a site: frames in, updates out."""
+    from tracker import config, roles
+
+    site = config.load(arguments.site, overrides=arguments.set)
+    for name in arguments.camera:
+        if name not in site.cameras:
+            raise _mistake(f"{arguments.site} has no camera {name!r} (cameras: {', '.join(site.cameras)})")
+    roles.worker(site, arguments.camera or list(site.cameras))
+    return OK
+
+
+def linker(arguments: argparse.Namespace) -> int:
+    """The site's one linker: updates in, events out."""
+    from tracker import config, roles
+
+    roles.linker(config.load(arguments.site, overrides=arguments.set), _out_or_none(arguments))
+    return OK
+
+
+def subscribe(arguments: argparse.Namespace) -> int:
+    """Events as JSON lines, from now or from an earlier number on."""
+    from tracker.io import wire
+    from tracker.io.bus import subscribe as listen
+
+    for event in listen(arguments.endpoint, since=arguments.since):
+        told = wire.to_builtins(event)
+        if _is_wanted(told, arguments):
+            print(json.dumps(told, allow_nan=False), flush=True)
+    return OK
+
+
+def _is_wanted(told: Mapping[str, Any], arguments: argparse.Namespace) -> bool:
+    if arguments.kind and told["type"] not in arguments.kind:
+        return False
+    if arguments.camera and not set(arguments.camera) & set(
+        _values_of(told, ("camera_id", "from_camera", "to_camera"))
+    ):
+        return False
+    wanted = set(arguments.identity)
+    return not wanted or bool(wanted & set(_values_of(told, ("global_id", "kept", "absorbed", "to"))))
+
+
+def _values_of(value: Any, names: Sequence[str]) -> list[Any]:
+    """Every value that stands under one of these names, at any depth."""
+    if isinstance(value, Mapping):
+        own = [inner for name, inner in value.items() if name in names]
+        return own + [found for inner in value.values() for found in _values_of(inner, names)]
+    if isinstance(value, list | tuple):
+        return [found for inner in value for found in _values_of(inner, names)]
+    return []
+
+
+# --- verbs: looking
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Scores per camera and across cameras."""
+    from tracker import evaluate as scoring
+
+    frames = _frame_range(arguments.frames)
+    per_camera = not arguments.across_only
+    if per_camera and not scoring.trackeval_is_installed():
+        print(
+            "throughline: per-camera scores are left out, they need TrackEval: pip install 'throughline[eval]'",
+            file=sys.stderr,
+        )
+        per_camera = False
+    scores = scoring.evaluate(
+        scoring.camera_files(arguments.truth),
+        scoring.camera_files([_tracks_folder(arguments.tracks, arguments.ids)]),
+        per_camera=per_camera,
+        min_iou=arguments.iou,
+        partial=arguments.partial,
+        ignore={name: Path(file) for name, file in _pairs(arguments.ignore, "--ignore").items()},
+        frames=frames,
+        gap_frames=arguments.gap,
+    )
+    if arguments.json:
+        import dataclasses
+
+        print(json.dumps(_plain({"schema_version": 1, **dataclasses.asdict(scores)}), indent=1))
+        return OK
+    if scores.cameras:
+        print(cameras_text(scores.cameras, scores.combined))
+        print()
+    print(across_text(scores.across))
+    return OK
+
+
+def _tracks_folder(tracks: Path, ids: str) -> Path:
+    """``out/tracks`` or ``out`` itself; for provisional ids the folder beside it."""
+    inside = tracks / "tracks"
+    folder = inside if inside.is_dir() else tracks
+    if ids == "final":
+        return folder
+    published = folder.parent / "tracks_as_published"
+    if not published.is_dir():
+        raise _mistake(f"{published}: no such folder; --ids provisional needs the output folder of process")
+    return published
+
+
+def _frame_range(text: str | None) -> Any:
+    from tracker.evaluate import FrameRange
+
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in text.split(":")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3) or numbers[0] > numbers[1] or (len(numbers) == 3 and numbers[2] < 1):
+        raise _mistake(f"--frames {text}: write it as FIRST:LAST or FIRST:LAST:STEP, frames from 1")
+    return FrameRange(*numbers)
+
+
+def cameras_text(cameras: Mapping[str, CameraScores], combined: CameraScores | None) -> str:
+    """A table, one camera a line."""
+    rows = [["camera", "HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW", "FP", "FN", "ids", "persons"]]
+    everything = [*cameras.items(), *([("COMBINED", combined)] if combined and len(cameras) > 1 else [])]
+    for name, own in everything:
+        shares = [f"{100 * value:.1f}" for value in (own.hota, own.det_a, own.ass_a, own.idf1, own.mota)]
+        counts = (own.id_switches, own.false_positives, own.false_negatives, own.ids, own.persons)
+        rows.append([name, *shares, *map(str, counts)])
+    return _table(rows)
+
+
+def across_text(found: CrossCameraScores) -> str:
+    """The cross-camera figures in lines to read."""
+    kept = f"{found.hand_overs_kept} of {found.hand_overs}"
+    lines = [
+        ("identity", f"IDF1 {_percent(found.idf1)}   IDP {_percent(found.idp)}   IDR {_percent(found.idr)}"),
+        (
+            "balance",
+            f"HOTA {_percent(found.hota)}   DetA {_percent(found.det_a)}   AssA {_percent(found.ass_a)}",
+        ),
+        ("hand-overs", f"{_percent(found.hand_over_recall)} kept ({kept})"),
+        (
+            "false merges",
+            f"{_percent(found.false_merge_rate)} of joined visits, {found.merged_ids} ids on two people",
+        ),
+        (
+            "fragments",
+            f"{found.fragments_per_person:.2f} ids a person ({found.ids_on_persons} ids on {found.persons} people, "
+            f"{found.persons_missed} missed)",
+        ),
+        (
+            "boxes",
+            f"precision {_percent(found.detection_precision)}   recall {_percent(found.detection_recall)}   "
+            f"({found.track_boxes} scored, {found.truth_boxes} true)",
+        ),
+    ]
+    lines += [("not counted", f"{text}: {count}") for text, count in found.notes.items() if count]
+    return _table([list(line) for line in lines])
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width: the first to the left, numbers to the right when there are many."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    to_right = len(widths) > 2
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if to_right and k else text.ljust(width)
+            for k, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN: nothing was counted is null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def list_models(arguments: argparse.Namespace) -> int:
+    """The models that are shipped or can be fetched."""
+    import models
+
+    rows = [["name", "kind", "state", "MB", "licence"]]
+    told = []
+    for card in models.cards():
+        try:
+            path: Path | None = models.locate(card.name)[1]
+        except models.ModelError:
+            path = None
+        state = "shipped" if card.is_shipped else "fetched" if path else "to fetch" if card.url else "missing"
+        rows.append(
+            [card.name, card.kind, state, f"{card.bytes / 1e6:.1f}" if card.bytes else "?", card.licence]
+        )
+        told.append({**_card_fields(card), "state": state, "path": str(path) if path else None})
+    if arguments.json:
+        print(json.dumps({"schema_version": 1, "models": told}, indent=1))
+        return OK
+    print("\n".join("  ".join(text.ljust(18) for text in row).rstrip() for row in rows))
+    return OK
+
+
+def _card_fields(card: Any) -> dict[str, Any]:
+    import dataclasses
+
+    told = {field.name: getattr(card, field.name) for field in dataclasses.fields(card)}
+    return {**told, "details": dict(told["details"])}
+
+
+def show_model(arguments: argparse.Namespace) -> int:
+    """One model's card."""
+    import models
+
+    for name, value in _card_fields(models.card(arguments.name)).items():
+        if value:
+            print(f"{name:12} {json.dumps(value) if isinstance(value, dict) else value}")
+    return OK
+
+
+def fetch_model(arguments: argparse.Namespace) -> int:
+    """Download a model; kept only with the right bytes."""
+    import models
+
+    print(models.fetch(arguments.name, sha256=arguments.sha256, trust_first=arguments.trust_first))
+    return OK
+
+
+def verify_models(arguments: argparse.Namespace) -> int:
+    """Whether model files have the bytes that their cards promise; exit code 1 when one has not."""
+    import models
+
+    names = arguments.names or [card.name for card in models.cards() if card.is_shipped]
+    answers = {name: models.verify(name) for name in names}
+    for name, answer in answers.items():
+        print(f"{name}: {answer}")
+    return OK if all(answer == "ok" for answer in answers.values()) else FAILED
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """What works on this machine; exit code 1 when something does not."""
+    from tracker.doctor import examine
+
+    wrong = 0
+    for finding in examine(arguments.source, arguments.out):
+        wrong += finding.state == "wrong"
+        print(f"{finding.state:6} {finding.what:26} {finding.text}", flush=True)
+    print(f"\n{wrong} problem{'s' * (wrong != 1)} found" if wrong else "\nAll fine")
+    return FAILED if wrong else OK
+
+
+def check_config(arguments: argparse.Namespace) -> int:
+    """Every mistake of a site file with its place."""
+    from tracker import config
+
+    site = config.load(arguments.file, overrides=arguments.set)
+    print(f"{arguments.file}: ok, {len(site.cameras)} cameras: {', '.join(site.cameras)}")
+    return OK
+
+
+def print_schema(_: argparse.Namespace) -> int:
+    """The JSON Schema of a site file, for an editor to complete by."""
+    from tracker import config
+
+    print(json.dumps(config.Site.model_json_schema(), indent=1))
+    return OK
+
+
+# --- arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    top = argparse.ArgumentParser(
+        prog="throughline",
+        description="One identity per person, across every camera.",
+        epilog="throughline VERB --help",
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="say the version and stop")
+    top.add_argument("-v", "--verbose", action=_Verbose, nargs=0, help="log more")
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+
+    one = _verb(verbs, "demo", demo, "run on the shipped clips and score the result")
+    one.add_argument(
+        "-o", "--out", type=Path, default=Path("demo_out"), help="folder to write to (default %(default)s)"
+    )
+    one.add_argument("--no-video", action="store_true", help="write no annotated video")
+    _common(one, progress=True)
+
+    one = _verb(verbs, "process", process_footage, "recorded footage in, one identity per person out")
+    one.add_argument(
+        "cameras",
+        nargs="+",
+        metavar="CAMERA",
+        help="NAME=SOURCE (a bare path is named after its stem), or one site file; a source is a video, an image "
+        "folder, a glob, or recorded boxes (.npz)",
+    )
+    one.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
+    one.add_argument(
+        "--offset",
+        action="append",
+        default=[],
+        metavar="NAME=SECONDS",
+        help="this recording starts so much later",
+    )
+    one.add_argument(
+        "--from", dest="start", type=seconds, default=0.0, metavar="S", help="start at this second"
+    )
+    one.add_argument("--to", type=seconds, metavar="S", help="stop at this second")
+    one.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
+    one.add_argument("--video", action="store_true", help="write annotated video as well")
+    one.add_argument(
+        "--detections",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="recorded boxes (MOT det.txt or .npz)",
+    )
+    one.add_argument(
+        "--recorded-score", type=share, metavar="SCORE", help="replaces the scores of recorded boxes"
+    )
+    one.add_argument(
+        "--calibration", action="append", default=[], metavar="NAME=FILE", help="where a camera stands (JSON)"
+    )
+    _common(one, progress=True)
+
+    one = _verb(verbs, "replay", replay, "link a recorded tape again")
+    one.add_argument("site", type=Path, help="the site file the tape was recorded with")
+    one.add_argument("tape", type=Path, help="what the linker heard")
+    one.add_argument("-o", "--out", type=Path, required=True, help="folder to write events to")
+    _common(one)
+
+    one = _verb(verbs, "live", live, "follow live cameras on this machine until Ctrl-C")
+    one.add_argument("site", type=Path, help="site file")
+    one.add_argument(
+        "-o", "--out", type=Path, help="folder for log, checkpoints and metrics (default: the site's)"
+    )
+    _common(one)
+
+    one = _verb(verbs, "worker", worker, "some cameras of a site, for a linker elsewhere")
+    one.add_argument("site", type=Path, help="site file")
+    one.add_argument(
+        "--camera", action="append", default=[], metavar="NAME", help="only this one (repeat; default: all)"
+    )
+    _common(one)
+
+    one = _verb(verbs, "linker", linker, "the site's one linker, for workers elsewhere")
+    one.add_argument("site", type=Path, help="site file")
+    one.add_argument("-o", "--out", type=Path, help="folder for log and checkpoints (default: the site's)")
+    _common(one)
+
+    one = _verb(verbs, "subscribe", subscribe, "print what happens, as JSON lines")
+    one.add_argument(
+        "endpoint", nargs="?", default="tcp://127.0.0.1:5556", help="events endpoint (default %(default)s)"
+    )
+    one.add_argument(
+        "--camera", action="append", default=[], metavar="NAME", help="only events of this camera"
+    )
+    one.add_argument(
+        "--identity", action="append", type=int, default=[], metavar="ID", help="only of this identity"
+    )
+    one.add_argument(
+        "--kind", action="append", default=[], metavar="KIND", help="only this kind, as in handed_over"
+    )
+    one.add_argument("--since", type=int, metavar="SEQ", help="from this event number on, out of the log")
+
+    one = _verb(verbs, "evaluate", evaluate, "score tracks against truth")
+    one.add_argument(
+        "--truth",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="<camera>.txt files or MOT sequences",
+    )
+    one.add_argument(
+        "--tracks", type=Path, required=True, metavar="DIR", help="<camera>.txt files, as in out/tracks"
+    )
+    one.add_argument(
+        "--ids", choices=("final", "provisional"), default="final", help="provisional: as published live"
+    )
+    one.add_argument("--partial", action="store_true", help="the truth labels some people only")
+    one.add_argument(
+        "--gap", type=int, default=30, metavar="N", help="frames away that end a visit (default %(default)s)"
+    )
+    one.add_argument("--frames", metavar="A:B", help="score these frames only, from 1, both included")
+    one.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="regions frame,x,y,w,h (frame 0: always)",
+    )
+    one.add_argument(
+        "--iou", type=share, default=0.5, help="overlap from which a box counts (default %(default)s)"
+    )
+    one.add_argument("--across-only", action="store_true", help="leave out the figures per camera")
+    one.add_argument("--json", action="store_true", help="print everything as JSON")
+
+    inner = verbs.add_parser("models", help="the model files on this machine").add_subparsers(
+        metavar="WHAT", required=True
+    )
+    one = _verb(inner, "list", list_models, "what is shipped and what can be fetched")
+    one.add_argument("--json", action="store_true", help="print as JSON")
+    one = _verb(inner, "show", show_model, "one model's card")
+    one.add_argument("name")
+    one = _verb(inner, "fetch", fetch_model, "download a model, hash checked")
+    one.add_argument("name")
+    one.add_argument("--sha256", help="what the bytes must hash to, where the card does not say")
+    one.add_argument(
+        "--trust-first", action="store_true", help="take the first copy as it comes, hold it to its hash then"
+    )
+    one = _verb(inner, "verify", verify_models, "check bytes against cards")
+    one.add_argument("names", nargs="*", metavar="NAME", help="default: all shipped models")
+
+    one = _verb(verbs, "doctor", doctor, "what works on this machine")
+    one.add_argument("source", nargs="?", help="also try to open this file, folder, camera or URL")
+    one.add_argument("-o", "--out", type=Path, default=Path(), help="where results would go (default: here)")
+
+    inner = verbs.add_parser("config", help="site files").add_subparsers(metavar="WHAT", required=True)
+    one = _verb(inner, "check", check_config, "list every mistake of a site file")
+    one.add_argument("file", type=Path)
+    _common(one)
+    _verb(inner, "schema", print_schema, "print the JSON Schema of site files")
+    return top
+
+
+def _verb(verbs: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    one: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=run.__doc__)
+    one.set_defaults(run=run)
+    return one
+
+
+def _common(one: argparse.ArgumentParser, *, progress: bool = False) -> None:
+    one.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one setting, as in link.false_merge_rate=0.02",
+    )
+    if progress:
+        one.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import tracker
+
+        print(f"throughline {tracker.__version__}")
+        parser.exit()
+
+
+class _Verbose(argparse.Action):
+    def __call__(self, *_: Any) -> None:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text} is no time in seconds")
+    return value
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """``NAME=VALUE`` texts as a mapping."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise _mistake(f"{option} {text}: write it as NAME=VALUE")
+        if name in found:
+            raise _mistake(f"{option} {text}: camera {name!r} has one already")
+        found[name] = value
+    return found
+
+
+def _number(text: str, place: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise _mistake(f"{place}={text}: seconds are a number, as in 2.4")
+    return value
+
+
+def _out_folder(out: Path) -> Path:
+    if out.exists() and not out.is_dir():
+        raise _mistake(f"-o {out}: this is a file; name a folder")
+    return out
+
+
+def _out_or_none(arguments: argparse.Namespace) -> Path | None:
+    return _out_folder(arguments.out) if arguments.out is not None else None
+
+
+def _shows_progress(arguments: argparse.Namespace) -> bool:
+    return not arguments.quiet and sys.stderr.isatty()
+
+
+def _package_folder(name: str) -> Path:
+    """Where a package of ours lies on disk."""
+    import importlib
+
+    return Path(str(importlib.import_module(name).__file__)).parent
+
+
+def _mistake(text: str) -> Exception:
+    from tracker.errors import UserError
+
+    return UserError(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

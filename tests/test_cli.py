@@ -1,0 +1,275 @@
+"""The command line: quick help, one sentence for each mistake, no traceback, exit codes that scripts can use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import run_tracker
+from run_tracker import CAMERA, main, named_camera
+from tracker.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run one command in this process: exit code, standard output, standard error."""
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_answers_in_half_a_second():
+    spent = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "run_tracker.py", "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        spent.append(time.perf_counter() - start)
+    assert done.returncode == 0 and done.stderr == ""
+    for verb in (
+        "demo",
+        "process",
+        "live",
+        "worker",
+        "linker",
+        "subscribe",
+        "evaluate",
+        "models",
+        "doctor",
+        "config",
+    ):
+        assert verb in done.stdout
+    assert min(spent) < 0.5
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "demo",
+        "process",
+        "live",
+        "worker",
+        "linker",
+        "subscribe",
+        "evaluate",
+        "models",
+        "doctor",
+        "config",
+        "replay",
+    ],
+)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert verb in capsys.readouterr().out
+
+
+def test_a_camera_is_named_or_takes_its_stem():
+    assert named_camera("hall=/a/b=c.mp4") == ("hall", "/a/b=c.mp4")
+    assert named_camera("/videos/main hall.mp4") == ("main_hall", "/videos/main hall.mp4")
+    assert named_camera("/videos/a=b.mp4") == ("a_b", "/videos/a=b.mp4")
+    assert CAMERA.fullmatch("rtsp://host/live?channel=1") is None
+    for nameless in ("rtsp://host/live", "clips/*.mp4", "0"):
+        with pytest.raises(UserError, match="name this camera"):
+            named_camera(nameless)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["process", "a=x.mp4", "a=y.mp4", "-o", "out"], "camera 'a' is given twice"),
+        (["process", "in/a.mp4", "out/a.mp4", "-o", "out"], "camera 'a' is given twice"),
+        (["process", "a=x.mp4", "-o", "file"], "-o file: this is a file"),
+        (["process", "a=x.mp4", "-o", "out", "--offset", "b=1"], "there is no camera 'b'"),
+        (["process", "a=x.mp4", "-o", "out", "--offset", "a=soon"], "seconds are a number"),
+        (["process", "a=x.mp4", "-o", "out", "--offset", "soon"], "write it as NAME=VALUE"),
+        (["process", "a=x.mp4", "-o", "out", "--from", "9", "--to", "3"], "--to 3 is not after --from 9"),
+        (
+            ["process", "a=x.mp4", "-o", "out", "--set", "link.false_merge_rat=0.1"],
+            "did you mean false_merge_rate",
+        ),
+        (["process", "a=x.mp4", "-o", "out", "--calibration", "a=none.json"], "no such calibration file"),
+        (["process", "site.yaml", "b=x.mp4", "-o", "out"], "give it alone"),
+        (["process", "nowhere.yaml", "-o", "out"], "nowhere.yaml: no such file"),
+        (["config", "check", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["live", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["worker", "good.yaml", "--camera", "garden"], "has no camera 'garden'"),
+        (["evaluate", "--truth", "none", "--tracks", "none"], "none: no such folder"),
+        (["evaluate", "--truth", "truth", "--tracks", "truth", "--frames", "9:1"], "write it as FIRST:LAST"),
+        (
+            ["evaluate", "--truth", "truth", "--tracks", "truth", "--ids", "provisional"],
+            "needs the output folder",
+        ),
+        (["models", "show", "nanodet"], "no model is named 'nanodet'"),
+        (["models", "fetch", "reid_smal"], "no model is named"),
+    ],
+)
+def test_each_mistake_is_one_sentence(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "good.yaml").write_text("cameras: {hall: hall.mp4}\n")
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "hall.txt").write_text("1,1,0,0,10,20,1\n")
+    code, out, error = said(capsys, *arguments)
+    assert code == 2
+    assert sentence in error
+    assert error.count("\n") == 1 and "Traceback" not in error and out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_config_check_lists_all_mistakes_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "site.yaml"
+    path.write_text("cameras:\n  hall: {urll: a.mp4}\nlink: {max_gap_s: -1}\n")
+    code, _, error = said(capsys, "config", "check", str(path))
+    assert code == 2
+    assert "cameras.hall.urll: unknown name; did you mean url?" in error
+    assert "link.max_gap_s" in error
+    path.write_text("cameras:\n  hall: a.mp4\n")
+    code, out, _ = said(capsys, "config", "check", str(path))
+    assert code == 0 and "1 cameras: hall" in out
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]):
+    code, out, _ = said(capsys, "config", "schema")
+    assert code == 0 and "cameras" in json.loads(out)["properties"]
+
+
+def test_options_reach_the_cameras_of_a_site_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "sites" / "site.yaml").write_text(
+        "cameras:\n  hall: {url: hall.mp4}\n  yard: {url: yard.mp4}\n"
+    )
+    (tmp_path / "here.json").write_text(json.dumps({"homography": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}))
+    arguments = run_tracker.parser().parse_args(
+        [
+            "process",
+            "sites/site.yaml",
+            "-o",
+            "out",
+            "--offset",
+            "yard=2.5",
+            "--calibration",
+            "hall=here.json",
+            "--detections",
+            "hall=det.txt",
+            "--recorded-score",
+            "1",
+            "--set",
+            "link.false_merge_rate=0.5",
+        ]
+    )
+    site = run_tracker._site(arguments)
+    assert site.cameras["yard"].start == 2.5 and site.cameras["hall"].start is None
+    assert site.cameras["hall"].calibration is not None
+    assert site.cameras["hall"].detections == str(tmp_path / "det.txt")
+    assert Path(site.cameras["hall"].url) == Path("sites/hall.mp4")
+    assert {camera.recorded_score for camera in site.cameras.values()} == {1.0}
+    assert site.link.false_merge_rate == 0.5
+
+
+def test_evaluate_prints_and_gives_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for camera_id, x in (("a", 0), ("b", 100)):
+        for folder in ("truth", "out/tracks", "out/tracks_as_published"):
+            person = 5 if folder == "out/tracks_as_published" and camera_id == "b" else 1
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / f"{camera_id}.txt").write_text(
+                "".join(f"{frame},{person},{x},0,10,20,1\n" for frame in range(1, 11))
+            )
+    base = ("evaluate", "--truth", str(tmp_path / "truth"), "--tracks", str(tmp_path / "out" / "tracks"))
+    code, out, _ = said(capsys, *base, "--across-only")
+    assert code == 0 and "IDF1 100.0 %" in out and "(1 of 1)" in out
+    code, out, _ = said(capsys, *base, "--across-only", "--ids", "provisional", "--json")
+    told = json.loads(out)
+    assert told["schema_version"] == 1
+    assert told["across"]["idf1"] == 0.5  # the other camera's ten boxes carry another id
+    assert told["across"]["pair_precision"] is None  # nothing was joined
+
+
+def test_models_are_listed_and_verified(capsys: pytest.CaptureFixture[str]):
+    code, out, _ = said(capsys, "models", "list", "--json")
+    told = json.loads(out)
+    assert code == 0 and told["schema_version"] == 1
+    known = {model["name"]: model for model in told["models"]}
+    assert known["yolox_nano"]["state"] == "to fetch" and known["yolox_nano"]["path"] is None
+    assert known["nanodet_g_person"]["state"] == "shipped"
+    code, out, _ = said(capsys, "models", "verify", "nanodet_g_person")
+    assert (code, out) == (0, "nanodet_g_person: ok\n")
+    code, out, _ = said(capsys, "models", "verify", "yolox_nano")
+    assert code == 1 and "models fetch yolox_nano" in out
+    code, out, _ = said(capsys, "models", "show", "yolox_nano")
+    assert code == 0 and "Apache-2.0" in out
+
+
+def test_doctor_says_what_works_and_what_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = said(capsys, "doctor", "-o", str(tmp_path))
+    assert code == 0 and "CPUExecutionProvider starts" in out and "GiB free" in out
+    code, out, _ = said(capsys, "doctor", str(tmp_path / "nothing.mp4"), "-o", str(tmp_path))
+    assert code == 1 and "nothing.mp4" in out and "wrong" in out
+
+
+def test_doctor_opens_a_demo_clip(capsys: pytest.CaptureFixture[str]):
+    code, out, _ = said(capsys, "doctor", str(ROOT / "tracker" / "demo" / "court.mp4"))
+    assert code == 0 and "640x360" in out
+
+
+def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_tracker, "list_models", interrupted)
+    code, out, error = said(capsys, "models", "list")
+    assert (code, out, error) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"), [(28, "the disk is full"), (13, "check the permissions"), (2, "check the path")]
+)
+def test_what_the_system_refuses_is_one_sentence(
+    number: int, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def refused(_: object) -> int:
+        raise OSError(number, "refused", "/somewhere/file")
+
+    monkeypatch.setattr(run_tracker, "list_models", refused)
+    code, _, error = said(capsys, "models", "list")
+    assert code == 2 and error.startswith("throughline: /somewhere/file: ") and sentence in error
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
+    def broken(_: object) -> int:
+        raise OSError(5, "input/output error")
+
+    monkeypatch.setattr(run_tracker, "list_models", broken)
+    with pytest.raises(OSError, match="input/output"):
+        main(["models", "list"])
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} run_tracker.py config schema | head -n 1",
+        cwd=ROOT,
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "{\n" and done.stderr == ""
