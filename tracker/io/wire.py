@@ -51,6 +51,14 @@ class Ack(Record, frozen=True, tag="ack"):
     keys: tuple[TrackKey, ...]
 
 
+class Repeated(Record, frozen=True, tag="repeated"):
+    """Worker -> linker: ended tracklets that no ``Ack`` has named yet, once more."""
+
+    camera_id: CameraId
+    run: int
+    tracklets: tuple[Tracklet, ...]
+
+
 class Boxes(Record, frozen=True, tag="boxes"):
     """What was seen in one frame, with identities; lossy, not logged."""
 
@@ -116,7 +124,20 @@ class Refused(Record, frozen=True, tag="refused"):
     reason: str
 
 
-Message = LinkerInput | Event | View | Checkpoint | Ack | Boxes | Heartbeat | Ask | Replay | Page | Refused
+Message = (
+    LinkerInput
+    | Event
+    | View
+    | Checkpoint
+    | Ack
+    | Repeated
+    | Boxes
+    | Heartbeat
+    | Ask
+    | Replay
+    | Page
+    | Refused
+)
 
 
 def encode(record: Message) -> bytes:

@@ -1,0 +1,481 @@
+"""Real sockets on loopback: nothing is lost, nobody waits, strangers are refused."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from tracker import subscribe
+from tracker.config import BusSettings
+from tracker.errors import UserError
+from tracker.io import bus, wire
+from tracker.io.bus import Answers, Hub, Uplink
+from tracker.io.store import EventLog
+from tracker.types import (
+    Advance,
+    Appeared,
+    CameraLost,
+    CameraStatus,
+    CameraUpdate,
+    Event,
+    HandedOver,
+    Identity,
+    Left,
+    Merged,
+    Sighting,
+    Split,
+    TrackKey,
+    Tracklet,
+    Tracks,
+    Updated,
+    View,
+)
+
+S = 10**9
+PATIENCE_S = 20.0  # nobody waits this long unless something is broken
+
+
+def key(number: int, camera: str = "hall") -> TrackKey:
+    return TrackKey(camera_id=camera, run=1, number=number)
+
+
+def sighting(camera: str = "hall") -> Sighting:
+    return Sighting(camera_id=camera, t_ns=S, box=(0.0, 0.0, 1.0, 2.0))
+
+
+def appeared(global_id: int, camera: str = "hall") -> Appeared:
+    return Appeared(t_ns=S, global_id=global_id, track=key(global_id, camera), sighting=sighting(camera))
+
+
+def tracklet(number: int, ended: bool = True) -> Tracklet:
+    return Tracklet(
+        key=key(number),
+        revision=1,
+        ended=ended,
+        t_first_ns=1,
+        t_last_ns=2,
+        first_box=np.zeros(4, np.float32),
+        last_box=np.zeros(4, np.float32),
+        velocity_px_s=np.zeros(2, np.float32),
+        image_size=(640, 480),
+        boxes_seen=1,
+        score_mean=1.0,
+        prototypes=np.zeros((0, 0), np.float16),
+        quality=np.zeros(0, np.float32),
+        mean_embedding=np.zeros(0, np.float32),
+        embeddings_seen=0,
+    )
+
+
+def update(seq: int, *tracklets: Tracklet) -> CameraUpdate:
+    nobody = Tracks.of(np.zeros(0), np.zeros((0, 4)), np.zeros(0))
+    return CameraUpdate(
+        camera_id="hall", run=1, seq=seq, t_ns=seq, tracks=nobody, tracklets=tracklets, detected=True
+    )
+
+
+class Desk:
+    """The edge of a linker in a thread: numbers, logs, publishes what it is told to, and answers."""
+
+    def __init__(self, folder: Path, settings: BusSettings, *, hwm: int = 10_000, people: int = 0) -> None:
+        self._folder, self._settings, self._hwm, self._people = folder, settings, hwm, people
+        self._orders: queue.Queue[list[Event] | None] = queue.Queue()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.endpoints = settings
+        self.questions = 0
+        self.received: queue.Queue[Any] = queue.Queue()
+        self.acknowledge: list[TrackKey] = []
+        self.refused = 0
+
+    def publish(self, events: list[Event]) -> None:
+        self._orders.put(events)
+
+    def _view(self) -> View:
+        people = tuple(
+            Identity(global_id=i, tracks=(key(i),), first=sighting(), last=sighting(), here=i % 2 == 1)
+            for i in range(1, self._people + 1)
+        )
+        return View(epoch=0, seq=0, t_ns=S, identities=people)
+
+    def _run(self) -> None:
+        with (
+            EventLog(self._folder / "events.sqlite", started_ns=S) as log,
+            Hub(self._settings, queue=self._hwm) as hub,
+        ):
+            self.endpoints = hub.endpoints
+            answers = Answers(log, self._view)
+            self._up.set()
+            while True:
+                try:
+                    order = self._orders.get_nowait()
+                    if order is None:
+                        return
+                    hub.publish(log.append(order))
+                except queue.Empty:
+                    hub.heartbeat(log.place, now_ns=S)  # more often than in earnest, so that tests are quick
+                hub.poll(0.02)
+                for message in hub.receive():
+                    self.received.put(message)
+                if self.acknowledge:
+                    hub.acknowledge(self.acknowledge)
+                for address, question in hub.questions():
+                    self.questions += 1
+                    hub.answer(address, answers.to(question))
+                self.refused = hub.counters.refused
+
+    def __enter__(self) -> Desk:
+        self._thread.start()
+        assert self._up.wait(PATIENCE_S)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._orders.put(None)
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+
+
+LOOPBACK = BusSettings(
+    **dict.fromkeys(("ingest", "events", "replay", "boxes"), "tcp://127.0.0.1:*")  # type: ignore[arg-type]
+)
+
+
+def listen(desk: Desk, **how: Any) -> Iterator[Event]:
+    how = {"timeout_s": PATIENCE_S} | how
+    return subscribe(desk.endpoints.events, replay=desk.endpoints.replay, **how)
+
+
+def take(events: Iterator[Event], n: int) -> list[Event]:
+    return list(itertools.islice(events, n))
+
+
+def ids(events: list[Event]) -> list[int]:
+    return [getattr(event, "global_id", 0) for event in events]
+
+
+def test_a_late_subscriber_gets_all_that_is_kept_and_then_what_comes(tmp_path: Path) -> None:
+    with Desk(tmp_path, LOOPBACK) as desk:
+        desk.publish([appeared(1), appeared(2)])
+        events = listen(desk, since=0)
+        assert ids(take(events, 2)) == [1, 2]
+        desk.publish([appeared(3)])
+        assert ids(take(events, 1)) == [3]
+        assert [(e.epoch, e.seq) for e in take(listen(desk, since=(1, 1)), 2)] == [(1, 2), (1, 3)]
+        assert ids(take(listen(desk, since=2), 1)) == [3]
+
+
+def test_without_a_start_it_begins_with_who_is_here(tmp_path: Path) -> None:
+    with Desk(tmp_path, LOOPBACK, people=1201) as desk:  # three pages of 500
+        desk.publish([appeared(1201)])
+        events = listen(desk)
+        now = take(events, 601)
+        assert ids(now) == list(range(1, 1202, 2))  # every second one is here
+        assert all(isinstance(e, Updated) and (e.epoch, e.seq) in ((1, 0), (1, 1)) for e in now)
+        desk.publish([appeared(2000)])
+        while (event := next(events)).seq < 2:
+            pass
+        assert isinstance(event, Appeared) and event.global_id == 2000
+
+
+@pytest.mark.parametrize("since", [0, None])
+def test_a_lagging_subscriber_loses_nothing_of_a_burst(tmp_path: Path, since: int | None) -> None:
+    """PUB drops most of a burst when queues are short; the hole is seen and asked for."""
+    burst = 5000
+    with Desk(tmp_path, LOOPBACK, hwm=2) as desk:
+        events = listen(desk, since=since, queue=2)
+        desk.publish([appeared(1)])
+        first = next(events) if since == 0 else None
+        if first is None:
+            while not isinstance(first := next(events), Appeared):
+                pass
+        before = desk.questions
+        desk.publish([appeared(i) for i in range(2, burst + 1)])  # while the subscriber does something else
+        assert ids(take(events, burst - 1)) == list(range(2, burst + 1))
+        assert desk.questions > before  # it really had holes
+
+
+def test_the_lost_end_of_a_burst_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Desk(tmp_path, LOOPBACK) as desk:
+        events = listen(desk, since=0)
+        desk.publish([appeared(1)])
+        assert ids(take(events, 1)) == [1]
+        # The log grows without a publication, as when all that was sent was lost; only the heartbeat tells.
+        monkeypatch.setattr(Hub, "publish", lambda hub, events: None)
+        desk.publish([appeared(2), appeared(3)])
+        assert ids(take(events, 2)) == [2, 3]
+
+
+def test_a_subscriber_lives_through_a_restart_of_the_linker(tmp_path: Path) -> None:
+    endpoints = bus.local_endpoints(tmp_path)
+    with Desk(tmp_path, endpoints) as desk:
+        events = listen(desk, since=0)
+        desk.publish([appeared(1)])
+        assert ids(take(events, 1)) == [1]
+    with EventLog(tmp_path / "events.sqlite", started_ns=0) as log:
+        log.append([appeared(2)])  # epoch 2: a linker that was gone again before anybody heard it
+    with Desk(tmp_path, endpoints) as desk:
+        desk.publish([appeared(3)])
+        got = take(events, 2)
+        desk.publish([appeared(4)])
+        got += take(events, 1)
+    assert [(e.epoch, e.seq, *ids([e])) for e in got] == [(2, 1, 2), (3, 1, 3), (3, 2, 4)]
+
+
+def test_a_log_that_begins_anew_is_followed_from_its_start(tmp_path: Path) -> None:
+    with Desk(tmp_path, LOOPBACK) as desk:
+        desk.publish([appeared(1)])
+        assert [(e.epoch, e.seq) for e in take(listen(desk, since=(99, 7)), 1)] == [(1, 1)]
+
+
+def test_filters(tmp_path: Path) -> None:
+    events: list[Event] = [
+        appeared(1, "hall"),
+        appeared(2, "yard"),
+        HandedOver(
+            t_ns=S,
+            global_id=1,
+            from_camera="hall",
+            to_camera="yard",
+            track=key(3, "yard"),
+            gap_s=1.0,
+            sighting=sighting("yard"),
+        ),
+        Merged(t_ns=S, kept=1, absorbed=2, tracks=(key(2, "yard"),)),
+        Split(t_ns=S, global_id=1, to=3, tracks=(key(3, "lane"),)),
+        Updated(t_ns=S, global_id=3, sightings=(sighting("lane"),), tracks=(key(3, "lane"),)),
+        CameraLost(t_ns=S, camera_id="yard"),
+        Left(t_ns=S, global_id=2, last=sighting("hall")),
+    ]
+    with Desk(tmp_path, LOOPBACK) as desk:
+        desk.publish(events)
+
+        def seqs(n: int, **how: Any) -> list[int]:
+            return [e.seq for e in take(listen(desk, since=0, **how), n)]
+
+        assert seqs(8) == [1, 2, 3, 4, 5, 6, 7, 8]
+        assert seqs(2, kinds=["merged", "left"]) == [4, 8]
+        assert seqs(1, kinds="split") == [5]
+        assert seqs(4, camera="yard") == [2, 3, 4, 7]
+        assert seqs(3, identity=2) == [2, 4, 8]
+        assert seqs(2, identity=3) == [5, 6]
+        # The end is a pause of timeout_s.
+        assert [e.seq for e in listen(desk, since=0, camera="lane", timeout_s=0.3)] == [5, 6]
+
+
+def test_an_event_that_was_deleted_does_not_stall_the_replay(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        log.append([appeared(1), appeared(2), appeared(3)])
+        log.forget(2)
+        log.forget(3)
+    with Desk(tmp_path, LOOPBACK) as desk:
+        desk.publish([appeared(4)])
+        assert ids(take(listen(desk, since=0), 2)) == [1, 4]
+
+
+def test_mistakes_of_a_subscriber_get_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="vanished: no kind of event; there are appeared, updated"):
+        subscribe(kinds=["vanished"])
+    with pytest.raises(UserError, match="is no endpoint"):
+        next(subscribe("the linker", timeout_s=0.1))
+    with pytest.raises(UserError, match=r"no linker answered within 0\.1 s"):
+        next(subscribe(f"ipc://{tmp_path}/nobody", timeout_s=0.1))
+    with pytest.raises(UserError, match="since -1"):
+        subscribe(since=-1)
+
+
+def test_the_replay_endpoint_follows_from_the_events_endpoint() -> None:
+    assert bus.replay_endpoint("tcp://[::1]:5556") == "tcp://[::1]:5557"
+    assert bus.replay_endpoint("ipc:///tmp/x/events") == "ipc:///tmp/x/events.replay"
+    defaults = BusSettings()
+    assert bus.replay_endpoint(defaults.events) == defaults.replay
+    assert defaults.events == bus.DEFAULT_ENDPOINT
+
+
+def until(true: Callable[[], bool], step: Callable[[], object]) -> None:
+    """Do ``step`` (which waits for a socket) until ``true``."""
+    for _ in range(2000):
+        if true():
+            return
+        step()
+    raise AssertionError("it never happened")
+
+
+def hear(uplink: Uplink, now_s: float) -> None:
+    uplink.poll(0.05)
+    uplink.repeat(now_s)
+
+
+def test_updates_and_statuses_arrive_in_order(tmp_path: Path) -> None:
+    with Desk(tmp_path, LOOPBACK) as desk, Uplink(desk.endpoints, ["hall"]) as uplink:
+        assert uplink.send(CameraStatus(camera_id="hall", run=1, t_ns=0, state="up"), now_s=0)
+        for seq in range(1, 50):
+            assert uplink.send(update(seq), now_s=0)
+        got = [desk.received.get(timeout=PATIENCE_S) for _ in range(50)]
+        assert [m.t_ns for m in got] == list(range(50))
+        assert uplink.counters.sent == 49 and uplink.counters.unsent == 0 and uplink.pending == 0
+
+
+def test_ended_tracklets_are_repeated_until_acknowledged(tmp_path: Path) -> None:
+    with Desk(tmp_path, LOOPBACK) as desk, Uplink(desk.endpoints, ["hall"], repeat_s=1.0) as uplink:
+        uplink.send(update(1, tracklet(1), tracklet(2), tracklet(3, ended=False)), now_s=0.0)
+        assert uplink.pending == 2
+        assert isinstance(desk.received.get(timeout=PATIENCE_S), CameraUpdate)
+        uplink.repeat(now_s=0.9)  # too early
+        uplink.repeat(now_s=1.0)
+        uplink.repeat(now_s=1.9)
+        again = desk.received.get(timeout=PATIENCE_S)
+        assert isinstance(again, wire.Repeated)
+        assert [t.key.number for t in again.tracklets] == [1, 2]
+        desk.acknowledge = [key(2)]
+        until(lambda: uplink.pending == 1, lambda: hear(uplink, now_s=1.9))
+        uplink.repeat(now_s=2.0)
+        again = desk.received.get(timeout=PATIENCE_S)
+        assert [t.key.number for t in again.tracklets] == [1]
+        assert uplink.counters.repeated == 3
+
+
+def test_without_a_linker_nothing_waits_and_what_matters_is_kept(tmp_path: Path) -> None:
+    endpoints = bus.local_endpoints(tmp_path)
+    with Uplink(endpoints, ["hall"], queue=3, repeat_s=0.0) as uplink:
+        sent = [uplink.send(update(seq, tracklet(seq)), now_s=0) for seq in range(10)]
+        assert sent == [True] * 3 + [False] * 7  # the queue holds 3
+        assert uplink.counters.unsent == 7
+        assert not uplink.send(CameraStatus(camera_id="hall", run=1, t_ns=10, state="gone"), now_s=0)
+        with Desk(tmp_path, endpoints) as desk:
+            seen: set[int] = set()
+            goodbyes: list[CameraStatus] = []
+
+            def look() -> None:
+                uplink.repeat(now_s=1)
+                message = desk.received.get(timeout=PATIENCE_S)
+                if isinstance(message, CameraStatus):
+                    goodbyes.append(message)
+                else:
+                    seen.update(t.key.number for t in message.tracklets)
+
+            until(lambda: len(seen) == 10 and len(goodbyes) == 1, look)
+            desk.acknowledge = [key(i) for i in range(10)]
+            until(lambda: uplink.pending == 0, lambda: hear(uplink, now_s=1))
+
+
+def test_memory_for_the_unacknowledged_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus, "_MAX_PENDING", 5)
+    with Uplink(bus.local_endpoints(tmp_path), ["hall"], queue=1) as uplink:
+        for seq in range(8):
+            uplink.send(update(seq, tracklet(seq)), now_s=0)
+        assert uplink.pending == 5 and uplink.counters.given_up == 3
+
+
+def test_strange_messages_are_refused_and_counted(tmp_path: Path) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with (
+        Desk(tmp_path, LOOPBACK) as desk,
+        context.socket(zmq.PUSH) as push,
+        context.socket(zmq.DEALER) as ask,
+    ):
+        push.connect(desk.endpoints.ingest)
+        push.send(b"\x00garbage")
+        push.send(wire.encode(Advance(t_ns=1, final=True)))  # nobody tells the linker the time
+        push.send(wire.encode(update(1)))
+        assert desk.received.get(timeout=PATIENCE_S).seq == 1
+        ask.connect(desk.endpoints.replay)
+        for bad in (b"\x00garbage", wire.encode(update(1))):
+            ask.send_multipart([b"", bad])
+            assert ask.poll(int(PATIENCE_S * 1000))
+            reply = wire.decode(ask.recv_multipart()[-1])
+            assert isinstance(reply, wire.Refused) and "ask" in reply.reason
+        assert desk.refused >= 3  # counted before the last answer left
+        push.linger = ask.linger = 0
+    context.term()
+
+
+def test_boxes_are_published_by_camera(tmp_path: Path) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    boxes = wire.Boxes(
+        camera_id="hall",
+        run=1,
+        seq=4,
+        t_ns=5,
+        numbers=np.array([1]),
+        global_ids=np.array([9]),
+        boxes=np.ones((1, 4), np.float32),
+        states=np.ones(1, np.int8),
+    )
+    with Hub(LOOPBACK) as hub, context.socket(zmq.SUB) as hall, context.socket(zmq.SUB) as yard:
+        for name, socket in (("hall", hall), ("yard", yard)):
+            socket.connect(hub.endpoints.boxes)
+            socket.subscribe(f"boxes/{name}/")
+        until(
+            lambda: bool(hall.poll(10)), lambda: hub.publish_boxes(boxes)
+        )  # until the subscription is there
+        topic, message = hall.recv_multipart()
+        assert topic == b"boxes/hall/"
+        got = wire.decode(message)
+        assert isinstance(got, wire.Boxes) and got.global_ids.tolist() == [9]
+        assert not yard.poll(0)
+    context.term()
+
+
+# Who may listen and speak
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://*:0", "tcp://0.0.0.0:0", "tcp://[::]:0", "tcp://example.org:1"])
+def test_an_endpoint_open_to_others_needs_keys_or_a_word(endpoint: str) -> None:
+    with pytest.raises(UserError, match="other machines could read .* set bus.keys, or bus.insecure: true"):
+        Hub(LOOPBACK.model_copy(update={"events": endpoint}))
+
+
+def test_insecure_must_be_asked_for() -> None:
+    with Hub(LOOPBACK.model_copy(update={"events": "tcp://0.0.0.0:*", "insecure": True})) as hub:
+        assert hub.endpoints.events.startswith("tcp://0.0.0.0:")
+
+
+def test_a_taken_endpoint_is_said_in_one_sentence() -> None:
+    with (
+        Hub(LOOPBACK) as hub,
+        pytest.raises(UserError, match="cannot be listened on .*in use.* another linker may run"),
+    ):
+        Hub(hub.endpoints)
+
+
+def test_with_keys_friends_hear_and_strangers_do_not(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    bus.make_keys(keys)
+    for name in ("linker.key_secret", "client.key_secret"):
+        assert stat.S_IMODE((keys / name).stat().st_mode) == 0o600
+    with pytest.raises(UserError, match="holds keys already"):
+        bus.make_keys(keys)
+    stranger = tmp_path / "stranger"
+    bus.make_keys(stranger)
+    (stranger / "linker.key").write_bytes((keys / "linker.key").read_bytes())
+    secured = LOOPBACK.model_copy(update={"keys": str(keys)})
+    with Desk(tmp_path, secured) as desk:
+        desk.publish([appeared(1)])
+        assert ids(take(listen(desk, since=0, keys=keys), 1)) == [1]
+        with Uplink(desk.endpoints, ["hall"]) as uplink:
+            uplink.send(update(3), now_s=0)
+            assert desk.received.get(timeout=PATIENCE_S).seq == 3
+        for wrong in (stranger, None):
+            with pytest.raises(UserError, match="no linker answered"):
+                next(listen(desk, since=0, keys=wrong, timeout_s=0.5))
+
+
+def test_a_secret_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    bus.make_keys(tmp_path / "keys")
+    (tmp_path / "keys" / "linker.key_secret").chmod(0o644)
+    with pytest.raises(UserError, match="others can read this secret key; run chmod 600"):
+        Hub(LOOPBACK.model_copy(update={"keys": str(tmp_path / "keys")}))
+    with pytest.raises(UserError, match="no readable key"):
+        Hub(LOOPBACK.model_copy(update={"keys": str(tmp_path / "nothing")}))

@@ -1,0 +1,774 @@
+"""ZeroMQ sockets: updates in, events out, replays and views on request.
+
+    worker  --PUSH-->  PULL    ingest   updates and statuses; bounded, what does not fit is counted
+    worker  <--SUB---  PUB     boxes    acknowledgements, and every frame's boxes; lossy, not logged
+    anyone  <--SUB---  PUB     events   topic = kind of the event; every event is on disk before it is here
+    anyone  --DEALER-> ROUTER  replay   what a subscriber missed, or where everybody is now
+
+PUB loses messages whenever a subscriber is late or slow. Events are numbered without holes, and a heartbeat tells
+the last number: so a subscriber sees what it missed and asks for it (the Clone pattern of the ZeroMQ Guide, chapter
+5, made whole by a log). docs/events.md describes the frames for other languages.
+
+Every socket is made, used and closed in one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
+
+from tracker.config import BusSettings
+from tracker.errors import UserError
+from tracker.io import wire
+from tracker.io.store import EventLog, Place, identities_of
+from tracker.types import (
+    Appeared,
+    CameraBack,
+    CameraId,
+    CameraLost,
+    CameraStatus,
+    CameraUpdate,
+    Command,
+    Event,
+    HandedOver,
+    Left,
+    Merged,
+    Sighting,
+    Split,
+    TrackKey,
+    Tracklet,
+    Updated,
+    View,
+)
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5556"
+EVENT_KINDS = wire.kinds_of(Event)
+HEARTBEAT_S = 1.0  # how often the linker says where its log stands
+_LINGER_MS = 1000  # a closing socket waits this long for what is still in its queue
+_ANSWER_S = 2.0  # a question unanswered for this long is asked again on a fresh socket
+_PAGE = 500  # identities in one page of a view
+_VIEWS_KEPT = 8  # views whose further pages can still be asked for
+_MAX_REPLAY = 5000  # events in one answer
+_MAX_PENDING = 10_000  # ended tracklets that wait for their acknowledgement, per worker
+_BURST = 1000  # messages taken in between two looks at the other sockets
+
+
+# Endpoints and keys
+
+
+def replay_endpoint(events: str) -> str:
+    """Where an events endpoint's replays are asked for, unless told otherwise: the next port, or ``.replay``."""
+    head, colon, port = events.rpartition(":")
+    if events.startswith("tcp://") and port.isdecimal():
+        return f"{head}{colon}{int(port) + 1}"
+    return f"{events}.replay"
+
+
+def local_endpoints(folder: Path) -> BusSettings:
+    """Endpoints for processes of one machine (``ipc://``), as files in ``folder``."""
+    at = f"ipc://{folder}"
+    events = f"{at}/events"
+    return BusSettings(
+        ingest=f"{at}/ingest", events=events, replay=replay_endpoint(events), boxes=f"{at}/boxes"
+    )
+
+
+def make_keys(folder: Path) -> None:
+    """Make the CURVE keys of a site: one pair for the linker, one for its workers and subscribers.
+
+    ``NAME.key`` is public, ``NAME.key_secret`` is readable by its owner alone. Clients whose public key lies in
+    ``allowed/`` may connect. A client's machine needs ``linker.key``, ``client.key`` and ``client.key_secret``.
+
+    Raises:
+        UserError: keys are there already, or the folder cannot be written.
+    """
+    if any(folder.glob("*.key*")):
+        raise UserError(f"{folder}: holds keys already; give another folder, or remove them to make new ones")
+    before = os.umask(0o077)
+    try:
+        (folder / "allowed").mkdir(parents=True, exist_ok=True)
+        for name in ("linker", "client"):
+            zmq.auth.create_certificates(folder, name)
+        (folder / "allowed" / "client.key").write_bytes((folder / "client.key").read_bytes())
+    except OSError as error:
+        raise UserError(f"{folder}: keys cannot be written ({error}); give a folder you own") from error
+    finally:
+        os.umask(before)
+
+
+def _read_key(path: Path) -> tuple[bytes, bytes | None]:
+    """The public and, where the file has it, the secret key."""
+    try:
+        if path.suffix == ".key_secret" and os.name == "posix" and path.stat().st_mode & 0o077:
+            raise UserError(f"{path}: others can read this secret key; run chmod 600 on it")
+        return zmq.auth.load_certificate(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: no readable key ({error}); make keys first, or leave out bus.keys"
+        ) from error
+
+
+def _act_as_client(socket: zmq.Socket[bytes], keys: Path | None) -> None:
+    if keys is None:
+        return
+    socket.curve_serverkey = _read_key(keys / "linker.key")[0]
+    public, secret = _read_key(keys / "client.key_secret")
+    assert secret is not None
+    socket.curve_publickey, socket.curve_secretkey = public, secret
+
+
+def _refuse_open_endpoint(endpoint: str, settings: BusSettings) -> None:
+    """Who is where is nobody else's business: other machines reach us with keys, or because the site says so."""
+    if settings.keys is not None or settings.insecure or not endpoint.startswith("tcp://"):
+        return
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if not is_loopback:
+        raise UserError(
+            f"{endpoint}: other machines could read and send here without a key; set bus.keys, or bus.insecure: "
+            "true if this network is yours alone"
+        )
+
+
+def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, *, queue: int) -> zmq.Socket[bytes]:
+    socket = context.socket(kind)
+    socket.set_hwm(queue)
+    socket.linger = _LINGER_MS
+    socket.maxmsgsize = wire.MAX_MESSAGE_BYTES
+    return socket
+
+
+def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    socket.ipv6 = "[" in endpoint
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise UserError(f"{endpoint}: is no endpoint ({error}); write it like {DEFAULT_ENDPOINT}") from error
+
+
+class Counters(msgspec.Struct):
+    """What went through a ``Hub`` or an ``Uplink``, and what did not."""
+
+    received: int = 0
+    refused: int = 0  # messages that were none of ours
+    sent: int = 0
+    unsent: int = 0  # the queue was full; the next revision heals it
+    repeated: int = 0  # ended tracklets sent once more
+    given_up: int = 0  # ended tracklets that nobody acknowledged before memory ran out
+
+
+# Linker
+
+
+class Hub:
+    """The linker's four sockets. Used in a ``with``, in one thread."""
+
+    def __init__(self, settings: BusSettings, *, queue: int = 10_000) -> None:
+        """Bind everything.
+
+        Args:
+            queue: Bound of every socket's queue, in messages. PUB drops what a slow subscriber leaves in it.
+
+        Raises:
+            UserError: an endpoint is taken, is none, or is open to other machines without keys.
+        """
+        self.counters = Counters()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._authenticator: ThreadAuthenticator | None = None
+        self._sockets: list[zmq.Socket[bytes]] = []
+        try:
+            secret = self._authenticate(settings)
+            self._ingest, ingest = self._bind(zmq.PULL, settings.ingest, settings, secret, queue)
+            self._events, events = self._bind(zmq.PUB, settings.events, settings, secret, queue)
+            self._replay, replay = self._bind(zmq.ROUTER, settings.replay, settings, secret, queue)
+            self._boxes, boxes = self._bind(zmq.PUB, settings.boxes, settings, secret, queue)
+        except BaseException:
+            self.close()
+            raise
+        # With a port of 0 or *, these are the real ones.
+        self.endpoints = settings.model_copy(
+            update={"ingest": ingest, "events": events, "replay": replay, "boxes": boxes}
+        )
+        self._poller = zmq.Poller()
+        self._poller.register(self._ingest, zmq.POLLIN)
+        self._poller.register(self._replay, zmq.POLLIN)
+
+    def _authenticate(self, settings: BusSettings) -> tuple[bytes, bytes] | None:
+        if settings.keys is None:
+            return None
+        keys = Path(settings.keys)
+        public, secret = _read_key(keys / "linker.key_secret")
+        assert secret is not None
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_curve(domain="*", location=str(keys / "allowed"))
+        return public, secret
+
+    def _bind(
+        self, kind: int, endpoint: str, settings: BusSettings, key: tuple[bytes, bytes] | None, queue: int
+    ) -> tuple[zmq.Socket[bytes], str]:
+        _refuse_open_endpoint(endpoint, settings)
+        socket = _socket(self._context, kind, queue=queue)
+        self._sockets.append(socket)
+        if key is not None:
+            socket.curve_server = True
+            socket.curve_publickey, socket.curve_secretkey = key
+        socket.ipv6 = "[" in endpoint
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise UserError(
+                f"{endpoint}: cannot be listened on ({error}); another linker may run, else choose another one "
+                "under 'bus:'"
+            ) from error
+        return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+    def poll(self, timeout_s: float) -> bool:
+        """Wait for messages or questions; whether there are any."""
+        return bool(self._poller.poll(round(timeout_s * 1000)))
+
+    def receive(self) -> list[CameraUpdate | CameraStatus | Command | wire.Repeated]:
+        """What has come in, at most a burst of it. What is none of ours is refused, counted and said once."""
+        messages: list[CameraUpdate | CameraStatus | Command | wire.Repeated] = []
+        for _ in range(_BURST):
+            try:
+                frames = self._ingest.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            message = self._decoded(frames[-1])
+            # Time is the linker's own business: nobody sends it an Advance.
+            if isinstance(message, CameraUpdate | CameraStatus | Command | wire.Repeated):
+                self.counters.received += 1
+                messages.append(message)
+            elif message is not None:
+                self._refuse(f"a {wire.kind_of(message)} does not belong here")
+        return messages
+
+    def questions(self) -> Iterator[tuple[list[bytes], wire.Ask]]:
+        """The questions that have come in, each with the address that ``answer`` wants."""
+        for _ in range(_BURST):
+            try:
+                *address, body = self._replay.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            message = self._decoded(body)
+            if isinstance(message, wire.Ask):
+                yield address, message
+            else:
+                self._refuse("no question")
+                self.answer(
+                    address, wire.Refused(reason="send an 'ask' message; docs/events.md has its fields")
+                )
+
+    def answer(self, address: list[bytes], reply: wire.Replay | wire.Page | wire.Refused) -> None:
+        """Answer a question. Never waits: who does not take the answer asks again."""
+        with contextlib.suppress(zmq.Again):
+            self._replay.send_multipart([*address, wire.encode(reply)], zmq.NOBLOCK)
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Send events that the log has numbered. Never waits for a subscriber."""
+        for event in events:
+            self._events.send_multipart([wire.kind_of(event).encode(), wire.encode(event)])
+            self.counters.sent += 1
+
+    def heartbeat(self, place: Place, now_ns: int) -> None:
+        """Tell every subscriber where the log stands."""
+        beat = wire.Heartbeat(epoch=place[0], seq=place[1], t_ns=now_ns)
+        self._events.send_multipart([b"heartbeat", wire.encode(beat)])
+
+    def publish_boxes(self, boxes: wire.Boxes) -> None:
+        """Send one frame's boxes to whoever listens now."""
+        self._boxes.send_multipart([f"boxes/{boxes.camera_id}/".encode(), wire.encode(boxes)])
+
+    def acknowledge(self, keys: Sequence[TrackKey]) -> None:
+        """Tell the workers that these ended tracklets are safe. A lost acknowledgement is asked for again."""
+        by_camera: dict[CameraId, list[TrackKey]] = {}
+        for key in keys:
+            by_camera.setdefault(key.camera_id, []).append(key)
+        for camera_id, of_camera in by_camera.items():
+            ack = wire.Ack(keys=tuple(of_camera))
+            self._boxes.send_multipart([f"ack/{camera_id}/".encode(), wire.encode(ack)])
+
+    def _decoded(self, data: bytes) -> wire.Message | None:
+        try:
+            return wire.decode(data)
+        except wire.WireError as error:
+            self._refuse(str(error))
+            return None
+
+    def _refuse(self, reason: str) -> None:
+        self.counters.refused += 1
+        if self.counters.refused == 1:
+            log.warning("refused a message: %s (further ones are only counted)", reason)
+
+    def close(self) -> None:
+        """Close the sockets; what is queued gets a second to leave."""
+        for socket in self._sockets:
+            socket.close()
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Answers:
+    """Answers the questions of subscribers from the log and the linker's view."""
+
+    def __init__(self, events: EventLog, view: Callable[[], View]) -> None:
+        """``view`` is asked only when everything the linker said is in the log."""
+        self._log = events
+        self._view = view
+        self._views: OrderedDict[Place, View] = OrderedDict()
+
+    def to(self, question: wire.Ask) -> wire.Replay | wire.Page:
+        """The events after a place, or a page of the view."""
+        if question.what == "view":
+            return self._page(question)
+        since = (question.epoch, question.seq)
+        limit = min(max(question.limit, 1), _MAX_REPLAY)
+        events = self._log.read(since, limit)
+        place = self._log.place
+        through = (events[-1].epoch, events[-1].seq) if len(events) == limit else place
+        return wire.Replay(
+            events=tuple(events),
+            through_epoch=through[0],
+            through_seq=through[1],
+            epoch=place[0],
+            seq=place[1],
+            gone=self._log.lost_since(since),
+        )
+
+    def _page(self, question: wire.Ask) -> wire.Page:
+        place, page = (question.epoch, question.seq), question.page
+        if page <= 0 or place not in self._views:
+            place, page = self._log.place, 0
+            self._views[place] = msgspec.structs.replace(self._view(), epoch=place[0], seq=place[1])
+            self._views.move_to_end(place)
+            while len(self._views) > _VIEWS_KEPT:
+                self._views.popitem(last=False)
+        view = self._views[place]
+        pages = max(1, -(-len(view.identities) // _PAGE))
+        rows = view.identities[page * _PAGE : (page + 1) * _PAGE]
+        return wire.Page(view=msgspec.structs.replace(view, identities=rows), page=page, pages=pages)
+
+
+# Worker
+
+
+class Uplink:
+    """A worker's side: sends what its cameras saw, and repeats ended tracklets until they are acknowledged.
+
+    Used in a ``with``, in one thread. Sending never waits: what does not fit into the queue is counted, and the
+    next revision heals it. Statuses have no next revision either, so the newest of each camera is kept until
+    it has left.
+    """
+
+    def __init__(
+        self, settings: BusSettings, cameras: Collection[CameraId], *, queue: int = 200, repeat_s: float = 1.0
+    ) -> None:
+        """``queue``: bound in messages while the linker is slow or away; ``repeat_s``: pause between repeats."""
+        self.counters = Counters()
+        self._repeat_s = repeat_s
+        self._pending: OrderedDict[TrackKey, tuple[Tracklet, float]] = (
+            OrderedDict()
+        )  # with when to send again
+        self._statuses: dict[CameraId, CameraStatus] = {}
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        keys = Path(settings.keys) if settings.keys is not None else None
+        self._push = _socket(self._context, zmq.PUSH, queue=queue)
+        self._acks = _socket(self._context, zmq.SUB, queue=1000)
+        try:
+            for socket, endpoint in ((self._push, settings.ingest), (self._acks, settings.boxes)):
+                _act_as_client(socket, keys)
+                _connect(socket, endpoint)
+        except BaseException:
+            self.close()
+            raise
+        for camera_id in cameras:
+            self._acks.subscribe(f"ack/{camera_id}/")
+
+    @property
+    def pending(self) -> int:
+        """Ended tracklets and statuses that have not safely arrived."""
+        return len(self._pending) + len(self._statuses)
+
+    def send(self, message: CameraUpdate | CameraStatus, now_s: float) -> bool:
+        """Send one message; False when the queue is full. ``now_s`` is a clock that only rises."""
+        if isinstance(message, CameraStatus):
+            self._statuses[message.camera_id] = message
+            self._send_statuses()
+            return message.camera_id not in self._statuses
+        self.remember(message, now_s)
+        if message.camera_id in self._statuses:
+            self._send_statuses()  # it was said before this update, so it goes before it
+        sent = self._push_out(message)
+        self.counters.sent += sent
+        self.counters.unsent += not sent
+        return sent
+
+    def remember(self, update: CameraUpdate, now_s: float) -> None:
+        """Repeat this update's ended tracklets until they are acknowledged, whether or not it is sent itself."""
+        for tracklet in update.tracklets:
+            if tracklet.ended:
+                self._pending[tracklet.key] = (tracklet, now_s + self._repeat_s)
+        while len(self._pending) > _MAX_PENDING:
+            self._pending.popitem(last=False)
+            self.counters.given_up += 1
+
+    def repeat(self, now_s: float) -> None:
+        """Take in acknowledgements; send again what has waited too long for one."""
+        self._take_acks()
+        self._send_statuses()
+        due: dict[tuple[CameraId, int], list[Tracklet]] = {}
+        for tracklet, when_s in self._pending.values():
+            if when_s <= now_s:
+                due.setdefault((tracklet.key.camera_id, tracklet.key.run), []).append(tracklet)
+        for (camera_id, run), tracklets in due.items():
+            for start in range(0, len(tracklets), 100):
+                some = tracklets[start : start + 100]
+                if not self._push_out(wire.Repeated(camera_id=camera_id, run=run, tracklets=tuple(some))):
+                    return
+                self.counters.repeated += len(some)
+                for tracklet in some:
+                    self._pending[tracklet.key] = (tracklet, now_s + self._repeat_s)
+
+    def poll(self, timeout_s: float, wake: int | None = None) -> None:
+        """Wait for an acknowledgement, or until the file descriptor ``wake`` can be read."""
+        poller = zmq.Poller()
+        poller.register(self._acks, zmq.POLLIN)
+        if wake is not None:
+            poller.register(wake, zmq.POLLIN)
+        poller.poll(round(timeout_s * 1000))
+
+    def _take_acks(self) -> None:
+        for _ in range(_BURST):
+            try:
+                frames = self._acks.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                message = wire.decode(frames[-1])
+            except wire.WireError:
+                self.counters.refused += 1
+                continue
+            if isinstance(message, wire.Ack):
+                self.counters.received += 1
+                for key in message.keys:
+                    self._pending.pop(key, None)
+
+    def _send_statuses(self) -> None:
+        for camera_id, status in list(self._statuses.items()):
+            if not self._push_out(status):
+                return
+            del self._statuses[camera_id]
+
+    def _push_out(self, message: CameraUpdate | CameraStatus | wire.Repeated) -> bool:
+        try:
+            self._push.send(wire.encode(message), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the sockets; what is queued gets a second to leave."""
+        self._push.close()
+        self._acks.close(linger=0)
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+# Subscriber
+
+
+def subscribe(
+    endpoint: str = DEFAULT_ENDPOINT,
+    *,
+    kinds: Collection[str] | str | None = None,
+    camera: CameraId | None = None,
+    identity: int | None = None,
+    since: Place | int | None = None,
+    timeout_s: float | None = None,
+    replay: str | None = None,
+    keys: Path | str | None = None,
+    queue: int = 10_000,
+) -> Iterator[Event]:
+    """Every event, once, in the order of the log, also those sent while nobody listened or the line was full.
+
+    Iterate and stop in one thread; nothing is connected before the first event is asked for.
+
+    Args:
+        kinds: Only these kinds, as in docs/events.md: ``"appeared"``, ``["merged", "split"]``. None: all.
+        camera: Only events that name this camera.
+        identity: Only events that speak of this global id.
+        since: Where to start. None: at present, each person who is here told by one ``Updated`` numbered with
+            the event it is as of. ``(epoch, seq)``: after that event, which may be of an earlier epoch. A
+            number: after that event of the linker's present epoch; 0: all that the log still holds.
+        timeout_s: End when no event came for so long. None: wait for ever.
+        replay: Where missed events are asked for; None: the port after ``endpoint``'s (``.replay`` for ipc).
+        keys: Folder with ``linker.key`` and ``client.key_secret``, where the linker asks for keys.
+        queue: Events waiting in memory; what does not fit is asked for again later.
+
+    Raises:
+        UserError: an unknown kind, a bad endpoint or key; or within ``timeout_s`` no linker was heard at all.
+    """
+    wanted = set(EVENT_KINDS) if kinds is None else {kinds} if isinstance(kinds, str) else set(kinds)
+    if unknown := sorted(wanted - set(EVENT_KINDS)):
+        raise UserError(f"{', '.join(unknown)}: no kind of event; there are {', '.join(EVENT_KINDS)}")
+    if isinstance(since, int) and since < 0:
+        raise UserError(f"since {since}: give the number of an event, or 0 for all that is kept")
+    follower = _Follower(
+        endpoint,
+        replay or replay_endpoint(endpoint),
+        Path(keys) if keys is not None else None,
+        timeout_s=timeout_s,
+        queue=queue,
+    )
+    return (
+        event
+        for event in follower.events(since)
+        if wire.kind_of(event) in wanted
+        and (camera is None or camera in cameras_of(event))
+        and (identity is None or identity in identities_of(event))
+    )
+
+
+def cameras_of(event: Event) -> frozenset[CameraId]:
+    """The cameras that an event names."""
+    match event:
+        case Appeared(track=key, sighting=Sighting(camera_id=seen_by)):
+            return frozenset((key.camera_id, seen_by))
+        case HandedOver():
+            return frozenset((event.from_camera, event.to_camera))
+        case Updated():
+            return frozenset(s.camera_id for s in event.sightings) | {k.camera_id for k in event.tracks}
+        case Merged() | Split():
+            return frozenset(k.camera_id for k in event.tracks)
+        case Left():
+            return frozenset((event.last.camera_id,))
+        case CameraLost() | CameraBack():
+            return frozenset((event.camera_id,))
+
+
+_Answer = TypeVar("_Answer", wire.Replay, wire.Page)
+
+
+class _TimeOver(Exception):
+    """No event for ``timeout_s``."""
+
+
+class _Follower:
+    """Follows one linker's log: the live events, and replays wherever they have holes."""
+
+    def __init__(
+        self, endpoint: str, replay: str, keys: Path | None, *, timeout_s: float | None, queue: int
+    ) -> None:
+        self._endpoint, self._replay, self._keys = endpoint, replay, keys
+        self._timeout_s = timeout_s
+        self._queue = queue
+        self._heard = False
+        self._last_s = time.monotonic()  # when the last event was handed on
+
+    def events(self, since: Place | int | None) -> Iterator[Event]:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        live = _socket(context, zmq.SUB, queue=self._queue)
+        try:
+            _act_as_client(live, self._keys)
+            # All kinds, whatever is wanted: a number left out must be one that was lost.
+            live.subscribe(b"")
+            _connect(live, self._endpoint)
+            self._last_s = time.monotonic()
+            yield from self._follow(context, live, since)
+        except _TimeOver:
+            if not self._heard:
+                raise UserError(
+                    f"{self._endpoint}: no linker answered within {self._timeout_s:g} s; is it running there, "
+                    "and does it ask for keys?"
+                ) from None
+        finally:
+            live.close(linger=0)
+            context.term()
+
+    def _follow(
+        self, context: zmq.Context[zmq.Socket[bytes]], live: zmq.Socket[bytes], since: Place | int | None
+    ) -> Iterator[Event]:
+        with _Questions(context, self._replay, self._keys, self._wait) as questions:
+            place = yield from self._start(questions, since)
+            while True:
+                message = self._next(live)
+                if isinstance(message, wire.Heartbeat):
+                    told, event = (message.epoch, message.seq), None
+                    is_news = told > place or told[0] < place[0]  # an older epoch: maybe the log was lost
+                else:
+                    told, event = (message.epoch, message.seq), message
+                    is_news = told > place
+                if event is not None and told == (place[0], place[1] + 1):
+                    place = told
+                    yield self._handed_on(event)
+                elif is_news:
+                    place = yield from self._heal(questions, place)
+
+    def _start(self, questions: _Questions, since: Place | int | None) -> Generator[Event, None, Place]:
+        """Yields the present state where no start was given; returns the place to go on from."""
+        if since is None:
+            view = self._view(questions)
+            for identity in view.identities:
+                if identity.here:
+                    yield self._handed_on(
+                        Updated(
+                            t_ns=identity.last.t_ns,
+                            epoch=view.epoch,
+                            seq=view.seq,
+                            global_id=identity.global_id,
+                            sightings=(identity.last,),
+                            tracks=identity.tracks,
+                        )
+                    )
+            return view.epoch, view.seq
+        place = since if isinstance(since, tuple) else (0, 0)
+        if isinstance(since, int) and since > 0:
+            answer = questions.ask(wire.Ask(what="replay", epoch=1 << 62, limit=1), wire.Replay)
+            place = (answer.epoch, since)
+        return (yield from self._heal(questions, place))
+
+    def _heal(self, questions: _Questions, place: Place) -> Generator[Event, None, Place]:
+        """Yields all that the log holds after ``place``; returns where that ends."""
+        while True:
+            answer = questions.ask(wire.Ask(what="replay", epoch=place[0], seq=place[1]), wire.Replay)
+            self._heard = True
+            now = (answer.epoch, answer.seq)
+            if now[0] < place[0]:
+                log.warning("%s: the log begins anew at epoch %d", self._endpoint, now[0])
+                place = (now[0], 0)
+                continue
+            if answer.gone:
+                log.warning("%s: some events after %s are no longer kept", self._endpoint, place)
+            for event in answer.events:
+                yield self._handed_on(event)
+            place = max(place, (answer.through_epoch, answer.through_seq))
+            if place >= now:
+                return place
+
+    def _view(self, questions: _Questions) -> View:
+        """All pages of one view; begins again when the linker no longer has it."""
+        first = questions.ask(wire.Ask(what="view"), wire.Page)
+        self._heard = True
+        pages = [first]
+        while len(pages) < first.pages:
+            question = wire.Ask(what="view", epoch=first.view.epoch, seq=first.view.seq, page=len(pages))
+            page = questions.ask(question, wire.Page)
+            if page.page == 0:
+                first, pages = page, []
+            pages.append(page)
+        rows = tuple(identity for page in pages for identity in page.view.identities)
+        return msgspec.structs.replace(first.view, identities=rows)
+
+    def _next(self, live: zmq.Socket[bytes]) -> Event | wire.Heartbeat:
+        while True:
+            self._wait(live)
+            try:
+                message = wire.decode(live.recv_multipart()[-1])
+            except wire.WireError as error:
+                log.warning("%s: skipped a message: %s", self._endpoint, error)
+                continue
+            if isinstance(message, Event | wire.Heartbeat):
+                self._heard = True
+                return message
+
+    def _handed_on(self, event: Event) -> Event:
+        self._last_s = time.monotonic()
+        return event
+
+    def _wait(self, socket: zmq.Socket[bytes], at_most_s: float | None = None) -> bool:
+        """Whether the socket can be read, within ``at_most_s``. Raises _TimeOver when patience ends first."""
+        waits = [] if at_most_s is None else [at_most_s]
+        if self._timeout_s is not None:
+            waits.append(max(self._last_s + self._timeout_s - time.monotonic(), 0))
+        if socket.poll(round(min(waits) * 1000) if waits else None):
+            return True
+        if self._timeout_s is not None and time.monotonic() - self._last_s >= self._timeout_s - 1e-3:
+            raise _TimeOver
+        return False
+
+
+class _Questions:
+    """Asks the linker, again and again on a fresh socket while it does not answer."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        keys: Path | None,
+        wait: Callable[[zmq.Socket[bytes], float | None], bool],
+    ) -> None:
+        self._context, self._endpoint, self._keys, self._wait = context, endpoint, keys, wait
+        self._socket: zmq.Socket[bytes] | None = None
+
+    def ask(self, question: wire.Ask, expected: type[_Answer]) -> _Answer:
+        """The answer to one question, of the kind that belongs to it."""
+        said = False
+        while True:
+            socket = self._socket or self._open()
+            socket.send_multipart([b"", wire.encode(question)])
+            while self._wait(socket, _ANSWER_S):
+                try:
+                    answer = wire.decode(socket.recv_multipart()[-1])
+                except wire.WireError as error:
+                    log.warning("%s: skipped an answer: %s", self._endpoint, error)
+                    continue
+                if isinstance(answer, expected):
+                    return answer
+            self.close()  # a late answer to this question must not meet the next one
+            if not said:
+                log.warning("%s: the linker does not answer; asking on", self._endpoint)
+                said = True
+
+    def _open(self) -> zmq.Socket[bytes]:
+        socket = _socket(self._context, zmq.DEALER, queue=10)
+        socket.linger = 0
+        self._socket = socket
+        _act_as_client(socket, self._keys)
+        _connect(socket, self._endpoint)
+        return socket
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close(linger=0)
+            self._socket = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
