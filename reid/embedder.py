@@ -1,0 +1,87 @@
+"""Crops to unit embeddings, through ONNX Runtime."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+import models
+from reid.pictures import HEIGHT, WIDTH, to_input
+
+# Batches are padded to one of these sizes, so that a device plans and allocates a few shapes, not every number.
+BUCKETS = (1, 2, 4, 8, 16, 32)
+
+
+class OnnxEmbedder:
+    """A network with its preprocessing inside: ``crops`` (N, 128, 64, 3) uint8 BGR -> ``embeddings`` (N, D)."""
+
+    def __init__(self, opened: models.OpenedModel) -> None:
+        """Take an opened model.
+
+        Raises:
+            ValueError: It is not an embedder: its input or output has another name, type or shape.
+        """
+        self._session = opened.session
+        self.name = opened.name
+        self.model_hash = opened.sha256
+        self.providers = list(opened.providers)
+        inputs = {one.name: one for one in self._session.get_inputs()}
+        outputs = {one.name: one for one in self._session.get_outputs()}
+        crops, rows = inputs.get("crops"), outputs.get("embeddings")
+        fits = (
+            len(inputs) == 1
+            and crops is not None
+            and crops.type == "tensor(uint8)"
+            and list(crops.shape[1:]) == [HEIGHT, WIDTH, 3]
+            and rows is not None
+            and len(rows.shape) == 2
+            and isinstance(rows.shape[1], int)
+        )
+        if not fits or rows is None:
+            raise ValueError(
+                f"the model {opened.path} is not an embedder: it needs one input crops uint8 "
+                f"(N, {HEIGHT}, {WIDTH}, 3) and an output embeddings (N, D); export it with reid.export"
+            )
+        self.dim = int(rows.shape[1])
+
+    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """(N, D) unit rows for N crops (h, w, 3) uint8 BGR of any size; (0, D) for none.
+
+        Raises:
+            ValueError: A crop has no area, or is not such an array; the message says which one.
+        """
+        if not len(crops):
+            return np.zeros((0, self.dim), np.float32)
+        pictures = np.empty((len(crops), HEIGHT, WIDTH, 3), np.uint8)
+        for number, crop in enumerate(crops):
+            try:
+                pictures[number] = to_input(crop)
+            except ValueError as problem:
+                raise ValueError(f"crop {number} of {len(crops)}: {problem}") from problem
+        largest = BUCKETS[-1]
+        return np.concatenate(
+            [self._run(pictures[start : start + largest]) for start in range(0, len(pictures), largest)]
+        )
+
+    def _run(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        count = len(pictures)
+        bucket = next(size for size in BUCKETS if size >= count)
+        padded = np.zeros((bucket, HEIGHT, WIDTH, 3), np.uint8)
+        padded[:count] = pictures
+        rows = self._session.run(["embeddings"], {"crops": padded})[0]
+        return np.asarray(rows[:count], np.float32)
+
+
+def load_embedder(name: str | None = None, *, device: str = "auto", threads: int = 1) -> OnnxEmbedder:
+    """Open an embedder by its card's name or the path of an .onnx file; the shipped one by default.
+
+    Args:
+        name: See `models.open_model`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads for one run.
+
+    Raises:
+        models.ModelError: There is no such model, its hash differs, or the device is not to be had.
+        ValueError: The model is not an embedder.
+    """
+    return OnnxEmbedder(models.open_model(name or models.DEFAULT_EMBEDDER, device=device, threads=threads))

@@ -1,0 +1,199 @@
+"""Crops to embeddings: shapes, buckets, refusals, and what the shipped model promises."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import models
+from reid.embedder import BUCKETS, OnnxEmbedder, load_embedder
+from reid.pictures import HEIGHT, WIDTH, to_input
+
+onnx = pytest.importorskip("onnx")
+
+BLUE, GREEN, RED = np.eye(3, dtype=np.float32)
+SHIPPED = Path(models.__file__).parent / "reid_small.onnx"
+needs_shipped = pytest.mark.skipif(
+    not SHIPPED.is_file(), reason="the shipped embedder is not in this checkout"
+)
+
+
+def plain(height: int, width: int, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def mean_colour_model(path: Path, *, name: str = "crops", kind: int | None = None) -> Path:
+    """An embedder that anybody can check by hand: the mean colour of the crop, as a unit row (B, G, R)."""
+    h = onnx.helper
+    kind = onnx.TensorProto.UINT8 if kind is None else kind
+    graph = h.make_graph(
+        [
+            h.make_node("Cast", [name], ["f"], to=onnx.TensorProto.FLOAT),
+            h.make_node("ReduceMean", ["f"], ["m"], axes=[1, 2], keepdims=0),
+            h.make_node("LpNormalization", ["m"], ["embeddings"], axis=1, p=2),
+        ],
+        "mean_colour",
+        [h.make_tensor_value_info(name, kind, ["N", HEIGHT, WIDTH, 3])],
+        [h.make_tensor_value_info("embeddings", onnx.TensorProto.FLOAT, ["N", 3])],
+    )
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> OnnxEmbedder:
+    return load_embedder(str(mean_colour_model(tmp_path_factory.mktemp("model") / "tiny.onnx")), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def shipped() -> OnnxEmbedder:
+    return load_embedder(device="cpu")
+
+
+def test_rows_belong_to_their_crops_whatever_their_size(tiny: OnnxEmbedder) -> None:
+    found = tiny.embed([plain(300, 90, (200, 0, 0)), plain(17, 5, (0, 9, 0)), plain(128, 64, (0, 30, 40))])
+    assert found == pytest.approx(np.stack([BLUE, GREEN, 0.6 * GREEN + 0.8 * RED]), abs=1e-5)
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 31, 32, 33, 65])
+def test_every_number_of_crops_gives_as_many_rows(tiny: OnnxEmbedder, count: int) -> None:
+    crops = [plain(128, 64, (i + 1, 100, 255 - i)) for i in range(count)]
+    found = tiny.embed(crops)
+    expected = np.array([[i + 1, 100, 255 - i] for i in range(count)], np.float32)
+    assert found == pytest.approx(expected / np.linalg.norm(expected, axis=1, keepdims=True), abs=1e-5)
+
+
+def test_the_network_only_ever_sees_the_fixed_batch_sizes() -> None:
+    class Session:
+        """Answers like the tiny model, and writes down what it was asked."""
+
+        def __init__(self) -> None:
+            self.sizes: list[int] = []
+
+        def run(self, _: list[str], feed: dict[str, NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+            self.sizes.append(len(feed["crops"]))
+            return [feed["crops"][:, 0, 0, :].astype(np.float32)]
+
+    embedder = OnnxEmbedder.__new__(OnnxEmbedder)
+    session = Session()
+    embedder._session, embedder.dim = session, 3
+    for count in (1, 3, 6, 20, 71):
+        assert len(embedder.embed([plain(4, 4, (1, 2, 3))] * count)) == count
+    assert session.sizes == [1, 4, 8, 32, 32, 32, 8]  # 71 = 32 + 32 + 7
+    assert set(session.sizes) <= set(BUCKETS)
+
+
+def test_no_crops_give_no_rows(tiny: OnnxEmbedder) -> None:
+    assert tiny.embed([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("crop", "words"),
+    [
+        (np.zeros((0, 5, 3), np.uint8), "crop 1 of 2: a crop of 5x0 pixels has no area"),
+        (np.zeros((5, 0, 3), np.uint8), "no area"),
+        (np.zeros((5, 5), np.uint8), r"\(h, w, 3\) uint8 BGR"),
+        (np.zeros((5, 5, 4), np.uint8), r"\(h, w, 3\) uint8 BGR"),
+        (np.zeros((5, 5, 3), np.float32), "uint8"),
+    ],
+)
+def test_a_crop_that_is_none_is_refused(tiny: OnnxEmbedder, crop: NDArray[np.generic], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        tiny.embed([plain(4, 4, (1, 2, 3)), crop])  # type: ignore[list-item]
+
+
+def test_views_into_a_frame_are_crops_too(tiny: OnnxEmbedder) -> None:
+    frame = np.zeros((480, 640, 3), np.uint8)
+    frame[100:300, 50:150] = (0, 0, 77)
+    frame.flags.writeable = False
+    assert tiny.embed([frame[100:300, 50:150]]) == pytest.approx(RED[None], abs=1e-5)
+
+
+def test_shrinking_averages_instead_of_dropping_pixels() -> None:
+    stripes = np.zeros((512, 256, 3), np.uint8)
+    stripes[:, ::2] = 200  # every second column: single samples would be 0 or 200
+    assert np.abs(to_input(stripes).astype(int) - 100).max() <= 1
+    assert np.array_equal(to_input(plain(128, 64, (1, 2, 3))), plain(128, 64, (1, 2, 3)))
+
+
+def test_what_an_embedder_says_of_itself(tmp_path: Path) -> None:
+    path = mean_colour_model(tmp_path / "tiny.onnx")
+    embedder = load_embedder(str(path), device="cpu", threads=2)
+    assert embedder.dim == 3
+    assert embedder.name == "tiny"
+    assert embedder.providers == ["CPUExecutionProvider"]
+    assert embedder.model_hash == models.find(str(path)).sha256
+
+
+def test_a_model_that_is_no_embedder_is_refused(tmp_path: Path) -> None:
+    for number, path in enumerate(
+        (
+            mean_colour_model(tmp_path / "other_name.onnx", name="images"),
+            mean_colour_model(tmp_path / "other_type.onnx", kind=onnx.TensorProto.FLOAT),
+        )
+    ):
+        with pytest.raises(ValueError, match="is not an embedder") as refusal:
+            load_embedder(str(path), device="cpu")
+        assert path.name in str(refusal.value), number
+    with pytest.raises(models.ModelError, match="no model"):
+        load_embedder("reid_smal", device="cpu")
+
+
+def person(top: tuple[int, int, int], legs: tuple[int, int, int], shade: float = 1.0) -> NDArray[np.uint8]:
+    """A drawn pedestrian on a grey street, 160x80."""
+    picture = np.full((160, 80, 3), 130, np.uint8)
+    cv2.circle(picture, (40, 20), 12, (120, 150, 190), -1)
+    cv2.rectangle(picture, (22, 34), (58, 90), top, -1)
+    cv2.rectangle(picture, (26, 90), (38, 155), legs, -1)
+    cv2.rectangle(picture, (42, 90), (54, 155), legs, -1)
+    return np.clip(picture * shade, 0, 255).astype(np.uint8)
+
+
+@needs_shipped
+def test_the_shipped_model_gives_unit_rows_that_do_not_depend_on_company(shipped: OnnxEmbedder) -> None:
+    rng = np.random.default_rng(0)
+    crops = [
+        rng.integers(0, 256, (int(h), int(w), 3), dtype=np.uint8) for h, w in rng.integers(20, 200, (5, 2))
+    ]
+    together = shipped.embed(crops)
+    assert together.shape == (5, shipped.dim)
+    assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(5), abs=1e-4)
+    alone = np.concatenate([shipped.embed([crop]) for crop in crops])
+    assert alone == pytest.approx(together, abs=1e-4)
+    assert shipped.embed([]).shape == (0, shipped.dim)
+
+
+@needs_shipped
+def test_the_shipped_model_sees_clothes_rather_than_light(shipped: OnnxEmbedder) -> None:
+    red, dark_red, green = shipped.embed(
+        [
+            person((40, 40, 200), (60, 40, 30)),
+            person((40, 40, 200), (60, 40, 30), shade=0.8),
+            person((60, 160, 50), (200, 200, 200)),
+        ]
+    )
+    assert red @ dark_red > 0.8
+    assert red @ green < red @ dark_red - 0.3
+
+
+@needs_shipped
+def test_the_shipped_model_is_small_and_has_a_true_card(shipped: OnnxEmbedder) -> None:
+    assert SHIPPED.stat().st_size < 8_000_000
+    assert models.verify("reid_small") == "ok"
+    card = models.card("reid_small")
+    assert card.kind == "embedder"
+    assert card.sha256 == shipped.model_hash
+    assert "research" in card.data_terms
+
+
+def test_importing_reid_loads_neither_torch_nor_a_runtime() -> None:
+    code = "import sys, reid; print(sorted({'torch', 'onnxruntime', 'onnx', 'tracker'} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
