@@ -145,7 +145,8 @@ class DisEstimator:
         # Smaller than the search's patches over its pyramid, OpenCV gives an error or noise; nothing to see there.
         if min(height, width) < SMALLEST_SIDE:
             return np.zeros((height, width, 2), np.float32)
-        return np.asarray(self._dis.calc(before.grey, after.grey, None), np.float32)
+        field = self._dis.calc(before.grey, after.grey, None)  # type: ignore[call-overload]  # the stub omits None
+        return np.asarray(field, np.float32)
 
 
 class NoFlow:
