@@ -18,9 +18,9 @@ def _unit(rows: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:
         raise ValueError(
             f"embeddings are rows of {dim or 'equal'} numbers, not an array of shape {array.shape}"
         )
-    lengths = np.linalg.norm(array, axis=1, keepdims=True).astype(np.float32)
+    lengths = np.linalg.norm(array, axis=1, keepdims=True)
     usable = np.isfinite(lengths) & (lengths > 1e-6)
-    return np.where(usable, array, np.float32(0.0)) / np.where(usable, lengths, np.float32(1.0))
+    return np.asarray(np.where(usable, array, 0.0) / np.where(usable, lengths, 1.0), np.float32)
 
 
 def distances(query: FloatRows, gallery: FloatRows) -> NDArray[np.float32]:
