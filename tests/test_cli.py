@@ -159,23 +159,9 @@ def test_options_reach_the_cameras_of_a_site_file(tmp_path: Path, monkeypatch: p
         "cameras:\n  hall: {url: hall.mp4}\n  yard: {url: yard.mp4}\n"
     )
     (tmp_path / "here.json").write_text(json.dumps({"homography": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}))
+    options = "--offset yard=2.5 --calibration hall=here.json --detections hall=det.txt --recorded-score 1"
     arguments = run_tracker.parser().parse_args(
-        [
-            "process",
-            "sites/site.yaml",
-            "-o",
-            "out",
-            "--offset",
-            "yard=2.5",
-            "--calibration",
-            "hall=here.json",
-            "--detections",
-            "hall=det.txt",
-            "--recorded-score",
-            "1",
-            "--set",
-            "link.false_merge_rate=0.5",
-        ]
+        ["process", "sites/site.yaml", "-o", "out", *options.split(), "--set", "link.false_merge_rate=0.5"]
     )
     site = run_tracker._site(arguments)
     assert site.cameras["yard"].start == 2.5 and site.cameras["hall"].start is None
