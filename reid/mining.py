@@ -69,6 +69,8 @@ def batch_hard(distances: Tensor, labels: Tensor) -> Triplets:
     """Per anchor the farthest row of the same person and the nearest of another (Hermans et al., 2017, eq. 5)."""
     same, different = same_and_different(labels)
     anchor = (same.any(1) & different.any(1)).nonzero().squeeze(1)
+    if len(anchor) == 0:
+        return Triplets(anchor, anchor, anchor)
     positive = distances.masked_fill(~same, -torch.inf).argmax(1)
     negative = distances.masked_fill(~different, torch.inf).argmin(1)
     return Triplets(anchor, positive[anchor], negative[anchor])
@@ -78,8 +80,10 @@ def semi_hard(distances: Tensor, labels: Tensor) -> Triplets:
     """Per (anchor, positive) the nearest negative beyond the positive; pairs without one are left out (FaceNet)."""
     same, different = same_and_different(labels)
     anchor, positive = same.nonzero(as_tuple=True)
+    if len(anchor) == 0:
+        return Triplets(anchor, anchor, anchor)
     beyond = different[anchor] & (distances[anchor] > distances[anchor, positive].unsqueeze(1))
-    negative = distances[anchor].masked_fill(~beyond, torch.inf).argmin(1) if len(anchor) else anchor
+    negative = distances[anchor].masked_fill(~beyond, torch.inf).argmin(1)
     there = beyond.any(1)
     return Triplets(anchor[there], positive[there], negative[there])
 
@@ -91,21 +95,16 @@ def hard_quadruplets(distances: Tensor, labels: Tensor) -> Quadruplets:
     left out.
     """
     triplets = batch_hard(distances, labels)
+    if len(triplets.anchor) == 0:
+        return Quadruplets(triplets, triplets.anchor, triplets.anchor)
+    count = len(labels)
     strangers = labels.unsqueeze(0) != labels[triplets.anchor].unsqueeze(1)  # (T, N)
     apart = same_and_different(labels)[1]
     allowed = apart.unsqueeze(0) & strangers.unsqueeze(1) & strangers.unsqueeze(2)  # (T, N, N)
-    count = len(labels)
-    spread = distances.unsqueeze(0).masked_fill(~allowed, torch.inf).flatten(1)
-    there = (
-        allowed.flatten(1).any(1) if len(spread) else torch.zeros(0, dtype=torch.bool, device=labels.device)
-    )
-    closest = (
-        spread.argmin(1)[there]
-        if bool(there.any())
-        else torch.zeros(0, dtype=torch.int64, device=labels.device)
-    )
+    closest = distances.unsqueeze(0).masked_fill(~allowed, torch.inf).flatten(1).argmin(1)
+    there = allowed.flatten(1).any(1)
     kept = Triplets(triplets.anchor[there], triplets.positive[there], triplets.negative[there])
-    return Quadruplets(kept, closest // count, closest % count)
+    return Quadruplets(kept, closest[there] // count, closest[there] % count)
 
 
 def look_alikes(prototypes: Tensor, count: int) -> Tensor:
