@@ -53,7 +53,7 @@ def relight(pictures: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def blur(pictures: Tensor, rng: torch.Generator, *, share: float = 0.2) -> Tensor:
-    """Send the first ``share`` of the rows after a random rotation through 24 to 64 pixels of height and back."""
+    """Send ``share`` of the pictures, drawn at random, through 24 to 64 pixels of height and back."""
     count = len(pictures)
     chosen = torch.randperm(count, generator=rng)[: int(count * share)]
     if len(chosen) == 0:
