@@ -2,13 +2,25 @@
 
 A threshold is never typed in. It follows from pairs of which it is known whether they show one person, made by
 the very model and the very kind of pair (crop to crop, set to set) that will be judged.
+
+    python -m reid.calibrate --data DIR --model NAME
+
+measures it on the Market-1501 people that training left out, with sets of pictures as a tracker collects them.
 """
 
+import argparse
+import json
+import logging
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from reid.gallery import set_distance
+
+LOG = logging.getLogger(__name__)
 
 
 def threshold(different: ArrayLike, false_accept_rate: float) -> float:
@@ -121,3 +133,91 @@ def _finite(distances: ArrayLike, what: str) -> NDArray[np.float64]:
     if not len(values) or not np.isfinite(values).all():
         raise ValueError(f"a calibration needs finite distances of {what}: {len(values)} given")
     return values
+
+
+def set_pairs(
+    embeddings: NDArray[np.floating],
+    ids: NDArray[np.integer],
+    cameras: NDArray[np.integer],
+    *,
+    rows: int,
+    most_different: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distances between sets of pictures from two different cameras.
+
+    Args:
+        embeddings: (N, D).
+        ids: (N,) who each row shows.
+        cameras: (N,) which camera saw it.
+        rows: A set holds this many rows of one person in one camera, or all where there are fewer.
+        most_different: How many pairs of two persons at most; chosen by ``rng``, as the rows of a set are.
+
+    Returns:
+        (pairs of one person, pairs of two persons), as `reid.gallery.set_distance`.
+    """
+    seen = np.unique(np.stack([ids, cameras], axis=1), axis=0)
+    sets = [
+        embeddings[rng.permutation(np.flatnonzero((ids == person) & (cameras == camera)))[:rows]]
+        for person, camera in seen
+    ]
+    first, second = np.triu_indices(len(seen), 1)
+    elsewhere = seen[first, 1] != seen[second, 1]
+    first, second = first[elsewhere], second[elsewhere]
+    one_person = seen[first, 0] == seen[second, 0]
+    strangers = rng.permutation(np.flatnonzero(~one_person))[:most_different]
+    same, different = (
+        np.array([set_distance(sets[first[pair]], sets[second[pair]]) for pair in pairs])
+        for pairs in (np.flatnonzero(one_person), strangers)
+    )
+    return same, different
+
+
+def main() -> None:
+    """The command line: one JSON line with the fitted line, thresholds and what they cost."""
+    from reid import datasets  # these two here, because the functions above need neither pictures nor models
+    from reid.embedder import load_embedder
+
+    parser = argparse.ArgumentParser(
+        prog="python -m reid.calibrate", description="Distance to probability for an embedder."
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with market1501/")
+    parser.add_argument(
+        "--model", default=None, help="name or .onnx path; the default embedder when left out"
+    )
+    parser.add_argument("--people", type=int, default=100, help="left out of training, as its --hold-out")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="as the training's, so that the same people are drawn"
+    )
+    parser.add_argument("--rows", type=int, default=8, help="pictures in a set at most")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    everybody = datasets.load(options.data, "market1501_train")
+    _, held = datasets.hold_out(everybody, options.people, np.random.default_rng(options.seed))
+    embedder = load_embedder(options.model)
+    same, different = set_pairs(
+        embedder.embed(list(held.crops)),
+        held.ids,
+        held.cameras,
+        rows=options.rows,
+        most_different=50_000,
+        rng=np.random.default_rng(options.seed),
+    )
+    line = fit_probability(same, different)
+    at = {rate: threshold(different, rate) for rate in (0.001, 0.01, 0.05)}
+    said = {
+        "model": embedder.name,
+        "sha256": embedder.model_hash,
+        "pairs": [len(same), len(different)],
+        "offset": round(line.offset, 4),
+        "slope": round(line.slope, 4),
+        "threshold": {str(rate): round(tau, 4) for rate, tau in at.items()},
+        "false_rejects": {
+            str(rate): round(error_rates(same, different, tau)[1], 4) for rate, tau in at.items()
+        },
+    }
+    LOG.info("%s", json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()

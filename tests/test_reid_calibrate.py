@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.calibrate import Calibration, error_rates, fit_probability, threshold
+from reid.calibrate import Calibration, error_rates, fit_probability, set_pairs, threshold
 
 
 def test_threshold_of_ten_pairs() -> None:
@@ -84,3 +84,17 @@ def test_mistakes_are_said() -> None:
         threshold([0.5], 1.0)
     with pytest.raises(ValueError, match="swapped"):
         fit_probability([0.9, 1.0], [0.1, 0.2])
+
+
+def test_sets_are_compared_between_cameras_only() -> None:
+    # Person 0 looks along x in cameras 1 and 2, person 1 along y in camera 1 (twice) and slanted in camera 2.
+    x, y, slanted = [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]
+    embeddings = np.array([x, x, y, y, slanted])
+    ids, cameras = np.array([0, 0, 1, 1, 1]), np.array([1, 2, 1, 1, 2])
+    same, different = set_pairs(
+        embeddings, ids, cameras, rows=8, most_different=10, rng=np.random.default_rng(0)
+    )
+    assert sorted(same) == pytest.approx([0.0, 0.2])  # x to x, and y to slanted: 1 - .8
+    assert sorted(different) == pytest.approx([0.4, 1.0])  # x to slanted, and y to x; never within a camera
+    fewer = set_pairs(embeddings, ids, cameras, rows=1, most_different=1, rng=np.random.default_rng(0))
+    assert [len(kind) for kind in fewer] == [2, 1]
