@@ -10,7 +10,7 @@ A model is named by its card (``models list``), or by the path of an .onnx file,
 where it was asked to or `ModelError` says why not: there is no silent fall-back.
 """
 
-from models.cards import (
+from models.catalogue import (
     ModelCard,
     ModelError,
     ModelFile,

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from models.cards import SHIPPED, ModelError, cache_folder, card, recorded_hash_file, sha256_of, verify
+from models.catalogue import SHIPPED, ModelError, cache_folder, card, recorded_hash_file, sha256_of, verify
 
 CHUNK = 1 << 20
 TIMEOUT_S = 30.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.cards import ModelCard, ModelError, find
+from models.catalogue import ModelCard, ModelError, find
 from models.graph import with_input_shapes
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ def open_model(
 
 def _providers(device: str, onnxruntime: Any) -> list[Any]:
     """What to ask ONNX Runtime for, best first."""
-    kind, _, number = device.partition(":")
+    kind, colon, number = device.partition(":")
     if device == "cpu":
         return [CPU]
-    if device != "auto" and (kind != "cuda" or (number and not number.isdecimal())):
+    if device != "auto" and (kind != "cuda" or bool(colon) != number.isdecimal()):
         raise ModelError(f"the device {device!r} is unknown: use auto, cpu, cuda or cuda:N")
     built = CUDA in onnxruntime.get_available_providers()
     present = cuda_device_count()
