@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import models
+from reid.calibrate import Calibration
 from reid.pictures import HEIGHT, WIDTH, to_input
 
 # Batches are padded to one of these sizes, so that a device plans and allocates a few shapes, not every number.
@@ -13,7 +14,15 @@ BUCKETS = (1, 2, 4, 8, 16, 32)
 
 
 class OnnxEmbedder:
-    """A network with its preprocessing inside: ``crops`` (N, 128, 64, 3) uint8 BGR -> ``embeddings`` (N, D)."""
+    """A network with its preprocessing inside: ``crops`` (N, 128, 64, 3) uint8 BGR -> ``embeddings`` (N, D).
+
+    Attributes:
+        name: Of the card, or the file.
+        model_hash: SHA-256 of the file; rows of two models cannot be compared.
+        providers: That the session got, the preferred one first.
+        dim: D, the length of a row.
+        calibration: What a `reid.gallery.set_distance` of its rows says, from its card; None where unknown.
+    """
 
     def __init__(self, opened: models.OpenedModel) -> None:
         """Take an opened model.
@@ -43,6 +52,7 @@ class OnnxEmbedder:
                 f"(N, {HEIGHT}, {WIDTH}, 3) and an output embeddings (N, D); export it with reid.export"
             )
         self.dim = int(rows.shape[1])
+        self.calibration = _calibration(opened.card)
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """(N, D) unit rows for N crops (h, w, 3) uint8 BGR of any size; (0, D) for none.
@@ -70,6 +80,20 @@ class OnnxEmbedder:
         padded[:count] = pictures
         rows = self._session.run(["embeddings"], {"crops": padded})[0]
         return np.asarray(rows[:count], np.float32)
+
+
+def _calibration(card: models.ModelCard | None) -> Calibration | None:
+    """What the card says of this model's set distances; None where it says nothing."""
+    said = card.details.get("calibration") if card else None
+    if said is None:
+        return None
+    try:
+        return Calibration(offset=float(said["offset"]), slope=float(said["slope"]))
+    except (TypeError, KeyError, ValueError) as problem:
+        raise ValueError(
+            f"the card of the model {card.name if card else ''} needs calibration = {{ offset = ..., slope = ... }}, "
+            f"as reid.calibrate prints them, not {said!r}"
+        ) from problem
 
 
 def load_embedder(name: str | None = None, *, device: str = "auto", threads: int = 1) -> OnnxEmbedder:

@@ -132,6 +132,19 @@ def test_what_an_embedder_says_of_itself(tmp_path: Path) -> None:
     assert embedder.model_hash == models.find(str(path)).sha256
 
 
+def test_the_card_tells_what_a_distance_means(tmp_path: Path) -> None:
+    path = mean_colour_model(tmp_path / "tiny.onnx")
+    assert load_embedder(str(path), device="cpu").calibration is None
+    card = tmp_path / "tiny.toml"
+    card.write_text('kind = "embedder"\n[details]\ncalibration = { offset = 3.0, slope = -6 }\n')
+    calibration = load_embedder(str(path), device="cpu").calibration
+    assert calibration is not None
+    assert calibration.probability(0.5) == pytest.approx(0.5)
+    card.write_text('kind = "embedder"\n[details]\ncalibration = 3.0\n')
+    with pytest.raises(ValueError, match="card of the model tiny needs calibration"):
+        load_embedder(str(path), device="cpu")
+
+
 def test_a_model_that_is_no_embedder_is_refused(tmp_path: Path) -> None:
     for number, path in enumerate(
         (
