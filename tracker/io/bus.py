@@ -273,7 +273,8 @@ class Hub:
             if isinstance(message, wire.Ask):
                 yield address, message
             else:
-                self._refuse("no question")
+                if message is not None:
+                    self._refuse(f"a {wire.kind_of(message)} is no question")
                 self.answer(
                     address, wire.Refused(reason="send an 'ask' message; docs/events.md has its fields")
                 )
