@@ -223,35 +223,34 @@ def linker(arguments: argparse.Namespace) -> int:
 
 def subscribe(arguments: argparse.Namespace) -> int:
     """Events as JSON lines, from now or from an earlier number on."""
+    import msgspec
+
     from tracker.io import wire
     from tracker.io.bus import subscribe as listen
 
-    for event in listen(arguments.endpoint, since=arguments.since):
-        told = wire.to_builtins(event)
-        if _is_wanted(told, arguments):
-            print(json.dumps(told, allow_nan=False), flush=True)
+    events = listen(
+        arguments.endpoint,
+        kinds=arguments.kind or None,
+        camera=arguments.camera,
+        identity=arguments.identity,
+        since=_event_place(arguments.since),
+        timeout_s=arguments.timeout,
+        replay=arguments.replay,
+        keys=arguments.keys,
+    )
+    for event in events:
+        print(msgspec.json.encode(wire.to_builtins(event)).decode(), flush=True)
     return OK
 
 
-def _is_wanted(told: Mapping[str, Any], arguments: argparse.Namespace) -> bool:
-    if arguments.kind and told["type"] not in arguments.kind:
-        return False
-    if arguments.camera and not set(arguments.camera) & set(
-        _values_of(told, ("camera_id", "from_camera", "to_camera"))
-    ):
-        return False
-    wanted = set(arguments.identity)
-    return not wanted or bool(wanted & set(_values_of(told, ("global_id", "kept", "absorbed", "to"))))
-
-
-def _values_of(value: Any, names: Sequence[str]) -> list[Any]:
-    """Every value that stands under one of these names, at any depth."""
-    if isinstance(value, Mapping):
-        own = [inner for name, inner in value.items() if name in names]
-        return own + [found for inner in value.values() for found in _values_of(inner, names)]
-    if isinstance(value, list | tuple):
-        return [found for inner in value for found in _values_of(inner, names)]
-    return []
+def _event_place(text: str | None) -> int | tuple[int, int] | None:
+    """``SEQ`` of the present epoch, or ``EPOCH:SEQ``."""
+    if text is None:
+        return None
+    numbers = text.split(":")
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise _mistake(f"--since {text}: give an event's number, or EPOCH:NUMBER; 0 is all that is kept")
+    return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else int(text)
 
 
 # --- verbs: looking
@@ -560,16 +559,17 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "endpoint", nargs="?", default="tcp://127.0.0.1:5556", help="events endpoint (default %(default)s)"
     )
+    one.add_argument("--camera", metavar="NAME", help="only events of this camera")
+    one.add_argument("--identity", type=int, metavar="ID", help="only of this identity")
     one.add_argument(
-        "--camera", action="append", default=[], metavar="NAME", help="only events of this camera"
+        "--kind", action="append", metavar="KIND", help="only this kind, as in handed_over (repeat)"
     )
     one.add_argument(
-        "--identity", action="append", type=int, default=[], metavar="ID", help="only of this identity"
+        "--since", metavar="SEQ", help="after this event, out of the log (EPOCH:SEQ of an earlier run)"
     )
-    one.add_argument(
-        "--kind", action="append", default=[], metavar="KIND", help="only this kind, as in handed_over"
-    )
-    one.add_argument("--since", type=int, metavar="SEQ", help="from this event number on, out of the log")
+    one.add_argument("--timeout", type=seconds, metavar="S", help="end when nothing happened for so long")
+    one.add_argument("--replay", metavar="ENDPOINT", help="where missed events are (default: the port after)")
+    one.add_argument("--keys", metavar="DIR", help="CURVE keys, where the linker asks for them")
 
     one = _verb(verbs, "evaluate", evaluate, "score tracks against truth")
     one.add_argument(
