@@ -7,6 +7,7 @@ person in the same camera are dropped for it, since finding the neighbouring fra
 import argparse
 import json
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--only", choices=TESTS, action="append", help="this test only; may be repeated")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     embedder = load_embedder(options.model, threads=options.threads)
     LOG.info("%s", json.dumps({"model": embedder.name, "sha256": embedder.model_hash}))
     for name in options.only or TESTS:
