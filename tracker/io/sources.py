@@ -928,6 +928,9 @@ def _to_bgr(frame: VideoFrame, size: tuple[int, int], threads: int) -> NDArray[n
     turns = round(frame.rotation / 90) % 4
     width, height = (size[1], size[0]) if turns % 2 else size
     image = np.asarray(
-        frame.to_ndarray(format="bgr24", width=width, height=height, threads=threads), np.uint8
+        frame.to_ndarray(
+            format="bgr24", width=width, height=height, threads=threads, interpolation="FAST_BILINEAR"
+        ),
+        np.uint8,
     )
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
