@@ -9,8 +9,26 @@ import models
 from reid.calibrate import Calibration
 from reid.pictures import HEIGHT, WIDTH, to_input
 
-# Batches are padded to one of these sizes, so that a device plans and allocates a few shapes, not every number.
+# A batch has one of these sizes, so that a device plans and allocates a few shapes, not every number.
 BUCKETS = (1, 2, 4, 8, 16, 32)
+
+
+def batch_sizes(count: int, *, padded: bool) -> list[int]:
+    """In which of the `BUCKETS` to send ``count`` crops.
+
+    Where a batch costs about as much as one crop (a GPU), as few batches as possible, the last one ``padded``.
+    Where every crop costs the same (a CPU), batches that hold ``count`` exactly: a padded row is a row's time lost.
+    """
+    sizes = []
+    while count > 0:
+        fitting = (
+            next((size for size in BUCKETS if size >= count), BUCKETS[-1])
+            if padded
+            else max(size for size in BUCKETS if size <= count)
+        )
+        sizes.append(fitting)
+        count -= fitting
+    return sizes
 
 
 class OnnxEmbedder:
@@ -34,6 +52,7 @@ class OnnxEmbedder:
         self.name = opened.name
         self.model_hash = opened.sha256
         self.providers = list(opened.providers)
+        self._padded = self.providers[0] != "CPUExecutionProvider"
         inputs = {one.name: one for one in self._session.get_inputs()}
         outputs = {one.name: one for one in self._session.get_outputs()}
         crops, rows = inputs.get("crops"), outputs.get("embeddings")
@@ -62,24 +81,16 @@ class OnnxEmbedder:
         """
         if not len(crops):
             return np.zeros((0, self.dim), np.float32)
-        pictures = np.empty((len(crops), HEIGHT, WIDTH, 3), np.uint8)
+        sizes = batch_sizes(len(crops), padded=self._padded)
+        pictures = np.zeros((sum(sizes), HEIGHT, WIDTH, 3), np.uint8)
         for number, crop in enumerate(crops):
             try:
                 pictures[number] = to_input(crop)
             except ValueError as problem:
                 raise ValueError(f"crop {number} of {len(crops)}: {problem}") from problem
-        largest = BUCKETS[-1]
-        return np.concatenate(
-            [self._run(pictures[start : start + largest]) for start in range(0, len(pictures), largest)]
-        )
-
-    def _run(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        count = len(pictures)
-        bucket = next(size for size in BUCKETS if size >= count)
-        padded = np.zeros((bucket, HEIGHT, WIDTH, 3), np.uint8)
-        padded[:count] = pictures
-        rows = self._session.run(["embeddings"], {"crops": padded})[0]
-        return np.asarray(rows[:count], np.float32)
+        batches = np.split(pictures, np.cumsum(sizes)[:-1])
+        rows = [self._session.run(["embeddings"], {"crops": batch})[0] for batch in batches]
+        return np.concatenate(rows)[: len(crops)].astype(np.float32, copy=False)
 
 
 def _calibration(card: models.ModelCard | None) -> Calibration | None:

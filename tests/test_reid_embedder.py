@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import models
-from reid.embedder import BUCKETS, OnnxEmbedder, load_embedder
+from reid.embedder import BUCKETS, OnnxEmbedder, batch_sizes, load_embedder
 from reid.pictures import HEIGHT, WIDTH, to_input
 
 onnx = pytest.importorskip("onnx")
@@ -70,24 +70,23 @@ def test_every_number_of_crops_gives_as_many_rows(tiny: OnnxEmbedder, count: int
     assert found == pytest.approx(expected / np.linalg.norm(expected, axis=1, keepdims=True), abs=1e-5)
 
 
-def test_the_network_only_ever_sees_the_fixed_batch_sizes() -> None:
-    class Session:
-        """Answers like the tiny model, and writes down what it was asked."""
+def test_batches_have_few_sizes() -> None:
+    assert batch_sizes(71, padded=True) == [32, 32, 8]  # 7 are left, and one row is padding
+    assert batch_sizes(71, padded=False) == [32, 32, 4, 2, 1]  # no row is wasted
+    for count in range(130):
+        for padded in (False, True):
+            sizes = batch_sizes(count, padded=padded)
+            assert set(sizes) <= set(BUCKETS)
+            assert sum(sizes[:-1]) < max(count, 1)  # no batch is padding alone
+            assert sum(sizes) >= count if padded else sum(sizes) == count
 
-        def __init__(self) -> None:
-            self.sizes: list[int] = []
 
-        def run(self, _: list[str], feed: dict[str, NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-            self.sizes.append(len(feed["crops"]))
-            return [feed["crops"][:, 0, 0, :].astype(np.float32)]
-
-    embedder = OnnxEmbedder.__new__(OnnxEmbedder)
-    session = Session()
-    embedder._session, embedder.dim = session, 3
-    for count in (1, 3, 6, 20, 71):
-        assert len(embedder.embed([plain(4, 4, (1, 2, 3))] * count)) == count
-    assert session.sizes == [1, 4, 8, 32, 32, 32, 8]  # 71 = 32 + 32 + 7
-    assert set(session.sizes) <= set(BUCKETS)
+def test_padding_is_cut_off_again(tiny: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    crops = [plain(9, 9, (i + 1, 0, 5)) for i in range(37)]
+    plainly = tiny.embed(crops)
+    monkeypatch.setattr(tiny, "_padded", True)
+    assert tiny.embed(crops).shape == (37, 3)
+    assert tiny.embed(crops) == pytest.approx(plainly)
 
 
 def test_no_crops_give_no_rows(tiny: OnnxEmbedder) -> None:
@@ -206,7 +205,23 @@ def test_the_shipped_model_is_small_and_has_a_true_card(shipped: OnnxEmbedder) -
     assert "research" in card.data_terms
 
 
-def test_importing_reid_loads_neither_torch_nor_a_runtime() -> None:
-    code = "import sys, reid; print(sorted({'torch', 'onnxruntime', 'onnx', 'tracker'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("what", "unwanted"),
+    [
+        ("from reid import load_embedder", {"torch", "onnxruntime", "onnx", "tracker"}),
+        ("from reid.gallery import Gallery", {"torch", "onnxruntime", "onnx", "tracker", "cv2", "models"}),
+    ],
+)
+def test_importing_loads_no_more_than_is_needed(what: str, unwanted: set[str]) -> None:
+    code = f"{what}; import sys; print(sorted({unwanted!r} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    import reid
+
+    for name in reid.__all__:
+        assert getattr(reid, name).__module__.startswith("reid.")
+    with pytest.raises(AttributeError, match="no attribute 'load_embeder'"):
+        reid.load_embeder  # noqa: B018
