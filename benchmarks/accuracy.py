@@ -2,8 +2,8 @@
 
     python -m benchmarks.accuracy --data DIR [--only NAME ...] [--json FILE] [--work DIR]
 
-``DIR`` (or ``$THROUGHLINE_DATA``) holds ``mtmc/ufes_lab``, ``mtmc/usc_plaza``, ``mot/*`` and ``models``; a data set that
-is not there is said and left out. Each row runs the command line as a user would, and the command is part of
+``DIR`` (or ``$THROUGHLINE_DATA``) holds ``mtmc/ufes_lab``, ``mtmc/usc_plaza``, ``mot/*`` and ``models``; a data set
+that is not there is said and left out. Each row runs the command line as a user would, and the command is part of
 the result.
 """
 

@@ -50,7 +50,7 @@ def test_a_layout_without_its_parts_is_refused():
 
 def test_the_input_is_shaped_like_the_frame():
     assert input_size(640, 480) == (416, 576)
-    assert input_size(1920, 1080) == (384, 640)
+    assert input_size(1920, 1080) == (384, 672)
 
 
 def test_a_row_says_what_it_missed():
