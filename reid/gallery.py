@@ -66,12 +66,13 @@ def set_distance(a: FloatRows, b: FloatRows) -> float:
     """
     if not len(a) or not len(b):
         return 1.0
-    return _of_matrix(distances(a, b))
+    return float(_lower_quartile(distances(a, b).reshape(1, -1))[0])
 
 
-def _of_matrix(between: NDArray[np.float32]) -> float:
-    rank = (between.size + 3) // 4 - 1
-    return float(np.partition(between, rank, axis=None)[rank])
+def _lower_quartile(pairs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, P) -> (N,): of each row the value that a quarter of its P values, rounded up, do not exceed."""
+    rank = (pairs.shape[1] + 3) // 4 - 1
+    return np.partition(pairs, rank, axis=1)[:, rank]
 
 
 def select_diverse(embeddings: FloatRows, quality: ArrayLike, k: int) -> NDArray[np.int64]:
@@ -214,17 +215,14 @@ class Gallery:
         slots = slots[np.argsort(self._owner[slots], kind="stable")]
         between = _distances_of_unit(_unit(query, self._embeddings.shape[1]), self._embeddings[slots])
         owners, starts = np.unique(self._owner[slots], return_index=True)
-        nearest = np.minimum.reduceat(between.min(axis=0), starts)
-        ends = np.append(starts[1:], len(slots))
-        found: list[tuple[float, int]] = []
-        # No set is nearer than its nearest pair, so most owners need no closer look.
-        for candidate in np.argsort(nearest, kind="stable"):
-            if len(found) >= top_k and nearest[candidate] > sorted(found)[top_k - 1][0]:
-                break
-            block = between[:, starts[candidate] : ends[candidate]]
-            found.append((_of_matrix(block), int(owners[candidate])))
-        found = sorted(found)[:top_k]
-        return np.array([o for _, o in found], np.int64), np.array([d for d, _ in found], np.float32)
+        counts = np.diff(np.append(starts, len(slots)))
+        far = np.empty(len(owners), np.float32)
+        for count in np.unique(counts):  # sets of equal size together: as many rounds as sizes, not as owners
+            which = np.flatnonzero(counts == count)
+            blocks = between[:, starts[which, None] + np.arange(count)]  # (K, owners, rows)
+            far[which] = _lower_quartile(blocks.transpose(1, 0, 2).reshape(len(which), -1))
+        first = np.argsort(far, kind="stable")[:top_k]
+        return owners[first], far[first]
 
     def forget(self, owner: int) -> None:
         """Drop an owner's rows, for good; an unknown owner is no mistake."""
