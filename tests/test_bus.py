@@ -378,8 +378,8 @@ def test_memory_for_the_unacknowledged_is_bounded(tmp_path: Path, monkeypatch: p
 
 
 def test_strange_messages_are_refused_and_counted(tmp_path: Path) -> None:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with (
+        zmq.Context() as context,
         Desk(tmp_path, LOOPBACK) as desk,
         context.socket(zmq.PUSH) as push,
         context.socket(zmq.DEALER) as ask,
