@@ -22,6 +22,8 @@ TUKEY = 4.685  # residual in standard deviations from which a point has no vote 
 MAD_TO_SIGMA = 1.4826
 NOISE_PX = 0.05  # finer than this no field is
 STILL_PX = 0.25  # a camera that moves its picture's corners by less stands still
+STILL_SHARE = 0.75  # of the picture that stays where it was settles it at once
+MOST_CELLS = 400  # of a box's inner part that are looked at
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -60,22 +62,29 @@ def camera_motion(
 ) -> NDArray[np.float64]:
     """The camera's own motion as a similarity (2x3, turn, zoom and shift), exactly `IDENTITY` when it stands still.
 
-    Iteratively reweighted least squares with Tukey's weights, started from the median displacement, so that what
-    moves by itself has no vote as long as it covers less than about a third of the picture.
+    Iteratively reweighted least squares with Tukey's weights, started from medians, so that what moves by itself has
+    no vote as long as it covers less than about a third of the picture.
 
     Args:
         field: (h, w, 2), see above; NaN where unknown.
         scale: Pixels of the picture to one cell.
         exclude_boxes: (N, 4) what is known to move by itself.
     """
-    points, steps = _voters(field, scale, exclude_boxes)
+    grid, steps, votes = _voters(field, scale, exclude_boxes)
+    points = grid[votes]
     if len(points) < FEWEST_POINTS:
+        return IDENTITY.copy()
+    if (np.abs(steps[votes]).max(axis=1) < STILL_PX / 2).mean() > STILL_SHARE:
         return IDENTITY.copy()
     centre = points.mean(axis=0)
     spread = max(float(np.abs(points - centre).max()), 1.0)
     p = (points - centre) / spread
-    turn_zoom = np.zeros(2)  # a, b of  step = [[a, -b], [b, a]] p + shift
-    shift = np.median(steps, axis=0)
+    turn_zoom = _local_slopes(grid, steps, votes) * spread  # a, b of  step = [[a, -b], [b, a]] p + shift
+    steps = steps[votes]
+    a, b = turn_zoom
+    shift = np.median(
+        steps - np.stack([a * p[:, 0] - b * p[:, 1], b * p[:, 0] + a * p[:, 1]], axis=1), axis=0
+    )
     for _ in range(IRLS_STEPS):
         a, b = turn_zoom
         residual = steps - shift - np.stack([a * p[:, 0] - b * p[:, 1], b * p[:, 0] + a * p[:, 1]], axis=1)
@@ -123,13 +132,14 @@ def _box_step(
         return None
     low = np.clip(np.floor(inner_low / scale), 0, shape - 1).astype(int)
     high = np.clip(np.ceil(inner_high / scale), low + 1, shape).astype(int)
-    steps = np.asarray(field[low[1] : high[1], low[0] : high[0]], np.float64)
+    stride = max(1, int(np.sqrt((high - low).prod() / MOST_CELLS)))
+    steps = np.asarray(field[low[1] : high[1] : stride, low[0] : high[0] : stride], np.float64)
     known = np.isfinite(steps).all(axis=2)
     if known.mean() < 0.5:
         return None
     shift = np.median(steps[known], axis=0)
     # The median belongs to the middle of what was seen; growth carries it to the middle of the box.
-    growth = _growth(steps, scale) if known.all() else 0.0
+    growth = _growth(steps, scale * stride) if known.all() else 0.0
     centre = (box[:2] + box[2:]) / 2
     middle = (low + high) / 2 * scale
     moved = centre + shift + growth * (centre - middle)
@@ -154,18 +164,38 @@ def _growth(steps: NDArray[np.float64], scale: float) -> float:
 
 def _voters(
     field: NDArray[np.floating], scale: float, exclude_boxes: NDArray[np.floating] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points (P, 2) of a regular grid in pixels and their displacements (P, 2), without what moves by itself."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Points of a regular grid in pixels (R, C, 2), their displacements (R, C, 2), and which have a vote (R, C)."""
     height, width = field.shape[:2]
     stride = max(1, int(np.sqrt(height * width / CAMERA_POINTS)))
-    rows, columns = np.arange(stride // 2, height, stride), np.arange(stride // 2, width, stride)
-    steps = np.asarray(field[np.ix_(rows, columns)], np.float64)
-    x, y = (columns + 0.5) * scale, (rows + 0.5) * scale
-    votes = np.isfinite(steps).all(axis=2)
+    half = stride // 2
+    steps = np.asarray(field[half::stride, half::stride], np.float64)
+    x = (np.arange(half, width, stride) + 0.5) * scale
+    y = (np.arange(half, height, stride) + 0.5) * scale
+    votes = np.asarray(np.isfinite(steps).all(axis=2), np.bool_)
     for x1, y1, x2, y2 in np.zeros((0, 4)) if exclude_boxes is None else np.reshape(exclude_boxes, (-1, 4)):
-        votes &= ~(((y >= y1) & (y <= y2))[:, None] & ((x >= x1) & (x <= x2)))
-    points = np.stack(np.meshgrid(x, y), axis=2)
-    return points[votes], steps[votes]
+        votes[np.ix_((y >= y1) & (y <= y2), (x >= x1) & (x <= x2))] = False
+    return np.stack(np.meshgrid(x, y), axis=2), steps, votes
+
+
+def _local_slopes(
+    grid: NDArray[np.float64], steps: NDArray[np.float64], votes: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Medians of zoom and turn a pixel (2,), from pairs so close together that both mostly lie on one thing."""
+    zoom, turn = [np.zeros(0)], [np.zeros(0)]
+    rows, columns = votes.shape
+    if (k := columns // 6) > 0:
+        both = votes[:, k:] & votes[:, :-k]
+        slope = (steps[:, k:] - steps[:, :-k])[both] / (grid[:, k:, :1] - grid[:, :-k, :1])[both]
+        zoom.append(slope[:, 0])
+        turn.append(slope[:, 1])
+    if (k := rows // 6) > 0:
+        both = votes[k:] & votes[:-k]
+        slope = (steps[k:] - steps[:-k])[both] / (grid[k:, :, 1:] - grid[:-k, :, 1:])[both]
+        zoom.append(slope[:, 1])
+        turn.append(-slope[:, 0])
+    zooms, turns = np.concatenate(zoom), np.concatenate(turn)
+    return np.array([np.median(zooms), np.median(turns)]) if len(zooms) else np.zeros(2)
 
 
 def _weighted_similarity(
