@@ -27,7 +27,7 @@ from scipy.optimize import linear_sum_assignment
 from models import ModelError
 from tracker.io.detectors import INPUT_AREA_PX, OnnxDetector, load_detector
 
-SCORES = (0.1, 0.25, 0.3, 0.4)
+SCORES = (0.1, 0.25, 0.3, 0.4, 0.5)
 MIN_IOU = 0.5
 
 
