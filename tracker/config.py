@@ -145,16 +145,22 @@ class FlowSettings(Settings):
 class TrackSettings(Settings):
     """One camera's tracker. Durations are seconds, so they hold at any frame rate."""
 
-    sure_score: float = Field(0.35, gt=0, lt=1)  # boxes from here up may start tracks
-    start_score: float = Field(0.5, gt=0, lt=1)  # one box this good and seen twice starts a track
-    confirm_s: float = Field(0.1, ge=0)  # a track must be seen over this span before it is told
+    sure_score: float | None = Field(
+        None, gt=0, lt=1
+    )  # a person for sure; default: the detector's card, else 0.6
+    start_score: float | None = Field(
+        None, gt=0, lt=1
+    )  # may start a track; default: a quarter of the way to 1
+    confirm_s: float = Field(0.2, ge=0)  # a track must be seen over this span before it is told
     lost_s: float = Field(3.0, gt=0)  # how long an unseen track waits to be taken up again
     coast_s: float = Field(0.5, ge=0)  # how long it is carried by prediction where it should be
     min_iou: float = Field(0.1, ge=0, lt=1)  # smallest overlap with the predicted box that can be the same
     revive_distance: float = Field(0.25, gt=0, le=2)  # cosine distance up to which a lost track is revived
-    duplicate_iou: float = Field(0.45, gt=0, le=1)  # boxes that overlap more are one person
-    duplicate_cover: float = Field(0.75, gt=0, le=1.5)  # a box so far inside a surer one is a part of the same person
-    appearance_weight: float = Field(0.3, ge=0, le=1)  # share of the embedding in the cost
+    duplicate_iou: float = Field(0.35, gt=0, le=1)  # boxes that overlap more are one person
+    duplicate_cover: float = Field(
+        0.75, gt=0, le=1.5
+    )  # a box so far inside a surer one is a part of the same person
+    appearance_weight: float = Field(0.5, ge=0, le=1)  # share of the embedding in the cost
     prototypes: int = Field(8, ge=1, le=8)  # diverse pictures remembered per track
     embed_every_s: float = Field(0.25, ge=0)  # a track that is sure of itself is embedded this often
     rest_load: float = Field(0.85, gt=0)  # share of the time budget from which the detector may rest

@@ -57,7 +57,11 @@ class Tracker(Protocol):
     def step(
         self, t_ns: int, detections: Detections | None, flow: NDArray[np.float32] | None = None
     ) -> tuple[Tracks, list[Tracklet]]:
-        """Tracks now, and the tracklets that changed. None: the detector rested, which ages no track."""
+        """Tracks now, and the tracklets that changed.
+
+        None: the detector rested, which ages no track. ``flow`` (N, 4): where optical flow says that the boxes of the
+        last ``Tracks`` are now, NaN rows where it says nothing.
+        """
         ...
 
 

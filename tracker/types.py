@@ -7,7 +7,7 @@ Boxes are x1, y1, x2, y2 in pixels of the picture they were found in; times are 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -174,7 +174,9 @@ class Tracklet(Record, frozen=True, kw_only=True):
     score_mean: float  # mean detection score, [0, 1]
     prototypes: NDArray[np.float16]  # (K, D) diverse unit rows, K <= 8
     quality: NDArray[np.float32]  # (K,) how good a picture each came from, [0, 1]
-    mean_embedding: NDArray[np.float32]  # (D,) unit mean of all good embeddings, or (0,)
+    mean_embedding: NDArray[
+        np.float32
+    ]  # (D,) mean of all unit rows, weighted by quality, not of unit length; or (0,)
     embeddings_seen: int  # how many embeddings the mean is of
     model_hash: str = ""  # SHA-256 of the embedder that made them
 
@@ -361,3 +363,16 @@ def global_id_of(site: int, number: int) -> int:
     if not (0 <= site < 1 << 15 and 0 < number < 1 << 48):
         raise ValueError(f"site {site} or number {number} is out of range")
     return (site << 48) | number
+
+
+def array_to_plain(value: Any) -> list[Any]:
+    """An array as msgpack-ready [dtype, shape, bytes]: msgspec's ``enc_hook`` for files of our own."""
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, list(value.shape), value.tobytes()]
+    raise NotImplementedError(f"{type(value).__name__} has no plain form")
+
+
+def plain_to_array(kind: Any, value: Any) -> NDArray:
+    """The array again: msgspec's ``dec_hook``. Raises ValueError where size and bytes do not fit."""
+    dtype, shape, data = value
+    return np.frombuffer(data, dtype).reshape(shape)

@@ -81,7 +81,10 @@ class FloorPlan:
     """
 
     def __init__(
-        self, floor_from_image: NDArray[np.floating], K: NDArray | None = None, distortion: NDArray | None = None
+        self,
+        floor_from_image: NDArray[np.floating],
+        K: NDArray | None = None,
+        distortion: NDArray | None = None,
     ) -> None:
         self._floor_from_image = np.asarray(floor_from_image, np.float64)
         self._K = None if K is None else np.asarray(K, np.float64)

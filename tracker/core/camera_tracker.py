@@ -22,6 +22,7 @@ from tracker.types import CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, 
 
 IMPOSSIBLE = np.inf
 WALK_HEIGHTS_S = 1.5  # nobody walks faster than this many of their own heights in a second (2.5 m/s)
+RECORDED_SURE_SCORE = 0.6  # where no detector's card says from which score on a box is a person
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
 
 
@@ -44,6 +45,7 @@ class Track:
     quality: list[float] = field(default_factory=list)
     appearance: NDArray[np.float32] | None = None  # unit; recent pictures count most
     embedding_sum: NDArray[np.float64] | None = None
+    weight_sum: float = 0.0
     embedding_count: int = 0
     revision: int = 0
     t_published_ns: int = 0
@@ -72,6 +74,11 @@ class CameraTracker:
         self.image_size, self.model_hash = image_size, model_hash
         self._tracks: list[Track] = []
         self._motion = MotionBatch()
+        self.sure_score = (
+            RECORDED_SURE_SCORE if self.settings.sure_score is None else self.settings.sure_score
+        )
+        start = self.settings.start_score
+        self._start_score = self.sure_score + (1 - self.sure_score) / 4 if start is None else start
         self._next = 1
         self._t_ns: int | None = None
 
@@ -97,7 +104,7 @@ class CameraTracker:
         s = self.settings
         quality = picture_quality(detections, self.image_size)
         kept = self._distinct(detections)
-        sure = detections.scores >= s.sure_score
+        sure = detections.scores >= self.sure_score
         sure_rows, doubtful_rows = np.flatnonzero(sure & kept), np.flatnonzero(~sure & kept)
         alive = np.arange(len(self._tracks))
         for track in self._tracks:
@@ -121,6 +128,14 @@ class CameraTracker:
         self._tracks, self._motion = [], MotionBatch(self._motion.model)
         return last
 
+    def boxes(self) -> NDArray[np.float64]:
+        """(N, 4) boxes of the tracks as estimated at the last step."""
+        return self._motion.boxes()
+
+    def move_camera(self, transform: NDArray[np.floating]) -> None:
+        """The camera moved since the last step: (2, 3) from the old picture to the new one."""
+        self._motion.warp(transform)
+
     def predicted(self, t_ns: int) -> NDArray[np.float64]:
         """(N, 4) boxes of the tracks as they are expected at ``t_ns``, nothing changed."""
         dt = 0.0 if self._t_ns is None else max(t_ns - self._t_ns, 0) / 1e9
@@ -129,7 +144,9 @@ class CameraTracker:
 
     def embedded_s(self, t_ns: int) -> NDArray[np.float64]:
         """(N,) seconds since each track was last embedded; infinite if never."""
-        return np.array([(t_ns - t.t_embedded_ns) / 1e9 if t.embedding_count else np.inf for t in self._tracks])
+        return np.array(
+            [(t_ns - t.t_embedded_ns) / 1e9 if t.embedding_count else np.inf for t in self._tracks]
+        )
 
     # ---- the steps -------------------------------------------------------------------------------------------
 
@@ -181,7 +198,12 @@ class CameraTracker:
         return rows[matched.free_columns]
 
     def _cost(
-        self, t_ns: int, tracks: NDArray[np.intp], seen: Detections, quality: NDArray[np.float64], doubtful: bool
+        self,
+        t_ns: int,
+        tracks: NDArray[np.intp],
+        seen: Detections,
+        quality: NDArray[np.float64],
+        doubtful: bool,
     ) -> NDArray[np.float64]:
         """(N, M) in [0, 1] where a pair is possible: overlap of the predicted box, and looks where both are known."""
         s = self.settings
@@ -236,7 +258,9 @@ class CameraTracker:
         odd = np.maximum(ratio, 1 / np.maximum(ratio, 1e-9)) > 1.6
         looks[far | odd | (quality[rows] < 0.3)[None, :]] = np.nan
         matched = assign(looks, self.settings.revive_distance)
-        sure = [k for k in range(len(matched.rows)) if clearly_best(looks, matched.rows[k], matched.columns[k])]
+        sure = [
+            k for k in range(len(matched.rows)) if clearly_best(looks, matched.rows[k], matched.columns[k])
+        ]
         for k in sure:
             self._take(t_ns, int(tracks[matched.rows[k]]), int(rows[matched.columns[k]]), detections, quality)
             self._restart_motion(int(tracks[matched.rows[k]]), detections.boxes[rows[matched.columns[k]]])
@@ -281,6 +305,7 @@ class CameraTracker:
         if quality < 0.3 and track.embedding_count:
             return
         track.embedding_sum = track.embedding_sum + max(weight, 1e-3) * embedding
+        track.weight_sum += max(weight, 1e-3)
         track.embedding_count += 1
         track.embeddings.append(embedding)
         track.quality.append(quality)
@@ -300,7 +325,7 @@ class CameraTracker:
     def _start(
         self, t_ns: int, rows: NDArray[np.intp], detections: Detections, quality: NDArray[np.float64]
     ) -> None:
-        good = detections.scores[rows] >= self.settings.start_score
+        good = detections.scores[rows] >= self._start_score
         rows = rows[good]
         taken = [t.box for t in self._tracks if t.row != NO_DETECTION]
         if len(rows) and taken:
@@ -326,7 +351,9 @@ class CameraTracker:
             bool,
         )
         ended = [
-            self._tracklet(t, ended=True) for t, kept in zip(self._tracks, keep, strict=True) if not kept and t.confirmed
+            self._tracklet(t, ended=True)
+            for t, kept in zip(self._tracks, keep, strict=True)
+            if not kept and t.confirmed
         ]
         self._tracks = [t for t, kept in zip(self._tracks, keep, strict=True) if kept]
         self._motion.keep(keep)
@@ -343,7 +370,8 @@ class CameraTracker:
     def _tracks_now(self) -> Tracks:
         boxes = self._motion.boxes()
         states = [
-            TENTATIVE if not t.confirmed else CONFIRMED if t.row != NO_DETECTION else LOST for t in self._tracks
+            TENTATIVE if not t.confirmed else CONFIRMED if t.row != NO_DETECTION else LOST
+            for t in self._tracks
         ]
         for n, t in enumerate(self._tracks):
             if t.row != NO_DETECTION:
@@ -374,7 +402,7 @@ class CameraTracker:
             self._thin(track)
             track.changed = False
         if track.embedding_sum is not None:
-            mean = track.embedding_sum / max(float(np.linalg.norm(track.embedding_sum)), 1e-9)
+            mean = track.embedding_sum / track.weight_sum
             prototypes = np.stack(track.embeddings)
         else:
             mean, prototypes = np.zeros(0), np.zeros((0, 0))
@@ -419,7 +447,9 @@ def picture_quality(detections: Detections, image_size: tuple[int, int]) -> NDAr
     hidden = np.where(nearer, cover, 0.35 * cover).max(axis=1)
     height = boxes[:, 3] - boxes[:, 1]
     big = np.clip(height / 96.0, 0.2, 1.0)
-    shape = np.clip(height / np.maximum(boxes[:, 2] - boxes[:, 0], 1.0) / 1.6, 0.3, 1.0)  # cut at the legs: squat
+    shape = np.clip(
+        height / np.maximum(boxes[:, 2] - boxes[:, 0], 1.0) / 1.6, 0.3, 1.0
+    )  # cut at the legs: squat
     w, h = image_size
     cut = np.zeros(n)
     if w and h:
@@ -427,5 +457,7 @@ def picture_quality(detections: Detections, image_size: tuple[int, int]) -> NDAr
         cut = ((boxes[:, 0] < margin) | (boxes[:, 2] > w - margin)).astype(float) * 0.4
         cut += ((boxes[:, 1] < margin) | (boxes[:, 3] > h - margin)).astype(float) * 0.3
     empty = areas(boxes) <= 0
-    quality = np.clip(detections.scores, 0, 1) ** 0.5 * big * shape * (1 - hidden) * (1 - np.minimum(cut, 0.6))
+    quality = (
+        np.clip(detections.scores, 0, 1) ** 0.5 * big * shape * (1 - hidden) * (1 - np.minimum(cut, 0.6))
+    )
     return np.where(empty, 0.0, np.clip(quality, 0.0, 1.0))

@@ -24,7 +24,12 @@ class MotionModel:
 
     accel_sigma: tuple[float, float, float, float] = (0.8, 0.35, 0.25, 0.25)  # per s^1.5, of cx, cy, w, h
     measure_sigma: tuple[float, float, float, float] = (0.04, 0.04, 0.06, 0.06)
-    start_speed_sigma: tuple[float, float, float, float] = (0.8, 0.4, 0.1, 0.1)  # per s, before anything is known
+    start_speed_sigma: tuple[float, float, float, float] = (
+        0.8,
+        0.4,
+        0.1,
+        0.1,
+    )  # per s, before anything is known
     velocity_fade_s: float = 1.5  # an unseen target's velocity halves over this time: people stop and turn
     flow_sigma: float = 0.03  # how far a displacement read from optical flow is off
 
@@ -88,7 +93,9 @@ class MotionBatch:
         r = (np.array(self.model.measure_sigma) * h / np.maximum(trust, 0.1)[:, None]) ** 2
         self._update(rows, z - self.mean[rows], r)
 
-    def follow(self, rows: NDArray[np.intp], moved: NDArray[np.floating], before: NDArray[np.floating]) -> None:
+    def follow(
+        self, rows: NDArray[np.intp], moved: NDArray[np.floating], before: NDArray[np.floating]
+    ) -> None:
         """Take in optical flow: it says that box ``before`` (K, 4) is now ``moved`` (K, 4)."""
         if not len(rows):
             return

@@ -1,0 +1,140 @@
+"""Settings -> objects; the one place that knows implementations by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_never
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import models
+from tracker.config import (
+    Calibration,
+    CameraSettings,
+    DetectorSettings,
+    EmbedderSettings,
+    FlowSettings,
+    NoEmbedderSettings,
+    OnnxDetectorSettings,
+    OnnxEmbedderSettings,
+    RecordedDetectorSettings,
+    Site,
+    TrackSettings,
+)
+from tracker.core.boxes import FloorPlan
+from tracker.core.camera_tracker import CameraTracker
+from tracker.core.evidence import AppearanceModel
+from tracker.core.linker import Linker
+from tracker.core.pipeline import CameraPipeline
+from tracker.errors import UserError
+
+if TYPE_CHECKING:
+    from flow.estimator import Estimator
+    from reid.embedder import OnnxEmbedder
+    from tracker.io.detectors import OnnxDetector
+
+
+def build_detector(settings: DetectorSettings) -> OnnxDetector | None:
+    """The detector; None where every camera brings recorded detections."""
+    match settings:
+        case OnnxDetectorSettings():
+            from tracker.io.detectors import load_detector
+
+            return load_detector(
+                settings.model, device=settings.device, threads=settings.threads, min_score=settings.min_score
+            )
+        case RecordedDetectorSettings():
+            return None
+        case _:
+            assert_never(settings)
+
+
+def build_embedder(settings: EmbedderSettings) -> OnnxEmbedder | None:
+    """The embedder; None where appearance is not used."""
+    match settings:
+        case OnnxEmbedderSettings():
+            from reid import load_embedder
+
+            return load_embedder(settings.model, device=settings.device, threads=settings.threads)
+        case NoEmbedderSettings():
+            return None
+        case _:
+            assert_never(settings)
+
+
+def build_flow(settings: FlowSettings) -> Estimator | None:
+    """The flow estimator; None where motion is predicted only."""
+    if settings.kind == "none":
+        return None
+    from flow import load_estimator
+
+    return load_estimator(settings.kind)
+
+
+def build_pipeline(camera_id: str, site: Site, run: int = 0, model_hash: str = "") -> CameraPipeline:
+    """One camera's step. ``model_hash`` names the embedder."""
+    camera = site.cameras[camera_id]
+    tracker = CameraTracker(camera_id, track_settings(site, camera), run=run, model_hash=model_hash)
+    return CameraPipeline(
+        camera_id,
+        tracker=tracker,
+        run=run,
+        plan=build_plan(camera.calibration),
+        regions=[np.array(polygon) for polygon in camera.regions],
+        ignore=[np.array(polygon) for polygon in camera.ignore],
+        mask=_mask(camera_id, camera),
+    )
+
+
+def track_settings(site: Site, camera: CameraSettings) -> TrackSettings:
+    """The tracker's settings with the detector's own idea of a sure score, where none is set."""
+    settings = site.track
+    if (
+        settings.sure_score is None
+        and camera.detections is None
+        and isinstance(site.detector, OnnxDetectorSettings)
+    ):
+        card = models.find(site.detector.model).card
+        sure = card.details.get("sure_score") if card is not None else None
+        if sure is not None:
+            settings = settings.model_copy(update={"sure_score": float(sure)})
+    return settings
+
+
+def build_plan(calibration: Calibration | None) -> FloorPlan | None:
+    """The way from a camera's picture to the floor."""
+    if calibration is None:
+        return None
+    if calibration.homography is not None:
+        return FloorPlan(np.array(calibration.homography))
+    K, R, t, distortion = calibration.K, calibration.R, calibration.t, calibration.distortion
+    return FloorPlan.of_camera(np.array(K), np.array(distortion), np.array(R), np.array(t))
+
+
+def build_linker(site: Site) -> Linker:
+    """The linker, with what the embedder's card says of its distances."""
+    return Linker(site.link, site=site.number, appearance=build_appearance(site.embedder))
+
+
+def build_appearance(settings: EmbedderSettings) -> AppearanceModel:
+    """What distances mean: from the embedder's card, else the usual."""
+    if isinstance(settings, OnnxEmbedderSettings):
+        card = models.find(settings.model).card
+        details: dict[str, Any] = dict(card.details.get("distances", {})) if card is not None else {}
+        known = {
+            k: float(details[k])
+            for k in ("same_mean", "different_mean", "sigma", "crop_sigma")
+            if k in details
+        }
+        return AppearanceModel(**known)
+    return AppearanceModel()
+
+
+def _mask(camera_id: str, camera: CameraSettings) -> NDArray[np.bool_] | None:
+    if camera.mask is None:
+        return None
+    picture = cv2.imread(camera.mask, cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise UserError(f"cameras.{camera_id}.mask: {camera.mask} is no readable picture")
+    return np.asarray(picture > 127)

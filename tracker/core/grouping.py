@@ -1,0 +1,372 @@
+"""Which tracklets are one person: correlation clustering with cannot-link, by joining mutually best groups.
+
+Greedy agglomeration over groups whose looks are pooled; a join must beat the alternatives that exclude it (somebody
+else at the same time in the same view) and the alternative "new person", so every join has a probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.config import LinkSettings
+from tracker.core.evidence import AppearanceModel, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
+
+F = NDArray[np.float64]
+
+MANY_PICTURES = 12.0  # more pictures of one walk show little new
+APART_S = 0.35  # seen at once by one camera for longer than this: two people
+TRAIL_EVERY_S = 0.2
+TRAIL_LENGTH = 600
+PRESENCE_GAP_S = 0.6  # unseen for longer: the presence is cut
+MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
+COPRESENT_LLR = -1.0  # two cameras that nobody said overlap usually do not
+SAID_LLR = 1.0  # what was said stays said unless there is better
+NEVER = -1e6
+
+
+class Piece:
+    """A tracklet with what the linker has watched of it since: where it was and when."""
+
+    def __init__(self, tracklet: Tracklet) -> None:
+        self.tracklet = tracklet
+        self.key = tracklet.key
+        self.t_last_ns = tracklet.t_last_ns
+        self.presence: list[list[int]] = [[tracklet.t_first_ns, tracklet.t_last_ns]]
+        self.trail: list[tuple[int, float, float, float]] = []  # t_ns, x, y, sigma in metres
+        self.box: NDArray[np.float32] = tracklet.last_box
+        self.place: tuple[float, float] | None = None
+        self.first_place: tuple[float, float] | None = None
+        self._looks: NDArray[np.float32] | None = None
+        self._take_looks()
+
+    def update(self, tracklet: Tracklet) -> None:
+        """A newer revision of the tracklet."""
+        self.tracklet = tracklet
+        if tracklet.t_last_ns > self.t_last_ns:
+            self.t_last_ns, self.box = tracklet.t_last_ns, tracklet.last_box
+        self._take_looks()
+
+    def see(self, t_ns: int, box: NDArray[np.float32], floor_xy_m: NDArray, sigma_m: float) -> None:
+        """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
+        last = self.presence[-1]
+        if t_ns - last[1] <= PRESENCE_GAP_S * 1e9:
+            last[1] = max(last[1], t_ns)
+        else:
+            self.presence.append([t_ns, t_ns])
+        self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
+        if np.isfinite(floor_xy_m).all() and np.isfinite(sigma_m):
+            self.place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
+            self.first_place = self.first_place or self.place
+            if not self.trail or t_ns - self.trail[-1][0] >= TRAIL_EVERY_S * 1e9:
+                self.trail.append((t_ns, *self.place, float(sigma_m)))
+                del self.trail[:-TRAIL_LENGTH]
+
+    @property
+    def looks(self) -> NDArray[np.float32] | None:
+        """(D,) mean of the unit embeddings, not itself of unit length; None if never embedded."""
+        return self._looks
+
+    @property
+    def pictures(self) -> int:
+        return self.tracklet.embeddings_seen if self._looks is not None else 0
+
+    def forget_looks(self) -> None:
+        """The embedder has changed: its rows cannot be compared any more."""
+        self._looks = None
+
+    def distance(self, other: Piece) -> float:
+        """Mean cosine distance of all pairs of pictures; NaN where one has none."""
+        if self._looks is None or other._looks is None:
+            return float("nan")
+        return 1.0 - float(self._looks @ other._looks)
+
+    def seen_together_s(self, other: Piece) -> float:
+        """For how long both were in view."""
+        shared = 0
+        for a0, a1 in self.presence:
+            for b0, b1 in other.presence:
+                shared += max(0, min(a1, b1) - max(a0, b0))
+        return shared / 1e9
+
+    def first_sighting(self) -> Sighting:
+        t = self.tracklet
+        return _sighting(self.key, t.t_first_ns, t.first_box, self.first_place)
+
+    def last_sighting(self) -> Sighting:
+        return _sighting(self.key, self.t_last_ns, self.box, self.place)
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {
+            "tracklet": msgspec.to_builtins(self.tracklet, enc_hook=array_to_plain),
+            "t_last_ns": self.t_last_ns,
+            "presence": self.presence,
+            "trail": self.trail,
+            "box": [float(v) for v in self.box],
+            "place": self.place,
+            "first_place": self.first_place,
+            "looks": self._looks is not None,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Piece:
+        """Back from a checkpoint."""
+        piece = cls(msgspec.convert(state["tracklet"], Tracklet, dec_hook=plain_to_array))
+        piece.t_last_ns = state["t_last_ns"]
+        piece.presence = [list(span) for span in state["presence"]]
+        piece.trail = [(int(t), x, y, s) for t, x, y, s in state["trail"]]
+        piece.box = np.array(state["box"], np.float32)
+        piece.place = None if state["place"] is None else (state["place"][0], state["place"][1])
+        first = state["first_place"]
+        piece.first_place = None if first is None else (first[0], first[1])
+        if not state["looks"]:
+            piece.forget_looks()
+        return piece
+
+    def _take_looks(self) -> None:
+        mean = self.tracklet.mean_embedding
+        self._looks = mean if len(mean) and self.tracklet.embeddings_seen else None
+
+
+class Scores:
+    """Log-odds that pieces or groups of them are one person. N pieces."""
+
+    def __init__(
+        self,
+        looks: F,
+        pictures: F,
+        link: F,
+        meeting: F,
+        met: NDArray[np.bool_],
+        conflict: NDArray[np.bool_],
+        gap_s: F,
+        appearance: AppearanceModel,
+    ) -> None:
+        """
+        Args:
+            looks: (N, D) mean embeddings, zero rows where there is none.
+            pictures: (N,) how many pictures each is of, 0 where none.
+            link: (N, N) time, border and walk: for pieces one after the other, NEVER where they are at once.
+            meeting: (N, N) place and co-presence: for pieces seen at once by two cameras.
+            met: (N, N) where ``meeting`` holds.
+            conflict: (N, N) cannot be one person.
+            gap_s: (N, N) time between them, negative where at once.
+        """
+        self.looks, self.pictures = looks, pictures
+        self.link, self.meeting, self.met, self.conflict = link, meeting, met, conflict
+        self.gap_s = gap_s
+        self.appearance = appearance
+        self.forced = np.zeros_like(conflict)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def forbid(self, i: int, j: int) -> None:
+        """These two are not one person, whatever they look like."""
+        self.conflict[i, j] = self.conflict[j, i] = True
+
+    def force(self, i: int, j: int) -> None:
+        """These two are one person, whatever they look like."""
+        self.forced[i, j] = self.forced[j, i] = True
+
+    def to_group(self, i: int, rows: Sequence[int]) -> float:
+        """Log-odds of piece ``i`` belonging to a group; -inf where it cannot."""
+        return self._of([i], list(rows))[0]
+
+    def between(self, a: Sequence[int], b: Sequence[int]) -> Evidence | None:
+        """Why two groups are one person, or how much speaks against it; None for an empty group."""
+        if not len(a) or not len(b):
+            return None
+        score, cues, distance = self._of(list(a), list(b))
+        gap = self.gap_s[np.ix_(list(a), list(b))]
+        return Evidence(
+            probability=float(1 / (1 + np.exp(-np.clip(score, -50, 50)))),
+            distance=None if np.isnan(distance) else round(distance, 4),
+            gap_s=round(float(gap.min()), 3),
+            cues={k: round(float(v), 3) for k, v in cues.items()},
+        )
+
+    def _of(self, a: list[int], b: list[int]) -> tuple[float, dict[str, float], float]:
+        block = np.ix_(a, b)
+        mean_a, n_a = pooled(self.looks[a], self.pictures[a])
+        mean_b, n_b = pooled(self.looks[b], self.pictures[b])
+        distance = 1 - float(mean_a @ mean_b) if n_a and n_b else float("nan")
+        looks = float(self.appearance.llr(np.array(distance), np.array(n_a), np.array(n_b)))
+        met = self.met[block]
+        place = float(self.meeting[block][met].mean()) if met.any() else 0.0
+        time = 0.0 if met.any() else float(self.link[block].max())
+        cues = {"appearance": looks, "time": max(time, -50.0), "place": place}
+        if self.conflict[block].any() or (not met.any() and time <= NEVER / 2):
+            return -np.inf, cues, distance
+        return looks + place + time, cues, distance
+
+
+def pooled(looks: F, pictures: F) -> tuple[F, float]:
+    """Mean embedding of several pieces, (K, D) of (K,) pictures each, and how many pictures it is of."""
+    weights = np.minimum(pictures, MANY_PICTURES)
+    total = float(weights.sum())
+    if total == 0:
+        return np.zeros(looks.shape[1]), 0.0
+    return np.asarray((weights[:, None] * looks).sum(axis=0) / total), total
+
+
+def score_pieces(
+    pieces: Sequence[Piece],
+    settings: LinkSettings,
+    appearance: AppearanceModel,
+    are_one_body: Callable[[Piece, Piece], bool],
+) -> Scores:
+    """Every cue for every pair of N pieces."""
+    n = len(pieces)
+    dim = max((len(p.looks) for p in pieces if p.looks is not None), default=1)
+    looks = np.zeros((n, dim))
+    for i, p in enumerate(pieces):
+        if p.looks is not None and len(p.looks) == dim:
+            looks[i] = p.looks
+    pictures = np.array([p.pictures for p in pieces], float)
+    first = np.array([p.tracklet.t_first_ns for p in pieces], np.int64)
+    last = np.array([p.t_last_ns for p in pieces], np.int64)
+    cameras = np.array([p.key.camera_id for p in pieces])
+    here = cameras[:, None] == cameras[None, :]
+    # Gap from the end of the earlier to the start of the later; negative where the spans overlap.
+    gap_s = np.maximum(first[None, :] - last[:, None], first[:, None] - last[None, :]) / 1e9
+
+    link = gap_llr(np.maximum(gap_s, 0), typical_s=4.0, window_s=settings.max_gap_s)
+    border_first = np.array([at_border(p.tracklet.first_box, p.tracklet.image_size) for p in pieces])
+    border_last = np.array([at_border(p.box, p.tracklet.image_size) for p in pieces])
+    earlier = first[:, None] <= first[None, :]
+    left = np.where(earlier, border_last[:, None], border_last[None, :])
+    came = np.where(earlier, border_first[None, :], border_first[:, None])
+    link = link + MID_VIEW_LLR * (~left).astype(float) + MID_VIEW_LLR * (~came).astype(float)
+    link = np.maximum(link, NEVER)
+
+    meeting = np.full((n, n), COPRESENT_LLR)
+    met = (gap_s < -APART_S) & ~here
+    conflict = np.zeros((n, n), bool)
+    np.fill_diagonal(met, False)
+    for i in range(n):
+        for j in range(i):
+            a, b = (pieces[i], pieces[j]) if first[i] <= first[j] else (pieces[j], pieces[i])
+            gap = float(gap_s[i, j])
+            if here[i, j]:
+                if gap < 0 and a.seen_together_s(b) > APART_S:
+                    conflict[i, j] = not are_one_body(a, b)
+                    link[i, j] = 5.0 if not conflict[i, j] else NEVER
+                elif gap <= settings.stitch_s:
+                    size = a.tracklet.velocity_px_s
+                    going_on = stitch_llr(
+                        a.box, size, b.tracklet.first_box, max(gap, 0.0), window_s=settings.stitch_s
+                    )
+                    link[i, j] = max(link[i, j], going_on)
+            elif met[i, j]:
+                if a.trail and b.trail:
+                    meeting[i, j] = _meeting(a, b)
+            elif a.place is not None and b.first_place is not None:
+                distance = float(np.hypot(a.place[0] - b.first_place[0], a.place[1] - b.first_place[1]))
+                sigma = np.hypot(a.trail[-1][3], b.trail[0][3]) if a.trail and b.trail else 0.5
+                link[i, j] += walk_llr(distance, float(sigma), max(gap, 0.0))
+            conflict[j, i], link[j, i], meeting[j, i] = conflict[i, j], link[i, j], meeting[i, j]
+    np.fill_diagonal(link, NEVER)
+    return Scores(looks, pictures, link, meeting, met, conflict, gap_s, appearance)
+
+
+def _meeting(a: Piece, b: Piece) -> float:
+    """Place cue of two pieces that two calibrated cameras see at once."""
+    t_a = np.array([p[0] for p in a.trail], np.int64)
+    t_b = np.array([p[0] for p in b.trail], np.int64)
+    at = np.clip(np.searchsorted(t_b, t_a), 0, len(t_b) - 1)
+    at = np.where((at > 0) & (np.abs(t_b[at - 1] - t_a) < np.abs(t_b[at] - t_a)), at - 1, at)
+    near = np.abs(t_b[at] - t_a) <= TRAIL_EVERY_S * 1e9
+    if not near.any():
+        return COPRESENT_LLR
+    p, q = np.array(a.trail)[near], np.array(b.trail)[at[near]]
+    distance = np.hypot(p[:, 1] - q[:, 1], p[:, 2] - q[:, 2])
+    return meeting_llr(distance, np.hypot(p[:, 3], q[:, 3]))
+
+
+def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[int]]:
+    """Part N pieces into people.
+
+    Args:
+        said: (N,) the identity each has now; what was said stays said unless there is better.
+        threshold: log-odds from which joining is right.
+
+    Returns:
+        The groups, each a rising list of rows, ordered by their first row.
+    """
+    n = len(scores)
+    groups: list[list[int]] = [[i] for i in range(n)]
+    looks, pictures = scores.looks.copy(), np.minimum(scores.pictures, MANY_PICTURES)
+    has = pictures > 0
+    link = scores.link.copy()
+    count = scores.met.astype(float)
+    total = np.where(scores.met, scores.meeting, 0.0)
+    conflict = scores.conflict.copy()
+    same_said = np.array(said)[:, None] == np.array(said)[None, :]
+    forced = scores.forced.copy()
+    alive = np.ones(n, bool)
+    np.fill_diagonal(conflict, True)
+    appearance = scores.appearance
+
+    def row(i: int) -> F:
+        distance = np.where(has[i] & has, 1 - looks @ looks[i], np.nan)
+        llr = appearance.llr(distance, np.full(n, pictures[i]), pictures)
+        together = count[i] > 0
+        place = total[i] / np.maximum(count[i], 1)
+        value = llr + np.where(together, place, link[i]) + SAID_LLR * same_said[i]
+        value = np.where(forced[i], -NEVER, value)
+        return np.where(conflict[i] | ~alive | (value <= NEVER / 2), -np.inf, value)
+
+    S = np.stack([row(i) for i in range(n)]) if n else np.zeros((0, 0))
+    while True:
+        odds = competed(S, conflict)
+        best = int(np.argmax(odds)) if odds.size else 0
+        if not odds.size or odds.flat[best] < threshold:
+            break
+        i, j = sorted(divmod(best, n))
+        w_i, w_j = pictures[i], pictures[j]
+        if w_i + w_j > 0:
+            looks[i] = (w_i * looks[i] + w_j * looks[j]) / (w_i + w_j)
+        pictures[i], has[i] = w_i + w_j, has[i] | has[j]
+        for matrix, join in ((link, np.maximum), (count, np.add), (total, np.add)):
+            matrix[i] = matrix[:, i] = join(matrix[i], matrix[j])
+        for flags in (conflict, same_said, forced):
+            flags[i] = flags[:, i] = flags[i] | flags[j]
+        groups[i] = sorted(groups[i] + groups[j])
+        groups[j], alive[j] = [], False
+        conflict[i, i] = True
+        S[j], S[:, j] = -np.inf, -np.inf
+        S[i] = row(i)
+        S[:, i] = S[i]
+    return sorted(g for g in groups if g)
+
+
+def competed(S: F, conflict: NDArray[np.bool_]) -> F:
+    """(G, G) log-odds of each join against everything that excludes it, and against "new person" (odds 1).
+
+    Joining a with b excludes joining a with c where b and c cannot be one.
+    """
+    if not S.size:
+        return S
+    weight = np.exp(np.clip(S, -50, 50))
+    weight[~np.isfinite(S)] = 0.0
+    rivals = weight @ conflict.astype(float)  # [a, b] = sum over c of weight[a, c] where c excludes b
+    rivals = rivals - weight  # b excludes itself in `conflict`'s diagonal
+    rivals = np.maximum(rivals, 0) + np.maximum(rivals.T, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = S - np.log1p(rivals)
+    return np.where(np.isfinite(S), odds, -np.inf)
+
+
+def _sighting(
+    key: TrackKey, t_ns: int, box: NDArray[np.floating], place: tuple[float, float] | None
+) -> Sighting:
+    x1, y1, x2, y2 = (round(float(v), 1) for v in box)
+    floor = None if place is None else (round(place[0], 3), round(place[1], 3))
+    return Sighting(camera_id=key.camera_id, t_ns=t_ns, box=(x1, y1, x2, y2), floor_xy_m=floor)

@@ -1,0 +1,578 @@
+"""Tracklets of all cameras -> identities and events.
+
+A new tracklet gets a provisional identity at once: one Hungarian matching of new tracklets with open identities, with
+an explicit "new person" column. Then all decisions of the last minutes are looked at again together, as correlation
+clustering over tracklets (Ristani & Tomasi, CVPR 2018, section 4; solved by joining mutually best groups), and where
+the better reading differs from what was said, it is said in the open: ``Merged`` or ``Split``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.config import LinkSettings
+from tracker.core.assign import assign_or_new
+from tracker.core.boxes import covered
+from tracker.core.evidence import AppearanceModel
+from tracker.core.grouping import Piece, Scores, group, score_pieces
+from tracker.types import (
+    CONFIRMED,
+    NO_DETECTION,
+    Advance,
+    Appeared,
+    CameraBack,
+    CameraLost,
+    CameraStatus,
+    CameraUpdate,
+    Checkpoint,
+    Command,
+    Event,
+    Evidence,
+    HandedOver,
+    Identity,
+    Left,
+    LinkerInput,
+    Merged,
+    Sighting,
+    Split,
+    TrackKey,
+    Tracklet,
+    Tracks,
+    Updated,
+    View,
+    global_id_of,
+)
+
+STATE_VERSION = 1
+
+
+SAME_PERSON_COVER = 0.8  # two boxes of one camera, one this far inside the other, may be one person twice
+UPDATED_EVERY_NS = 1_000_000_000
+
+
+@dataclass
+class Person:
+    """One identity and what has been said about it."""
+
+    global_id: int
+    keys: list[TrackKey]
+    first: Sighting
+    last: Sighting
+    here: bool = True
+    name: str = ""
+    t_updated_ns: int = 0
+    apart: set[int] = field(default_factory=set)  # identities an operator says are others
+    pinned: bool = False  # an operator has said who this is
+
+
+class Linker:
+    """All cameras, no pixels. Ids are never used twice; a mistake is corrected in the open."""
+
+    def __init__(
+        self,
+        settings: LinkSettings | None = None,
+        *,
+        site: int = 0,
+        appearance: AppearanceModel | None = None,
+    ) -> None:
+        self.settings = settings or LinkSettings()
+        self.site = site
+        self.appearance = appearance or AppearanceModel()
+        self.model_hash = ""
+        self._pieces: dict[TrackKey, Piece] = {}
+        self._owner: dict[TrackKey, int] = {}
+        self._people: dict[int, Person] = {}
+        self._cameras: dict[str, str] = {}
+        self._overlaps: dict[
+            tuple[TrackKey, TrackKey], tuple[int, int]
+        ] = {}  # frames together, frames as one box
+        self._next = 1
+        self._t_ns = 0
+        self._t_revised_ns = 0
+        self._names: dict[int, str] = {}
+
+    # ---- what the linker hears -------------------------------------------------------------------------------
+
+    def step(self, message: LinkerInput) -> list[Event]:
+        """Take in one message; the events it causes, in order, not yet numbered (epoch and seq 0)."""
+        self._t_ns = max(self._t_ns, message.t_ns)
+        match message:
+            case CameraUpdate():
+                return self._hear(message)
+            case CameraStatus():
+                return self._camera(message)
+            case Command():
+                return self._obey(message)
+            case Advance():
+                return self._advance(message)
+
+    def identity_of(self, key: TrackKey) -> int | None:
+        """The identity that a tracklet belongs to now; None while it is not confirmed."""
+        return self._owner.get(key)
+
+    def view(self) -> View:
+        """All open identities."""
+        people = [self._people[g] for g in sorted(self._people)]
+        return View(
+            epoch=0,
+            seq=0,
+            t_ns=self._t_ns,
+            identities=tuple(
+                Identity(
+                    global_id=p.global_id,
+                    tracks=tuple(sorted(p.keys)),
+                    first=p.first,
+                    last=p.last,
+                    here=p.here,
+                    name=p.name,
+                )
+                for p in people
+            ),
+        )
+
+    # ---- updates ---------------------------------------------------------------------------------------------
+
+    def _hear(self, update: CameraUpdate) -> list[Event]:
+        events: list[Event] = []
+        if self._cameras.get(update.camera_id) == "lost":
+            events.append(CameraBack(t_ns=update.t_ns, camera_id=update.camera_id))
+        self._cameras[update.camera_id] = "up"
+        for tracklet in update.tracklets:
+            self._learn(tracklet)
+        self._watch(update)
+        fresh = [p.key for p in self._pieces.values() if p.key not in self._owner]
+        events += self._welcome(fresh, update)
+        events += self._report(update)
+        if (update.t_ns - self._t_revised_ns) / 1e9 >= self.settings.revise_every_s:
+            self._t_revised_ns = update.t_ns
+            events += self._revise(update.t_ns)
+            events += self._leavers(update.t_ns)
+            self._forget_old(update.t_ns)
+        return events
+
+    def _learn(self, tracklet: Tracklet) -> None:
+        """A tracklet's newest state; older revisions that come late say nothing new."""
+        known = self._pieces.get(tracklet.key)
+        if known is not None and known.tracklet.revision >= tracklet.revision:
+            return
+        if tracklet.model_hash and tracklet.model_hash != self.model_hash:
+            # Rows of another network cannot be compared: what was known of looks is put aside, in the open.
+            if self.model_hash:
+                for piece in self._pieces.values():
+                    piece.forget_looks()
+            self.model_hash = tracklet.model_hash
+        if known is None:
+            self._pieces[tracklet.key] = Piece(tracklet)
+        else:
+            known.update(tracklet)
+
+    def _watch(self, update: CameraUpdate) -> None:
+        """Where everybody is, and who is seen beside whom in one frame."""
+        tracks = update.tracks
+        seen = [
+            n
+            for n in range(len(tracks))
+            if tracks.states[n] == CONFIRMED and tracks.detections[n] != NO_DETECTION
+        ]
+        keys = [self._key(update, int(tracks.ids[n])) for n in seen]
+        for n, key in zip(seen, keys, strict=True):
+            piece = self._pieces.get(key)
+            if piece is not None:
+                piece.see(update.t_ns, tracks.boxes[n], tracks.floor_xy_m[n], float(tracks.floor_sigma_m[n]))
+        if len(seen) > 1:
+            inside = covered(tracks.boxes[seen], tracks.boxes[seen])
+            for a in range(len(seen)):
+                for b in range(a):
+                    pair = (keys[a], keys[b]) if keys[a] < keys[b] else (keys[b], keys[a])
+                    together, as_one = self._overlaps.get(pair, (0, 0))
+                    one = max(inside[a, b], inside[b, a]) > SAME_PERSON_COVER
+                    self._overlaps[pair] = (together + 1, as_one + bool(one))
+
+    def _key(self, update: CameraUpdate, number: int) -> TrackKey:
+        return TrackKey(camera_id=update.camera_id, run=update.run, number=number)
+
+    def _welcome(self, keys: list[TrackKey], update: CameraUpdate) -> list[Event]:
+        """A provisional identity for every new tracklet: known people, or somebody new."""
+        events: list[Event] = []
+        if not keys:
+            return events
+        keys = sorted(keys)
+        recent = self._recent(update.t_ns)
+        scores = score_pieces(
+            [self._pieces[k] for k in (*keys, *recent)], self.settings, self.appearance, self._are_one_body
+        )
+        open_ids = sorted({self._owner[k] for k in recent})
+        rows = {g: [len(keys) + n for n, k in enumerate(recent) if self._owner[k] == g] for g in open_ids}
+        gain = np.full((len(keys), len(open_ids)), -np.inf)
+        for i in range(len(keys)):
+            for j, g in enumerate(open_ids):
+                gain[i, j] = scores.to_group(i, rows[g])
+        chosen = assign_or_new(-gain, np.full(len(keys), -self._threshold()))
+        for i, key in enumerate(keys):
+            piece = self._pieces[key]
+            sighting = piece.first_sighting()
+            if chosen[i] < 0:
+                person = self._new_person(key, sighting)
+                events.append(
+                    Appeared(t_ns=update.t_ns, global_id=person.global_id, track=key, sighting=sighting)
+                )
+                continue
+            global_id = open_ids[chosen[i]]
+            person = self._people[global_id]
+            evidence = self._evidence(scores, i, rows[global_id], gain[i], open_ids)
+            events.append(self._handed_over(person, key, sighting, evidence, update.t_ns))
+            self._join(person, key)
+        return events
+
+    def _handed_over(
+        self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence, t_ns: int
+    ) -> HandedOver:
+        return HandedOver(
+            t_ns=t_ns,
+            global_id=person.global_id,
+            from_camera=person.last.camera_id,
+            to_camera=key.camera_id,
+            track=key,
+            gap_s=(sighting.t_ns - person.last.t_ns) / 1e9,
+            sighting=sighting,
+            evidence=evidence,
+        )
+
+    def _report(self, update: CameraUpdate) -> list[Event]:
+        """``Updated``, at most once a second for each identity."""
+        events: list[Event] = []
+        tracks = update.tracks
+        for n in range(len(tracks)):
+            if tracks.states[n] != CONFIRMED or tracks.detections[n] == NO_DETECTION:
+                continue
+            owner = self._owner.get(self._key(update, int(tracks.ids[n])))
+            if owner is None:
+                continue
+            person = self._people[owner]
+            person.last, person.here = sighting_of(update.camera_id, update.t_ns, tracks, n), True
+            if update.t_ns - person.t_updated_ns >= UPDATED_EVERY_NS:
+                person.t_updated_ns = update.t_ns
+                events.append(self._updated(person, update.t_ns))
+        return events
+
+    def _updated(self, person: Person, t_ns: int) -> Updated:
+        now = [
+            self._pieces[k]
+            for k in sorted(person.keys)
+            if k in self._pieces and t_ns - self._pieces[k].t_last_ns < UPDATED_EVERY_NS
+        ]
+        return Updated(
+            t_ns=t_ns,
+            global_id=person.global_id,
+            sightings=tuple(p.last_sighting() for p in now),
+            tracks=tuple(p.key for p in now),
+        )
+
+    # ---- revision --------------------------------------------------------------------------------------------
+
+    def _revise(self, t_ns: int) -> list[Event]:
+        """Group the recent tracklets anew; say where that differs from what was said."""
+        keys = self._recent(t_ns)
+        if len(keys) < 2:
+            return []
+        pieces = [self._pieces[k] for k in keys]
+        self._learn_strangers(pieces)
+        scores = score_pieces(pieces, self.settings, self.appearance, self._are_one_body)
+        self._respect_operators(keys, scores)
+        said = [self._owner[k] for k in keys]
+        groups = group(scores, said, self._threshold())
+        return self._say(keys, groups, scores, t_ns)
+
+    def _learn_strangers(self, pieces: list[Piece]) -> None:
+        """Who is seen at once in one camera is two people: free negatives."""
+        known = [p for p in pieces if p.looks is not None and p.pictures >= 3]
+        distances = [
+            p.distance(q)
+            for n, p in enumerate(known)
+            for q in known[:n]
+            if p.key.camera_id == q.key.camera_id
+            and p.seen_together_s(q) > 0.3
+            and not self._are_one_body(p, q)
+        ]
+        self.appearance.fit(np.array(distances))
+
+    def _say(self, keys: list[TrackKey], groups: list[list[int]], scores: Scores, t_ns: int) -> list[Event]:
+        """Keep every group under the identity that knows most of it; move the rest, in the open."""
+        events: list[Event] = []
+        claims: list[tuple[int, int, int]] = []  # weight, identity, group
+        for n, members in enumerate(groups):
+            weight: dict[int, int] = {}
+            for m in members:
+                owner = self._owner[keys[m]]
+                weight[owner] = weight.get(owner, 0) + self._pieces[keys[m]].tracklet.boxes_seen
+            claims += [(w, g, n) for g, w in weight.items()]
+        name_of: dict[int, int] = {}
+        for _, g, n in sorted(claims, key=lambda c: (-c[0], c[1], c[2])):
+            if n not in name_of and g not in name_of.values():
+                name_of[n] = g
+        for n in sorted(
+            range(len(groups)),
+            key=lambda n: min(self._pieces[keys[m]].tracklet.t_first_ns for m in groups[n]),
+        ):
+            target = name_of.get(n)
+            moved: dict[int, list[int]] = {}
+            for m in groups[n]:
+                owner = self._owner[keys[m]]
+                if owner != target:
+                    moved.setdefault(owner, []).append(m)
+            for source, members in sorted(moved.items()):
+                if target is None:
+                    person = self._new_person(None, self._pieces[keys[members[0]]].first_sighting())
+                    target = person.global_id
+                leaving = tuple(keys[m] for m in members)
+                rest = [m for m in groups[n] if m not in members]
+                evidence = scores.between(members, rest)
+                events.append(self._move(source, target, leaving, evidence, t_ns))
+        return events
+
+    def _move(
+        self, source: int, target: int, keys: tuple[TrackKey, ...], evidence: Evidence | None, t_ns: int
+    ) -> Event:
+        giver, taker = self._people[source], self._people[target]
+        for key in keys:
+            giver.keys.remove(key)
+            self._join(taker, key)
+        self._redate(taker)
+        if giver.keys:
+            self._redate(giver)
+            return Split(t_ns=t_ns, global_id=source, to=target, tracks=keys, evidence=evidence)
+        if giver.name and not taker.name:
+            taker.name = giver.name
+        taker.here = taker.here or giver.here
+        del self._people[source]
+        return Merged(t_ns=t_ns, kept=target, absorbed=source, tracks=keys, evidence=evidence)
+
+    def _redate(self, person: Person) -> None:
+        pieces = [self._pieces[k] for k in person.keys if k in self._pieces]
+        if pieces:
+            first = min(pieces, key=lambda p: (p.tracklet.t_first_ns, p.key))
+            last = max(pieces, key=lambda p: (p.t_last_ns, p.key))
+            person.first = min(person.first, first.first_sighting(), key=lambda s: s.t_ns)
+            person.last = last.last_sighting()
+
+    def _respect_operators(self, keys: list[TrackKey], scores: Scores) -> None:
+        """Who an operator has parted stays parted, who was joined stays joined."""
+        for i, a in enumerate(keys):
+            for j, b in enumerate(keys[:i]):
+                p, q = self._people[self._owner[a]], self._people[self._owner[b]]
+                if p is not q and (q.global_id in p.apart or p.global_id in q.apart):
+                    scores.forbid(i, j)
+                if p is q and p.pinned:
+                    scores.force(i, j)
+
+    # ---- time ------------------------------------------------------------------------------------------------
+
+    def _advance(self, message: Advance) -> list[Event]:
+        events: list[Event] = []
+        if message.final:
+            events += self._revise(message.t_ns)
+        events += self._leavers(message.t_ns, everybody=message.final)
+        return events
+
+    def _leavers(self, t_ns: int, *, everybody: bool = False) -> list[Event]:
+        gone = [
+            p
+            for g, p in sorted(self._people.items())
+            if p.here and (everybody or (t_ns - p.last.t_ns) / 1e9 > self.settings.leave_s)
+        ]
+        for person in gone:
+            person.here = False
+        return [Left(t_ns=t_ns, global_id=p.global_id, last=p.last) for p in gone]
+
+    def _forget_old(self, t_ns: int) -> None:
+        """Memory is bounded by age and by count; the longest unseen go first."""
+        s = self.settings
+        horizon_ns = t_ns - int(max(s.max_gap_s, s.revise_s) * 1e9)
+        stale = [g for g, p in self._people.items() if p.last.t_ns < horizon_ns]
+        order = sorted(self._people, key=lambda g: (self._people[g].last.t_ns, g))
+        stale += order[: max(0, len(order) - s.max_identities)]
+        for g in dict.fromkeys(stale):
+            self._drop(g)
+        old = [k for k, p in self._pieces.items() if p.t_last_ns < horizon_ns]
+        for key in old:
+            self._drop_piece(key)
+
+    def _drop(self, global_id: int) -> None:
+        for key in self._people.pop(global_id).keys:
+            self._drop_piece(key)
+
+    def _drop_piece(self, key: TrackKey) -> None:
+        self._pieces.pop(key, None)
+        owner = self._owner.pop(key, None)
+        person = None if owner is None else self._people.get(owner)
+        if person is not None and key in person.keys:
+            person.keys.remove(key)
+        for pair in [p for p in self._overlaps if key in p]:
+            del self._overlaps[pair]
+
+    # ---- cameras and operators -------------------------------------------------------------------------------
+
+    def _camera(self, status: CameraStatus) -> list[Event]:
+        before = self._cameras.get(status.camera_id)
+        if status.state in ("stalled", "gone"):
+            self._cameras[status.camera_id] = "lost"
+            if before == "lost":
+                return []
+            return [CameraLost(t_ns=status.t_ns, camera_id=status.camera_id, reason=status.reason)]
+        self._cameras[status.camera_id] = status.state
+        if status.state == "up" and before == "lost":
+            return [CameraBack(t_ns=status.t_ns, camera_id=status.camera_id)]
+        return []
+
+    def _obey(self, command: Command) -> list[Event]:
+        """What an operator says; unknown identities are passed over."""
+        ids = [g for g in command.global_ids if g in self._people]
+        match command.verb:
+            case "merge" if len(ids) >= 2:
+                kept = self._people[ids[0]]
+                kept.pinned = True
+                return [
+                    self._move(g, ids[0], tuple(self._people[g].keys), None, command.t_ns) for g in ids[1:]
+                ]
+            case "split" if ids:
+                leaving = tuple(k for k in command.track_keys if self._owner.get(k) == ids[0])
+                if not leaving or len(leaving) == len(self._people[ids[0]].keys):
+                    return []
+                other = self._new_person(None, self._pieces[leaving[0]].first_sighting())
+                other.apart.add(ids[0])
+                return [self._move(ids[0], other.global_id, leaving, None, command.t_ns)]
+            case "name" if ids:
+                self._people[ids[0]].name = command.name
+                return []
+            case "forget":
+                for g in ids:
+                    self._drop(g)
+                return []
+        return []
+
+    # ---- helpers ---------------------------------------------------------------------------------------------
+
+    def _threshold(self) -> float:
+        """The log-odds from which joining is right, given the accepted share of wrong joins."""
+        rate = self.settings.false_merge_rate
+        return float(np.log((1 - rate) / rate))
+
+    def _recent(self, t_ns: int) -> list[TrackKey]:
+        horizon_ns = t_ns - int(self.settings.revise_s * 1e9)
+        return sorted(k for k, p in self._pieces.items() if k in self._owner and p.t_last_ns >= horizon_ns)
+
+    def _are_one_body(self, a: Piece, b: Piece) -> bool:
+        """Two tracks of one camera on one body: one box inside the other nearly whenever both are seen."""
+        pair = (a.key, b.key) if a.key < b.key else (b.key, a.key)
+        together, as_one = self._overlaps.get(pair, (0, 0))
+        return together > 0 and as_one >= 0.8 * together
+
+    def _new_person(self, key: TrackKey | None, sighting: Sighting) -> Person:
+        person = Person(global_id_of(self.site, self._next), [], sighting, sighting)
+        self._next += 1
+        self._people[person.global_id] = person
+        if key is not None:
+            self._join(person, key)
+        return person
+
+    def _join(self, person: Person, key: TrackKey) -> None:
+        person.keys.append(key)
+        person.here = True
+        self._owner[key] = person.global_id
+
+    def _evidence(
+        self, scores: Scores, i: int, rows: list[int], gains: NDArray[np.float64], ids: list[int]
+    ) -> Evidence:
+        found = scores.between([i], rows)
+        order = [int(j) for j in np.argsort(-gains, kind="stable") if np.isfinite(gains[j])]
+        if found is None or len(order) < 2:
+            return found or Evidence(probability=0.5)
+        second = order[1]
+        return msgspec.structs.replace(
+            found,
+            runner_up=ids[second],
+            runner_up_probability=float(1 / (1 + np.exp(-np.clip(gains[second], -50, 50)))),
+        )
+
+    # ---- checkpoint ------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything needed to go on with the same identities."""
+        state: dict[str, Any] = {
+            "next": self._next,
+            "t_revised_ns": self._t_revised_ns,
+            "cameras": self._cameras,
+            "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
+            "people": [
+                {
+                    "global_id": p.global_id,
+                    "keys": [msgspec.to_builtins(k) for k in p.keys],
+                    "first": msgspec.to_builtins(p.first),
+                    "last": msgspec.to_builtins(p.last),
+                    "here": p.here,
+                    "name": p.name,
+                    "t_updated_ns": p.t_updated_ns,
+                    "apart": sorted(p.apart),
+                    "pinned": p.pinned,
+                }
+                for _, p in sorted(self._people.items())
+            ],
+            "overlaps": [
+                [msgspec.to_builtins(a), msgspec.to_builtins(b), n, m]
+                for (a, b), (n, m) in sorted(self._overlaps.items())
+            ],
+        }
+        return Checkpoint(
+            schema_version=STATE_VERSION,
+            t_ns=self._t_ns,
+            model_hash=self.model_hash,
+            state=msgspec.msgpack.encode(state),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint. Raises ValueError where it is of another version or damaged."""
+        if checkpoint.schema_version != STATE_VERSION:
+            raise ValueError(f"checkpoint of version {checkpoint.schema_version}, expected {STATE_VERSION}")
+        try:
+            state = msgspec.msgpack.decode(checkpoint.state)
+            pieces = [Piece.from_state(p) for p in state["pieces"]]
+            people = [
+                Person(
+                    global_id=p["global_id"],
+                    keys=[msgspec.convert(k, TrackKey) for k in p["keys"]],
+                    first=msgspec.convert(p["first"], Sighting),
+                    last=msgspec.convert(p["last"], Sighting),
+                    here=p["here"],
+                    name=p["name"],
+                    t_updated_ns=p["t_updated_ns"],
+                    apart=set(p["apart"]),
+                    pinned=p["pinned"],
+                )
+                for p in state["people"]
+            ]
+            overlaps = {
+                (msgspec.convert(a, TrackKey), msgspec.convert(b, TrackKey)): (n, m)
+                for a, b, n, m in state["overlaps"]
+            }
+        except (KeyError, TypeError, msgspec.MsgspecError) as error:
+            raise ValueError(f"checkpoint is damaged: {error}") from error
+        self._next, self._t_ns = state["next"], checkpoint.t_ns
+        self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
+        self.model_hash = checkpoint.model_hash
+        self._pieces = {p.key: p for p in pieces}
+        self._people = {p.global_id: p for p in people}
+        self._owner = {k: p.global_id for p in people for k in p.keys}
+        self._overlaps = overlaps
+
+
+def sighting_of(camera_id: str, t_ns: int, tracks: Tracks, n: int) -> Sighting:
+    """Row ``n`` of a camera's tracks as a sighting."""
+    x1, y1, x2, y2 = (round(float(v), 1) for v in tracks.boxes[n])
+    x_m, y_m = (float(v) for v in tracks.floor_xy_m[n])
+    place = (round(x_m, 3), round(y_m, 3)) if np.isfinite(x_m) and np.isfinite(y_m) else None
+    return Sighting(camera_id=camera_id, t_ns=t_ns, box=(x1, y1, x2, y2), floor_xy_m=place)

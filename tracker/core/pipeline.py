@@ -1,0 +1,307 @@
+"""The per-camera step: predict, detect, choose, embed, assign.
+
+Nothing is inferred here: the step *asks* (detect these pictures? embed these crops?) and is answered, so that one
+camera alone and many cameras in one batch run the same code, and recorded answers need no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from flow.warp import camera_motion, is_still, move_boxes
+from tracker.core.boxes import FloorPlan, center_form, foot_points, inside_polygon, iou
+from tracker.core.camera_tracker import CameraTracker, picture_quality
+from tracker.stages import Detector, Embedder
+from tracker.types import CONFIRMED, TENTATIVE, CameraUpdate, Detections, Frame, Record, Tracks
+
+FOOT_SIGMA = 0.04  # how far a box's lower edge is from the foot, as a share of its height
+CUT_FOOT_SIGMA = 0.25  # where the picture's lower edge cuts the legs off
+MIN_EMBED_QUALITY = 0.15  # worse pictures say more about the background than about the person
+SURE_OVERLAP, ALONE_OVERLAP = 0.6, 0.2  # a track that is there and nobody near
+
+
+class Motion(Protocol):
+    """What the step needs of an optical flow estimator (flow.estimator has it)."""
+
+    def reduce(self, image: NDArray[np.uint8]) -> Any: ...
+    def between(self, before: Any, after: Any) -> Any: ...
+
+
+class Stopwatch(Protocol):
+    """Is told which stage runs; see tracker.process."""
+
+    def measure(self, stage: str) -> Any: ...
+
+
+class Answers(Record, frozen=True, kw_only=True):
+    """All that a frame's pixels said. Tracking goes on from recorded answers as it would from the pictures."""
+
+    detections: Detections | None = None  # None: the detector rested
+    moved: NDArray[np.float32] | None = None  # (N, 4) the last tracks' boxes by flow, NaN rows where unknown
+    camera: NDArray[np.float64] | None = None  # (2, 3) how the camera moved; None: it stood still
+
+
+class NoStopwatch:
+    """Measures nothing."""
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        yield
+
+
+class CameraPipeline:
+    """Everything one camera remembers between frames."""
+
+    def __init__(
+        self,
+        camera_id: str,
+        *,
+        tracker: CameraTracker,
+        run: int = 0,
+        plan: FloorPlan | None = None,
+        regions: Sequence[NDArray[np.floating]] = (),
+        ignore: Sequence[NDArray[np.floating]] = (),
+        mask: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """
+        Args:
+            plan: the way from the picture to the floor, where the camera is calibrated.
+            regions: polygons (K, 2) in pixels; feet must be in one of them, if there are any.
+            ignore: polygons (K, 2); who stands in one of them is not looked at.
+            mask: (H, W) True where people are looked at.
+        """
+        self.camera_id, self.run = camera_id, run
+        self._tracker, self._plan = tracker, plan
+        self._regions, self._ignore, self._mask = regions, ignore, mask
+        self._reduced: Any = None
+        self._last: Tracks | None = None
+        self._rested = 0
+
+    def wants_detection(self, load: float) -> bool:
+        """Whether this frame is worth the detector, given the load (1.0 = the time budget is used up).
+
+        The detector rests at most every second frame, only under load, and never while somebody is new or unseen.
+        """
+        certain = self._last is not None and bool((self._last.states == CONFIRMED).all())
+        rest = load > self._tracker.settings.rest_load and certain and self._rested == 0
+        self._rested = self._rested + 1 if rest else 0
+        return not rest
+
+    def follow(self, motion: Motion, image: NDArray[np.uint8]) -> Answers:
+        """What flow says of this frame: where the tracks' boxes are now, and how the camera moved."""
+        before, self._reduced = self._reduced, motion.reduce(image)
+        if before is None or self._last is None or not len(self._last):
+            return Answers()
+        flow = motion.between(before, self._reduced)
+        if flow is None:
+            return Answers()
+        boxes = self._tracker.boxes()
+        camera = camera_motion(flow.field, flow.scale, boxes)
+        moved, valid = move_boxes(boxes, flow.field, flow.scale)
+        moved[~valid] = np.nan
+        return Answers(moved=moved, camera=None if is_still(camera) else camera)
+
+    def admitted(self, detections: Detections) -> Detections:
+        """Without who stands where nobody is looked for."""
+        if not len(detections) or not (len(self._regions) or len(self._ignore) or self._mask is not None):
+            return detections
+        feet = foot_points(detections.boxes)
+        keep = np.ones(len(detections), bool)
+        if len(self._regions):
+            keep &= np.any([inside_polygon(feet, polygon) for polygon in self._regions], axis=0)
+        for polygon in self._ignore:
+            keep &= ~inside_polygon(feet, polygon)
+        if self._mask is not None:
+            h, w = self._mask.shape
+            x = np.clip(feet[:, 0].astype(int), 0, w - 1)
+            y = np.clip(feet[:, 1].astype(int), 0, h - 1)
+            keep &= self._mask[y, x]
+        return detections.where(keep)
+
+    def choose(self, t_ns: int, detections: Detections) -> NDArray[np.intp]:
+        """(M,) rows worth embedding: good pictures of somebody not embedded a moment ago, or not told apart."""
+        settings = self._tracker.settings
+        quality = picture_quality(detections, self._tracker.image_size)
+        good = (quality >= MIN_EMBED_QUALITY) & (detections.scores >= self._tracker.sure_score)
+        predicted = self._tracker.predicted(t_ns)
+        if not len(predicted) or not good.any():
+            return np.flatnonzero(good)
+        overlap = iou(detections.boxes, predicted)
+        best = overlap.argmax(axis=1)
+        ranked = np.sort(overlap, axis=1)
+        alone = ranked[:, -1] > SURE_OVERLAP
+        if overlap.shape[1] > 1:
+            alone &= ranked[:, -2] < ALONE_OVERLAP
+        recent = self._tracker.embedded_s(t_ns)[best] < settings.embed_every_s
+        return np.flatnonzero(good & ~(alone & recent))
+
+    def finish(self, seq: int, t_ns: int, answers: Answers) -> CameraUpdate:
+        """Track with what was answered."""
+        if answers.camera is not None:
+            self._tracker.move_camera(answers.camera)
+        tracks, tracklets = self._tracker.step(t_ns, answers.detections, answers.moved)
+        self._last = self._located(tracks)
+        return CameraUpdate(
+            camera_id=self.camera_id,
+            run=self.run,
+            seq=seq,
+            t_ns=t_ns,
+            tracks=self._last,
+            tracklets=tuple(tracklets),
+            detected=answers.detections is not None,
+        )
+
+    def end(self, seq: int, t_ns: int) -> CameraUpdate:
+        """Close every track: the camera has ended."""
+        return CameraUpdate(
+            camera_id=self.camera_id,
+            run=self.run,
+            seq=seq,
+            t_ns=t_ns,
+            tracks=Tracks.of(np.zeros(0), np.zeros((0, 4)), np.zeros(0)),
+            tracklets=tuple(self._tracker.finish(t_ns)),
+            detected=False,
+        )
+
+    def see(self, image_size: tuple[int, int]) -> None:
+        """The picture's width and height are known now."""
+        self._tracker.image_size = image_size
+
+    def _located(self, tracks: Tracks) -> Tracks:
+        """With the foot points on the floor, for a calibrated camera."""
+        if self._plan is None or not len(tracks):
+            return tracks
+        feet = foot_points(tracks.boxes)
+        height = center_form(tracks.boxes)[:, 3]
+        _, h = self._tracker.image_size
+        cut = tracks.boxes[:, 3] > h - 2 if h else np.zeros(len(tracks), bool)
+        sigma_px = np.where(cut, CUT_FOOT_SIGMA, FOOT_SIGMA) * height
+        place = self._plan.locate(feet)
+        sigma = self._plan.spread(feet, sigma_px)
+        unknown = ~np.isfinite(place).all(axis=1) | ~np.isfinite(sigma) | (tracks.states == TENTATIVE)
+        place[unknown], sigma[unknown] = np.nan, np.nan
+        return msgspec.structs.replace(
+            tracks, floor_xy_m=place.astype(np.float32), floor_sigma_m=sigma.astype(np.float32)
+        )
+
+
+Recordings = dict[str, Callable[[int], Detections]]  # camera -> (frame number from 0 -> detections)
+
+
+def step_batch(
+    pipelines: Sequence[CameraPipeline],
+    frames: Sequence[Frame],
+    *,
+    detector: Detector | None,
+    embedder: Embedder | None,
+    motion: Motion | None = None,
+    recorded: Recordings | None = None,
+    load: float = 0.0,
+    stopwatch: Stopwatch | None = None,
+) -> list[CameraUpdate]:
+    """One frame each of several cameras, asking every network once for all; see `ask_batch`."""
+    watch = stopwatch or NoStopwatch()
+    answers = ask_batch(
+        pipelines,
+        frames,
+        detector=detector,
+        embedder=embedder,
+        motion=motion,
+        recorded=recorded,
+        load=load,
+        stopwatch=watch,
+    )
+    with watch.measure("track"):
+        return [p.finish(f.seq, f.t_ns, a) for p, f, a in zip(pipelines, frames, answers, strict=True)]
+
+
+def ask_batch(
+    pipelines: Sequence[CameraPipeline],
+    frames: Sequence[Frame],
+    *,
+    detector: Detector | None,
+    embedder: Embedder | None,
+    motion: Motion | None = None,
+    recorded: Recordings | None = None,
+    load: float = 0.0,
+    stopwatch: Stopwatch | None = None,
+) -> list[Answers]:
+    """What the pixels of one frame each of several cameras say.
+
+    Args:
+        pipelines: N different cameras.
+        frames: their N frames; a picture without pixels (recorded input) is shown to nobody.
+        recorded: cameras whose detections are recorded; their frames are not shown to the detector, and what comes
+            with embeddings is not shown to the embedder.
+        load: share of the time budget used, 1.0 = all.
+    """
+    watch, recorded = stopwatch or NoStopwatch(), recorded or {}
+    pairs = list(zip(pipelines, frames, strict=True))
+    for pipeline, frame in pairs:
+        if frame.image.size:
+            pipeline.see((frame.image.shape[1], frame.image.shape[0]))
+    flows = [Answers() for _ in pairs]
+    if motion is not None:
+        with watch.measure("flow"):
+            flows = [p.follow(motion, f.image) if f.image.size else Answers() for p, f in pairs]
+    found: list[Detections | None] = [None] * len(pairs)
+    asked = []
+    for n, (pipeline, frame) in enumerate(pairs):
+        if frame.camera_id in recorded:
+            found[n] = recorded[frame.camera_id](frame.seq)
+        elif pipeline.wants_detection(load):
+            asked.append(n)
+    if asked and detector is not None:
+        with watch.measure("detect"):
+            for n, detections in zip(asked, detector.detect([frames[n].image for n in asked]), strict=True):
+                found[n] = detections
+    with watch.measure("track"):
+        seen = [None if d is None else p.admitted(d) for (p, _), d in zip(pairs, found, strict=True)]
+        chosen = [
+            p.choose(f.t_ns, d)
+            if d is not None and f.image.size and not len(d.embedded)
+            else np.zeros(0, np.intp)
+            for (p, f), d in zip(pairs, seen, strict=True)
+        ]
+    if embedder is not None and any(map(len, chosen)):
+        with watch.measure("embed"):
+            seen = _embedded(embedder, frames, seen, chosen)
+    return [msgspec.structs.replace(flow, detections=d) for flow, d in zip(flows, seen, strict=True)]
+
+
+def _embedded(
+    embedder: Embedder,
+    frames: Sequence[Frame],
+    seen: Sequence[Detections | None],
+    chosen: Sequence[NDArray[np.intp]],
+) -> list[Detections | None]:
+    """The chosen rows of every frame embedded, all in one call."""
+    boxes = [
+        (f, d.boxes[r])
+        for f, d, rows in zip(frames, seen, chosen, strict=True)
+        if d is not None
+        for r in rows
+    ]
+    answers = embedder.embed([crop(frame.image, box) for frame, box in boxes])
+    out: list[Detections | None] = []
+    start = 0
+    for detections, rows in zip(seen, chosen, strict=True):
+        if detections is not None and len(rows):
+            detections = detections.with_embeddings(rows, answers[start : start + len(rows)])
+            start += len(rows)
+        out.append(detections)
+    return out
+
+
+def crop(image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """The picture inside a box, at least one pixel wide and high."""
+    height, width = image.shape[:2]
+    x1, y1 = int(np.clip(box[0], 0, width - 1)), int(np.clip(box[1], 0, height - 1))
+    x2, y2 = int(np.clip(np.ceil(box[2]), x1 + 1, width)), int(np.clip(np.ceil(box[3]), y1 + 1, height))
+    return image[y1:y2, x1:x2]
