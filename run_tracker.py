@@ -7,19 +7,21 @@ One short function a verb; heavy imports stay inside it, so that ``--help`` answ
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import math
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracker.config import Site
     from tracker.evaluate import CameraScores, CrossCameraScores
+    from tracker.process import Summary
 
 OURS = ("tracker", "reid", "flow", "models", "configs", "run_tracker")
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -92,16 +94,9 @@ def demo(arguments: argparse.Namespace) -> int:
     clips, file = _package_folder("tracker.demo"), _package_folder("configs") / "demo.yaml"
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
     site = config.from_values(values, source=str(file), folder=clips, overrides=arguments.set)
-    summary = process(
-        site,
-        out,
-        from_s=0.0,
-        to_s=None,
-        resume=False,
-        video=not arguments.no_video,
-        progress=_shows_progress(arguments),
-    )
-    print(summary)
+    with _progress_bar(arguments) as progress:
+        summary = process(site, out, video=not arguments.no_video, progress=progress)
+    print(summary_text(summary))
     truth = evaluate.camera_files([clips / "truth"])
     tracks = evaluate.camera_files([out / "tracks"])
     scores = evaluate.evaluate(truth, tracks, per_camera=False)
@@ -119,17 +114,50 @@ def process_footage(arguments: argparse.Namespace) -> int:
     if arguments.to is not None and arguments.to <= arguments.start:
         raise _mistake(f"--to {arguments.to:g} is not after --from {arguments.start:g}")
     out = _out_folder(arguments.out)
-    summary = process(
-        _site(arguments),
-        out,
-        from_s=arguments.start,
-        to_s=arguments.to,
-        resume=arguments.resume,
-        video=arguments.video,
-        progress=_shows_progress(arguments),
-    )
-    print(summary)
+    with _progress_bar(arguments) as progress:
+        summary = process(
+            _site(arguments),
+            out,
+            from_s=arguments.start,
+            to_s=arguments.to,
+            resume=arguments.resume,
+            video=arguments.video,
+            progress=progress,
+        )
+    print(summary_text(summary))
     return OK
+
+
+def summary_text(summary: Summary) -> str:
+    """What came out of a run, in lines to read."""
+    frames = ", ".join(f"{name} {count}" for name, count in summary.frames.items())
+    in_stages = sum(summary.stages_s.values()) or 1.0
+    slowest = sorted(summary.stages_s.items(), key=lambda item: -item[1])[:5]
+    lines = [
+        ["identities", f"{summary.identities}, in {summary.events} events"],
+        ["frames", f"{frames}; starts: {summary.starts}"],
+        ["speed", f"{summary.frames_per_s:.1f} frames/s over {summary.seconds:.1f} s"],
+        ["time", ", ".join(f"{stage} {100 * spent / in_stages:.0f} %" for stage, spent in slowest)],
+        ["written to", str(summary.out)],
+    ]
+    return _table(lines)
+
+
+@contextlib.contextmanager
+def _progress_bar(arguments: argparse.Namespace) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A bar with frames a second and the time left, on a terminal; nothing elsewhere."""
+    if arguments.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit=" frames", dynamic_ncols=True, leave=False) as bar:
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def replay(arguments: argparse.Namespace) -> int:
@@ -710,10 +738,6 @@ def _out_folder(out: Path) -> Path:
 
 def _out_or_none(arguments: argparse.Namespace) -> Path | None:
     return _out_folder(arguments.out) if arguments.out is not None else None
-
-
-def _shows_progress(arguments: argparse.Namespace) -> bool:
-    return not arguments.quiet and sys.stderr.isatty()
 
 
 def _package_folder(name: str) -> Path:

@@ -21,7 +21,6 @@ RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 OPTIONAL = {"trackeval": "evaluate", "torch": "training", "onnx": "export"}
 IMPORT_NAMES = {"opencv-python": "cv2", "pyzmq": "zmq", "PyYAML": "yaml"}
 FREE_BYTES_WANTED = 2 << 30  # an hour of annotated video and logs
-NANOSECONDS = 1e-9
 
 
 @dataclass(frozen=True)
@@ -137,38 +136,26 @@ def disk(folder: Path) -> Finding:
 
 
 def camera(source: str) -> Finding:
-    """Whether a source opens and gives a first frame."""
-    from tracker.build import build_source
-    from tracker.config import CameraSettings
+    """Whether a source opens, and for a recording whether a first frame can be read."""
+    from tracker.io.sources import is_live, mask_url, open_recording, probe
 
-    shown = without_password(source)
+    shown = mask_url(source)
     try:
-        opened = build_source("source", CameraSettings(url=source))
-        try:
-            first = next(iter(opened), None)
-        finally:
-            opened.close()
+        info = probe(source)
+        if not is_live(source):
+            opened = open_recording("source", source, start_ns=0, fps=info.fps or 1.0)
+            try:
+                if next(iter(opened), None) is None:
+                    return Finding("source", "wrong", f"{shown}: it opens, but not one frame can be read")
+            finally:
+                opened.close()
     except UserError as problem:
         return Finding("source", "wrong", str(problem))
-    if first is None:
-        return Finding("source", "wrong", f"{shown}: it opens, but not one frame can be read")
-    height, width = first.image.shape[:2]
-    return Finding(
-        "source", "ok", f"{shown}: {width}x{height}, first frame at {first.t_ns * NANOSECONDS:.3f} s"
-    )
-
-
-def without_password(url: str) -> str:
-    """The same address, its password hidden.
-
-    >>> without_password("rtsp://admin:secret@10.0.0.5/1")
-    'rtsp://admin:***@10.0.0.5/1'
-    """
-    scheme, mark, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    if not at or ":" not in login:
-        return url
-    return f"{scheme}{mark}{login.partition(':')[0]}:***@{place}"
+    width, height = info.size
+    known = [f"{width}x{height}", info.codec]
+    known += [f"{info.fps:g} frames/s"] if info.fps else []
+    known += [f"{info.frames} frames"] if info.frames else []
+    return Finding("source", "ok", f"{shown}: {', '.join(known)}")
 
 
 def _version(name: str) -> str | None:
