@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tracker.errors import UserError
-from tracker.io import store
-from tracker.io.store import EventLog
+from tracker.io import store, wire
+from tracker.io.store import EventLog, Journal
 from tracker.types import (
+    Advance,
     Appeared,
     CameraLost,
     Checkpoint,
@@ -157,13 +158,17 @@ def a_checkpoint(state: bytes = b"\x00who looks like what") -> Checkpoint:
     return Checkpoint(schema_version=1, t_ns=5, model_hash="c0ffee", state=state)
 
 
+def saved(state: bytes = b"") -> wire.Saved:
+    return wire.Saved(checkpoint=a_checkpoint(state), epoch=1, seq=2, journal=3)
+
+
 def test_a_checkpoint_is_private_whole_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     assert store.load_checkpoint(path) is None
-    store.save_checkpoint(path, a_checkpoint(b"old"))
+    store.save_checkpoint(path, saved(b"old"))
     path.with_name("checkpoint.new").write_text("left by a crash")
-    store.save_checkpoint(path, a_checkpoint())
-    assert store.load_checkpoint(path) == a_checkpoint()
+    store.save_checkpoint(path, saved(b"new"))
+    assert store.load_checkpoint(path) == saved(b"new")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
 
@@ -173,5 +178,61 @@ def test_a_broken_checkpoint_is_said(tmp_path: Path) -> None:
     path.write_bytes(b"\x92\x01")
     with pytest.raises(UserError, match="cannot be read .* move it away"):
         store.load_checkpoint(path)
+    path.write_bytes(wire.encode(a_checkpoint()))
+    with pytest.raises(UserError, match="is no checkpoint"):
+        store.load_checkpoint(path)
     with pytest.raises(UserError, match="cannot be written"):
-        store.save_checkpoint(tmp_path / "no" / "folder" / "checkpoint", a_checkpoint())
+        store.save_checkpoint(tmp_path / "no" / "folder" / "checkpoint", saved())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_journal_gives_what_came_after_its_last_checkpoint(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        assert journal.saved is None and list(journal.messages()) == []
+        journal.begin(a_checkpoint(b"one"), (1, 0))
+        journal.write(Advance(t_ns=1))
+        journal.begin(a_checkpoint(b"two"), (1, 4))
+        assert names(tmp_path) == ["checkpoint", "journal-000002.tape"]
+        journal.write(Advance(t_ns=2))
+        journal.write(Advance(t_ns=3))
+    with Journal(tmp_path) as journal:  # after a crash
+        assert journal.saved is not None and journal.saved.checkpoint == a_checkpoint(b"two")
+        assert (journal.saved.epoch, journal.saved.seq) == (1, 4)
+        assert [m.t_ns for m in journal.messages()] == [2, 3]
+    with (tmp_path / "journal-000002.tape").open("ab") as tape:
+        tape.write(b"\x10\0\0\0torn")
+    journal = Journal(tmp_path)
+    assert [m.t_ns for m in journal.messages()] == [2, 3] and journal.damaged == 1
+
+
+def test_a_journal_whose_checkpoint_fails_still_has_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, saved: wire.Saved) -> None:
+        raise UserError("the disk is full")
+
+    with Journal(tmp_path) as journal:
+        journal.begin(a_checkpoint(b"one"), (1, 0))
+        journal.write(Advance(t_ns=1))
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "save_checkpoint", full)
+            with pytest.raises(UserError):
+                journal.begin(a_checkpoint(b"two"), (1, 4))
+        journal.write(Advance(t_ns=2))
+    again = Journal(tmp_path)
+    assert again.saved is not None and again.saved.checkpoint.state == b"one"
+    assert [m.t_ns for m in again.messages()] == [1, 2]
+
+
+def test_tapes_are_kept_when_asked_for(tmp_path: Path) -> None:
+    with Journal(tmp_path, keep_tapes=True) as journal:
+        for t_ns in (1, 2, 3):
+            journal.begin(a_checkpoint(), (1, t_ns))
+            journal.write(Advance(t_ns=t_ns))
+    assert [path.name for _, path in store.tapes_in(tmp_path)] == [
+        f"journal-00000{n}.tape" for n in (1, 2, 3)
+    ]
+    assert [m.t_ns for m in Journal(tmp_path).messages()] == [3]

@@ -20,7 +20,18 @@ import msgspec
 
 from tracker.errors import UserError
 from tracker.io import wire
-from tracker.types import Appeared, Checkpoint, Event, HandedOver, Left, Merged, Split, Updated
+from tracker.io.tape import TapeReader, TapeWriter
+from tracker.types import (
+    Appeared,
+    Checkpoint,
+    Event,
+    HandedOver,
+    Left,
+    LinkerInput,
+    Merged,
+    Split,
+    Updated,
+)
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +245,90 @@ def identities_of(event: Event, pad: int = 0) -> tuple[int | None, ...]:
     return ids + (None,) * (pad - len(ids))
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+class Journal:
+    """What a linker needs to go on after a crash: its last checkpoint, and tapes of all it heard since.
+
+    ``checkpoint`` and ``journal-NUMBER.tape``, all mode 0600. A tape is begun with every start and every
+    checkpoint; older ones are deleted then, or kept as recordings. Nothing is written before ``begin``.
+    """
+
+    def __init__(self, folder: Path, *, keep_tapes: bool = False) -> None:
+        """Raises UserError when the checkpoint there cannot be read."""
+        self._folder, self._keep_tapes = folder, keep_tapes
+        self._path = folder / "checkpoint"
+        self.saved = load_checkpoint(self._path)
+        self._tape: TapeWriter | None = None
+        self.damaged = 0  # records and torn tails that could not be read
+
+    def messages(self) -> Iterator[LinkerInput]:
+        """All that was heard after the last checkpoint, in order."""
+        first = 0 if self.saved is None else self.saved.journal
+        for number, path in self._tapes():
+            if number >= first:
+                tape = TapeReader(path)
+                yield from tape
+                self.damaged += tape.damaged + (tape.torn_bytes > 0)
+
+    def begin(self, checkpoint: Checkpoint, place: Place) -> None:
+        """Save a checkpoint; what is written from here on comes after it.
+
+        Args:
+            place: The last event in the log that the checkpoint knows of.
+
+        Raises:
+            UserError: it cannot be written; the last one and its tapes are still there.
+        """
+        if self._tape is not None:
+            self._tape.flush(sync=True)
+        tapes = self._tapes()
+        number = tapes[-1][0] + 1 if tapes else 1
+        fresh = TapeWriter(self._folder / f"journal-{number:06d}.tape")
+        saved = wire.Saved(checkpoint=checkpoint, epoch=place[0], seq=place[1], journal=number)
+        try:
+            save_checkpoint(self._path, saved)
+        except UserError:
+            fresh.close()
+            fresh.path.unlink(missing_ok=True)
+            raise
+        if self._tape is not None:
+            self._tape.close()
+        self.saved, self._tape = saved, fresh
+        if not self._keep_tapes:
+            for _, path in tapes:
+                path.unlink(missing_ok=True)
+
+    def write(self, message: LinkerInput) -> None:
+        """One more message. Raises UserError when the disk is full."""
+        assert self._tape is not None, "begin() comes first"
+        self._tape.write(message)
+
+    def flush(self, *, sync: bool = False) -> None:
+        """Hand all to the system; ``sync``: to the disk, so that it survives a power cut."""
+        assert self._tape is not None, "begin() comes first"
+        self._tape.flush(sync=sync)
+
+    def close(self) -> None:
+        """Close the tape, all written."""
+        if self._tape is not None:
+            self._tape.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _tapes(self) -> list[tuple[int, Path]]:
+        return tapes_in(self._folder)
+
+
+def tapes_in(folder: Path) -> list[tuple[int, Path]]:
+    """The numbered tapes of a journal, oldest first."""
+    numbers = ((path.stem.removeprefix("journal-"), path) for path in folder.glob("journal-*.tape"))
+    return sorted((int(number), path) for number, path in numbers if number.isdecimal())
+
+
+def save_checkpoint(path: Path, saved: wire.Saved) -> None:
     """Replace the checkpoint at ``path`` as a whole; mode 0600, on disk when this returns.
 
     Raises:
@@ -244,7 +338,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     try:
         fresh.unlink(missing_ok=True)  # an old one could have another mode
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(wire.encode(checkpoint))
+            file.write(wire.encode(saved))
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)
@@ -253,14 +347,14 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         raise UserError(f"{path}: the checkpoint cannot be written ({error}); {_remedy(error)}") from error
 
 
-def load_checkpoint(path: Path) -> Checkpoint | None:
+def load_checkpoint(path: Path) -> wire.Saved | None:
     """The checkpoint at ``path``; None when there is none.
 
     Raises:
         UserError: it is there and cannot be read.
     """
     try:
-        checkpoint = wire.decode(path.read_bytes(), max_bytes=1 << 31)
+        saved = wire.decode(path.read_bytes(), max_bytes=1 << 31)
     except FileNotFoundError:
         return None
     except (OSError, wire.WireError) as error:
@@ -268,9 +362,9 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
             f"{path}: the checkpoint cannot be read ({error}); move it away to start with no memory of "
             "earlier people"
         ) from error
-    if not isinstance(checkpoint, Checkpoint):
+    if not isinstance(saved, wire.Saved):
         raise UserError(f"{path}: is no checkpoint; move it away to start with no memory of earlier people")
-    return checkpoint
+    return saved
 
 
 def sync_folder(folder: Path) -> None:

@@ -110,6 +110,15 @@ class Replay(Record, frozen=True, tag="replay"):
     gone: bool = False  # some events after the place asked for had been deleted by age
 
 
+class Saved(Record, frozen=True, tag="saved"):
+    """On disk only: a checkpoint, and where log and journal stood when it was taken."""
+
+    checkpoint: Checkpoint
+    epoch: int
+    seq: int
+    journal: int  # number of the first tape that was written after it
+
+
 class Page(Record, frozen=True, tag="page"):
     """Linker -> subscriber: one page of the view as of event ``(view.epoch, view.seq)``."""
 
@@ -129,6 +138,7 @@ Message = (
     | Event
     | View
     | Checkpoint
+    | Saved
     | Ack
     | Repeated
     | Boxes
