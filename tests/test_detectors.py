@@ -227,6 +227,9 @@ def test_a_yolox_file_runs_in_the_frames_shape(yolox: str) -> None:
     # Twice as large a frame is the same picture to the network.
     (twice,) = detector.detect([cv2.resize(image, (256, 192), interpolation=cv2.INTER_NEAREST)])
     np.testing.assert_allclose(twice.boxes, found.boxes * 2, rtol=1e-5)
+    Path(yolox).with_suffix(".toml").write_text("kind = 'detector'")  # a card that does not say the family
+    (again,) = load_detector(yolox, device="cpu", min_score=0.5, area_px=96 * 128).detect([image])
+    np.testing.assert_array_equal(again.boxes, found.boxes)
     assert detector.name == "yolox_like" and detector.model_hash == models.sha256_of(Path(yolox))
 
 
@@ -295,9 +298,16 @@ def test_a_card_tells_what_the_file_cannot(end2end: str) -> None:
     card.write_text(f"kind = 'detector'\n[details]\n{look}")
     (found,) = load_detector(end2end, device="cpu").detect([np.full((64, 64, 3), 255, np.uint8)])
     np.testing.assert_allclose(found.scores, [0.4, 0.25], rtol=1e-5)  # (1 - 0.5) / 2
-    card.write_text("kind = 'detector'\n[details]\ndecode = 'guess'")
-    with pytest.raises(models.ModelError, match="decode 'guess' is not one of nanodet, yolox, end2end"):
-        load_detector(end2end, device="cpu")
+    for detail, says in (
+        ("decode = 'guess'", "decode must be one of nanodet, yolox, end2end, not 'guess'"),
+        ("meen = 3", "unknown detail 'meen': did you mean mean"),
+        ("std = [1, 0, 1]", "std must be three positive numbers"),
+        ("size = [100, 100]", "size must be height and width in multiples of 32"),
+        ("person = -1", "person must be a label's number"),
+    ):
+        card.write_text(f"kind = 'detector'\n[details]\n{detail}")
+        with pytest.raises(models.ModelError, match=says):
+            load_detector(end2end, device="cpu")
     card.write_text("kind = 'flow'")
     with pytest.raises(models.ModelError, match="is of the kind flow: name a detector"):
         load_detector(end2end, device="cpu")

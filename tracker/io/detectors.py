@@ -10,6 +10,7 @@ in. - ``yolox``: one raw output (B, N, 5 + C) as the official exports give it. -
 
 from __future__ import annotations
 
+import difflib
 import logging
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -162,6 +163,38 @@ DECODERS: dict[str, Callable[[Mapping[str, NDArray], tuple[int, int], int], list
 }
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# What a detector's card may say: what each detail must be, and the check of it.
+DETAILS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "decode": (f"one of {', '.join(DECODERS)}", lambda v: v in DECODERS),
+    "person": ("a label's number", lambda v: isinstance(v, int) and v >= 0),
+    "channels": ("rgb or bgr", lambda v: v in ("rgb", "bgr")),
+    "fit": ("letterbox or stretch", lambda v: v in ("letterbox", "stretch")),
+    "pad": ("a grey from 0 to 255", lambda v: isinstance(v, int) and 0 <= v <= 255),
+    "divide": ("a positive number", lambda v: _is_number(v) and v > 0),
+    "mean": ("three numbers", lambda v: isinstance(v, list) and len(v) == 3 and all(map(_is_number, v))),
+    "std": (
+        "three positive numbers",
+        lambda v: isinstance(v, list) and len(v) == 3 and all(_is_number(n) and n > 0 for n in v),
+    ),
+    "sure_score": (
+        "a score in (0, 1) from which on a box is a person for sure",
+        lambda v: isinstance(v, float) and 0 < v < 1,
+    ),
+    "size": (
+        "height and width in multiples of 32",
+        lambda v: (
+            isinstance(v, list)
+            and len(v) == 2
+            and all(isinstance(n, int) and n > 0 and n % 32 == 0 for n in v)
+        ),
+    ),
+}
+
+
 def without_overlaps(boxes: NDArray, scores: NDArray, max_overlap: float) -> NDArray[np.intp]:
     """Row numbers of the boxes (N, 4) that overlap no better one by more than ``max_overlap``, best first."""
     corners = np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), axis=1).astype(np.float64)
@@ -198,13 +231,8 @@ class OnnxDetector:
         self._session = opened.session
         self._inputs = {node.name: node for node in opened.session.get_inputs()}
         self._outputs = [node.name for node in opened.session.get_outputs()]
-        self._details = dict(opened.card.details) if opened.card else {}
+        self._details = _checked_details(opened)
         self._family = str(self._details.get("decode") or _family_of(opened))
-        if self._family not in DECODERS:
-            known = ", ".join(DECODERS)
-            raise models.ModelError(
-                f"{opened.path}: the card's decode {self._family!r} is not one of {known}"
-            )
         self._image_input = next(name for name in self._inputs if name != "orig_target_sizes")
         node = self._inputs[self._image_input]
         self._takes_bytes = (
@@ -318,7 +346,7 @@ def load_detector(
     if card and card.kind != "detector":
         raise models.ModelError(f"the model {card.name} is of the kind {card.kind}: name a detector")
     opened = models.open_model(name, device=device, threads=threads)
-    if (card.details.get("decode") if card else _family_of(opened)) == "yolox":
+    if ((card and card.details.get("decode")) or _family_of(opened)) == "yolox":
         # The official exports carry one input size, but every layer takes others.
         (image,) = opened.session.get_inputs()
         shapes = {image.name: (image.shape[0], 3, "height", "width")}
@@ -339,6 +367,22 @@ def _family_of(opened: models.OpenedModel) -> str:
         f"{opened.path}: its outputs {', '.join(outputs)} do not tell what detector it is: "
         f"write a card {opened.path.with_suffix('.toml').name} beside it with decode under [details]"
     )
+
+
+def _checked_details(opened: models.OpenedModel) -> dict[str, Any]:
+    """The card's ``[details]``, empty without a card."""
+    details = dict(opened.card.details) if opened.card else {}
+    for key, value in details.items():
+        if key not in DETAILS:
+            near = difflib.get_close_matches(key, DETAILS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(DETAILS)}"
+            raise models.ModelError(f"{opened.path}: its card has an unknown detail {key!r}: {hint}")
+        meaning, is_right = DETAILS[key]
+        if not is_right(value):
+            raise models.ModelError(
+                f"{opened.path}: its card's detail {key} must be {meaning}, not {value!r}"
+            )
+    return details
 
 
 def _fixed_size(shape: Sequence[Any], details: Mapping[str, Any]) -> tuple[int, int] | None:
