@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import glob
 import heapq
+import itertools
 import logging
 import re
 import sys
@@ -40,10 +41,11 @@ VIDEOS = frozenset(
     {".mp4", ".m4v", ".mkv", ".avi", ".mov", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".webm", ".flv", ".wmv"}
     | {".h264", ".264", ".h265", ".hevc", ".asf", ".3gp", ".mjpeg", ".mjpg", ".y4m", ".dav"}
 )
-LIVE_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://")
+LIVE_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://", "srt://")
 FALLBACK_FPS = 25.0  # where a container states none
 SECOND_NS = 1_000_000_000
 MOST_ERRORS_IN_A_ROW = 100  # damaged reads after which a file is taken to be over
+SEEK_BACK_S = 0, 2, 10  # how far before a key frame to aim, tried in turn
 MOST_DRIFT_NS = SECOND_NS  # between a live stream's own time and the wall
 # Looking at 5 s of a stream before the first frame, as FFmpeg does by default, takes 2 s; the picture size is known
 # after the first key frame.
@@ -594,6 +596,7 @@ class _Index:
     """When the frames of one file are, read from its packets without decoding."""
 
     times: list[int]  # pts in the stream's time base, sorted
+    keys: list[int]  # those of the key frames, sorted
     first: int  # pts of the recording's zero
     time_base: Fraction
 
@@ -610,12 +613,10 @@ class _Reader:
     """
 
     def __init__(self, path: Path, *, threads: int) -> None:
-        self._container = _open_file(path)
-        self._stream = self._container.streams.video[0]
-        self._stream.codec_context.thread_count = threads
+        self._path, self._threads = path, threads
+        self._open()
         self._time_base = self._stream.time_base or Fraction(1, 90_000)
         self._first = self._stream.start_time
-        self._path = path
         self._index: _Index | None = None
         self._from_pts: int | None = None
         self._waiting: list[int] = []  # pts of packets whose frame has not come out yet
@@ -624,18 +625,37 @@ class _Reader:
         self.packets = 0  # frames in the file, as far as read
         self.end_ns = 0  # time of the last frame, as far as read
 
+    def _open(self) -> None:
+        self._container = _open_file(self._path)
+        self._stream = self._container.streams.video[0]
+        self._stream.codec_context.thread_count = self._threads
+        self._packets: Iterator[Packet] = self._container.demux(self._stream)
+
     def seek(self, index: _Index, t_ns: int) -> None:
         """Go on from the key frame at or before ``t_ns`` of the file; frames before ``t_ns`` are left out."""
         self._index, self._first = index, index.first
         self._from_pts = index.first + int(Fraction(t_ns, SECOND_NS) / self._time_base)
-        try:
-            self._container.seek(self._from_pts, stream=self._stream, backward=True)
-        except av.error.FFmpegError:
-            # Some containers cannot be sought in: read from the start then, which only takes longer.
-            log.info("%s: cannot seek; reading from the start", self._path)
-            self._container.close()
-            self._container = _open_file(self._path)
-            self._stream = self._container.streams.video[0]
+        key = max((pts for pts in index.keys if pts <= self._from_pts), default=None)
+        if key is None:
+            return
+        # Some containers land behind the key frame that they were sent to, or cannot be sought in at all.
+        for back_s in SEEK_BACK_S:
+            try:
+                self._container.seek(
+                    max(index.first, key - int(back_s / self._time_base)), stream=self._stream, backward=True
+                )
+            except av.error.FFmpegError:
+                break
+            self._packets = self._container.demux(self._stream)
+            for packet in self._packets:
+                if packet.pts == key and packet.is_keyframe:
+                    self._packets = itertools.chain([packet], self._packets)
+                    return
+                if packet.dts is None or packet.dts > key:
+                    break
+        log.info("%s: cannot seek; reading from the start", self._path)
+        self._container.close()
+        self._open()
 
     def __iter__(self) -> Iterator[tuple[int, int, VideoFrame]]:
         for frame in self._decode():
@@ -679,15 +699,14 @@ class _Reader:
 
     def _decode(self) -> Iterator[VideoFrame]:
         errors = 0
-        packets = self._container.demux(self._stream)
         while errors < MOST_ERRORS_IN_A_ROW:
             try:
-                packet = next(packets, None)
-            except (av.error.FFmpegError, OSError) as error:
+                packet = next(self._packets, None)
+            except av.error.EOFError:
+                return
+            except (av.error.FFmpegError, OSError):
                 errors += 1
-                if isinstance(error, av.error.EOFError):
-                    return
-                packets = self._container.demux(self._stream)
+                self._packets = self._container.demux(self._stream)
                 continue
             if packet is None:
                 return
@@ -716,14 +735,20 @@ def _index(path: Path) -> _Index:
     with _open_file(path) as container:
         stream = container.streams.video[0]
         time_base = stream.time_base or Fraction(1, 90_000)
-        times = []
+        times: list[int] = []
+        keys: list[int] = []
         try:
-            times = [p.pts for p in container.demux(stream) if _holds_frame(p) and p.pts is not None]
+            for packet in container.demux(stream):
+                if _holds_frame(packet) and packet.pts is not None:
+                    times.append(packet.pts)
+                    if packet.is_keyframe:
+                        keys.append(packet.pts)
         except (av.error.FFmpegError, OSError):
             log.info("%s: damaged; its index may be short", path)
         times.sort()
+        keys.sort()
         first = stream.start_time if stream.start_time is not None else (times[0] if times else 0)
-        return _Index(times, first, time_base)
+        return _Index(times, keys, first, time_base)
 
 
 def _open_segments(paths: Sequence[Path]) -> list[_Segment]:
