@@ -60,6 +60,11 @@ def test_the_input_has_the_frames_shape(frame: tuple[int, int], expected: tuple[
     assert input_size(*frame) == expected
 
 
+def test_of_equal_inputs_the_smallest_is_taken() -> None:
+    # Six cells allow 32x96 and 64x96, and a 1:3 frame is as large in both.
+    assert input_size(32, 96, 6 * 32 * 32) == (32, 96)
+
+
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 40))
 def test_no_allowed_input_shows_the_frame_larger(height: int, width: int, cells: int) -> None:
     area = cells * 32 * 32
@@ -260,7 +265,7 @@ def end2end(tmp_path: Path) -> str:
         tmp_path / "dfine_like.onnx",
         nodes,
         [
-            helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 64, 64]),
+            helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 32, 64]),
             helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, ["n", 2]),
         ],
         {
