@@ -4,8 +4,8 @@ A slim residual network of dense 3x3 convolutions: on a CPU these give more accu
 the depthwise ones of OSNet. Written from the papers: residual blocks (He et al., CVPR 2016), instance
 normalisation on half of the early channels (IBN-Net, Pan et al., ECCV 2018: less of one site's light and
 colour in the features), generalised-mean pooling (Radenovic et al., TPAMI 2018) and a batch-normalisation
-neck (Luo et al., CVPR Workshops 2019): metric losses see the vector before the neck, the identity classifier
-the one after, and it is the latter that is compared when running.
+neck (Luo et al., CVPR Workshops 2019), which takes away what all people have in common: the row after it is what
+training pulls at and what is compared when running.
 """
 
 from collections.abc import Sequence
@@ -127,7 +127,7 @@ class Encoder(nn.Sequential):
 
 
 class ReidNet(nn.Module):
-    """Encoder, pooling, projection and neck; answers the rows (N, D) before the neck and after it."""
+    """Encoder, pooling, projection and neck, one after the other."""
 
     def __init__(self, *, encoder: nn.Module, pool: nn.Module, projection: nn.Linear) -> None:
         super().__init__()
@@ -136,17 +136,13 @@ class ReidNet(nn.Module):
         self.neck = nn.BatchNorm1d(self.dim)
         self.neck.bias.requires_grad_(False)  # no shift, so that the classifier's directions start at zero
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) float, normalised by `normalise` -> two (N, D)."""
-        projected = self.projection(self.pool(self.encoder(x)))
-        return projected, self.neck(projected)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) float, normalised by `normalise` -> (N, D), not yet of unit length."""
+        return self.neck(self.projection(self.pool(self.encoder(x))))
 
 
-MEAN_BGR = (
-    103.5,
-    116.3,
-    123.7,
-)  # of 8-bit pictures; rounded from ImageNet's, a habit that no result hangs on
+# Of 8-bit pictures; rounded from ImageNet's, a habit that no result hangs on.
+MEAN_BGR = (103.5, 116.3, 123.7)
 SCALE = 58.0
 
 
@@ -156,7 +152,7 @@ def normalise(crops: Tensor) -> Tensor:
 
 
 def reid_small() -> ReidNet:
-    """The first embedder: 1.6 M parameters, 256 numbers a crop."""
+    """The first embedder: 1.5 M parameters, 256 numbers a crop."""
     encoder = Encoder(
         stem=32,
         stages=[Stage(64, 1, 2, half_instance=True), Stage(128, 2, 2), Stage(224, 1, 1)],

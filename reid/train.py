@@ -1,8 +1,10 @@
 """Train an embedder from scratch: ``python -m reid.train --data DIR --out DIR``.
 
-Identity cross-entropy on the neck, batch-hard triplets before it. The schedule follows the time spent, not a number
-of steps, so that a run of ``--minutes`` ends with its learning rate at zero on any machine, and one that was
-interrupted goes on where its last checkpoint stood.
+Identity cross-entropy and batch-hard triplets pull the same vector, the unit row after the neck, since it is what
+will be compared. (Before the neck all rows share one large component: their unit rows lie so close together that no
+triplet reaches its margin.) The schedule follows the time spent, not a number of steps, so that a run of
+``--minutes`` ends with its learning rate at zero on any machine, and one that was interrupted goes on where its last
+checkpoint stood.
 """
 
 import argparse
@@ -47,7 +49,7 @@ class Recipe:
     triplet_margin: float = 0.3  # Euclidean distance between unit rows
     triplet_weight: float = 1.0
     small_until: float = 0.45  # share of the time with pictures of 96x48, at half the cost of 128x64
-    mine_from: float = 0.5  # share of the time after which half of the batches hold look-alikes
+    mine_from: float = 0.3  # share of the time after which half of the batches hold look-alikes
     site_shares: tuple[float, ...] = (
         0.62,
         0.23,
@@ -84,12 +86,12 @@ def learning_rate_factor(progress: float, warm_up: float) -> float:
 
 
 def cosine_logits(rows: Tensor, prototypes: Tensor, scale: float = 20.0) -> Tensor:
-    """(N, C) scaled cosine between ``rows`` (N, D) and ``prototypes`` (C, D).
+    """(N, C) scaled cosine between unit ``rows`` (N, D) and ``prototypes`` (C, D) of any length.
 
     Trained this way, the classifier asks of the embedding exactly what retrieval by cosine will use (Wojke &
     Bewley, "Deep cosine metric learning", WACV 2018).
     """
-    return scale * F.normalize(rows, dim=1) @ F.normalize(prototypes, dim=1).T
+    return scale * rows @ F.normalize(prototypes, dim=1).T
 
 
 class Training:
@@ -144,11 +146,11 @@ class Training:
             size = (96, 48) if progress < recipe.small_until else (128, 64)
             pictures = augment(pictures, self.rng, size).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            before, after = self.network(normalise(pictures))
-        before, after = before.float(), after.float()
-        logits = cosine_logits(after, self.prototypes)
+            embeddings = self.network(normalise(pictures))
+        embeddings = F.normalize(embeddings.float(), dim=1)
+        logits = cosine_logits(embeddings, self.prototypes)
         identity = self.identity_loss(logits, labels)
-        triplet = self.triplet_loss(F.normalize(before, dim=1), labels)
+        triplet = self.triplet_loss(embeddings, labels)
         weight = recipe.triplet_weight * min(max(progress / recipe.easy - 1.0, 0.0), 1.0)
         loss = identity + weight * triplet
         self.optimiser.zero_grad(set_to_none=True)
@@ -204,7 +206,7 @@ def embed_all(network: ReidNet, pictures: NDArray[np.uint8]) -> NDArray[np.float
     rows = []
     for start in range(0, len(pictures), 64):
         batch = torch.from_numpy(pictures[start : start + 64]).permute(0, 3, 1, 2).float()
-        rows.append(F.normalize(network(normalise(batch))[1]).numpy())
+        rows.append(F.normalize(network(normalise(batch))).numpy())
     return np.concatenate(rows)
 
 

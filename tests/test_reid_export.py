@@ -41,7 +41,7 @@ def tiny() -> ReidNet:
 def embeddings_of(network, crops):
     with torch.inference_mode():
         pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
-        return nn.functional.normalize(network(normalise(pictures))[1], dim=1).numpy()
+        return nn.functional.normalize(network(normalise(pictures)), dim=1).numpy()
 
 
 def session_of(model):
