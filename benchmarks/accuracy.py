@@ -29,7 +29,13 @@ from benchmarks.peer_inputs import prepare_all
 from tracker.evaluate import FrameRange, Scores, camera_files, evaluate, trackeval_is_installed
 
 UFES_CAMERAS = ("cam0", "cam1", "cam2", "cam3")
-NETWORK_AND_PIXELS = ("decode", "flow", "detect", "embed", "video")  # stages that are not our own bookkeeping
+PIXELS_AND_NETWORKS = {
+    "wait for frames",
+    "decode",
+    "flow",
+    "detect",
+    "embed",
+}  # what is not our own bookkeeping
 WARM_UP_S = 5.0
 
 
@@ -237,9 +243,9 @@ def speed(bench: Bench) -> Row:
     """Frames a second end to end on the four UFES cameras, and where the time goes."""
     out, seconds = bench.ufes("speed", is_calibrated=True)
     told = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    frames = sum(int(camera["frames_processed"]) for camera in told["cameras"].values())
-    stages: Mapping[str, float] = told["seconds_by_stage"]
-    elsewhere = sum(spent for stage, spent in stages.items() if not stage.startswith(NETWORK_AND_PIXELS))
+    frames = sum(int(camera["processed"]) for camera in told["frames"].values())
+    stages: Mapping[str, float] = told["stages_s"]
+    elsewhere = sum(spent for stage, spent in stages.items() if stage not in PIXELS_AND_NETWORKS)
     figures = {
         "frames/s": frames / seconds,
         "frames": frames,
