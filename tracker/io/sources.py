@@ -6,6 +6,7 @@ again connects anew (the numbers of its frames go on). Frames get their capture 
 
 from __future__ import annotations
 
+import bisect
 import configparser
 import glob
 import heapq
@@ -47,14 +48,9 @@ SECOND_NS = 1_000_000_000
 MOST_ERRORS_IN_A_ROW = 100  # damaged reads after which a file is taken to be over
 SEEK_BACK_S = 0, 2, 10  # how far before a key frame to aim, tried in turn
 MOST_DRIFT_NS = SECOND_NS  # between a live stream's own time and the wall
-# Looking at 5 s of a stream before the first frame, as FFmpeg does by default, takes 2 s; the picture size is known
-# after the first key frame.
-LIVE_OPTIONS = {
-    "analyzeduration": "500000",
-    "probesize": "1000000",
-    "fflags": "nobuffer",
-    "flags": "low_delay",
-}
+# FFmpeg by default looks at a stream for seconds before it gives the first frame. Not "nobuffer": it throws away what
+# was looked at, the first key frame with it.
+LIVE_OPTIONS = {"analyzeduration": "500000", "probesize": "1000000", "flags": "low_delay"}
 # 2024-05-01_12-00-00, 20240501T120000, 2024-05-01 12.00.00.250
 NAME_TIME = re.compile(
     r"(?<!\d)(20\d\d)[-_.]?(\d\d)[-_.]?(\d\d)[T_\- ]?(\d\d)[-_.:h]?(\d\d)[-_.:m]?(\d\d)(?:[.,](\d{1,3}))?(?!\d)"
@@ -478,15 +474,16 @@ class RtspSource:
             stream.codec_context.thread_count = self._threads
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) if rate else None
+            period_ns = round(SECOND_NS / (self.fps or FALLBACK_FPS))
             anchor: tuple[int, int] | None = None  # ns of the stream, ns of the wall
             for decoded in self._decode(container, stream):
                 arrived_ns = self._clock.now_ns()
                 stream_ns = _frame_ns(decoded)
-                if stream_ns is None:
-                    t_ns = arrived_ns
+                if stream_ns is None:  # FFmpeg does not know the time of an RTP stream's first frame
+                    t_ns = arrived_ns if anchor is None else self._last_ns + period_ns
                 else:
                     if anchor is None:
-                        anchor = stream_ns, arrived_ns
+                        anchor = stream_ns, max(arrived_ns, self._last_ns + period_ns)
                     t_ns = anchor[1] + stream_ns - anchor[0]
                     if abs(arrived_ns - t_ns) > MOST_DRIFT_NS:
                         self.reanchored += 1
@@ -684,7 +681,7 @@ class _Reader:
             self._ranked += 1
             return self._ranked - 1
         if self._index is not None:  # the first frame after a seek: all before it count as read
-            before = sum(1 for time in self._index.times if time < pts)
+            before = bisect.bisect_left(self._index.times, pts)
             self._waiting = [time for time in self._waiting if time >= pts]
             heapq.heapify(self._waiting)
             self._ranked, self._index = before, None
