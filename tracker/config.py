@@ -206,6 +206,7 @@ class StoreSettings(Settings):
 
     keep_days: float = Field(30.0, gt=0)  # events older than this are deleted
     checkpoint_s: float = Field(10.0, gt=0)  # how often the linker's state is saved
+    keep_tapes: bool = False  # keep all that the linker heard, for `replay`; it holds what people look like
 
 
 class ProcessSettings(Settings):

@@ -198,6 +198,8 @@ def to_builtins(record: Record) -> dict[str, Any]:
 def _array_to_lists(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [_array_to_lists(item) for item in value] if value.ndim > 1 else list(map(_number, value))
+    if isinstance(value, np.generic):
+        return _number(value)
     raise NotImplementedError(f"{type(value).__name__} has no JSON form")
 
 
@@ -211,6 +213,8 @@ def _encode_array(value: Any) -> Any:
         if little.dtype.str not in _DTYPES:
             raise TypeError(f"an array of {value.dtype} does not travel")
         return (little.dtype.str, little.shape, little.tobytes())
+    if isinstance(value, np.generic):
+        return value.item()
     raise NotImplementedError(f"{type(value).__name__} does not travel")
 
 
