@@ -51,9 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """A verb, its mistakes told in one line each."""
+    import logging
+
     from models import ModelError
     from tracker.errors import UserError
 
+    level = logging.INFO if arguments.verbose else logging.WARNING
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+    )
     try:
         return int(arguments.run(arguments))
     except (UserError, ModelError) as problem:
@@ -165,7 +171,8 @@ def replay(arguments: argparse.Namespace) -> int:
     from tracker import config, roles
 
     site = config.load(arguments.site, overrides=arguments.set)
-    roles.replay(site, arguments.tape, arguments.out)
+    events = roles.replay(site, arguments.tape, _out_folder(arguments.out))
+    print(f"{len(events)} events in {arguments.out / 'events.jsonl'}")
     return OK
 
 
@@ -225,7 +232,12 @@ def live(arguments: argparse.Namespace) -> int:
     """Everything on this machine: workers and linker, until Ctrl-C."""
     from tracker import config, roles
 
-    roles.live(config.load(arguments.site, overrides=arguments.set), _out_or_none(arguments))
+    roles.live(
+        config.load(arguments.site, overrides=arguments.set),
+        _out_or_none(arguments),
+        duration_s=arguments.duration,
+        report=lambda text: print(text, flush=True),
+    )
     return OK
 
 
@@ -237,7 +249,7 @@ def worker(arguments: argparse.Namespace) -> int:
     for name in arguments.camera:
         if name not in site.cameras:
             raise _mistake(f"{arguments.site} has no camera {name!r} (cameras: {', '.join(site.cameras)})")
-    roles.worker(site, arguments.camera or list(site.cameras))
+    roles.worker(site, arguments.camera or list(site.cameras), out=_out_or_none(arguments))
     return OK
 
 
@@ -511,7 +523,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="throughline VERB --help",
     )
     top.add_argument("--version", action=_Version, nargs=0, help="say the version and stop")
-    top.add_argument("-v", "--verbose", action=_Verbose, nargs=0, help="log more")
+    top.add_argument("-v", "--verbose", action="store_true", help="log more")
     verbs = top.add_subparsers(metavar="VERB", required=True)
 
     one = _verb(verbs, "demo", demo, "run on the shipped clips and score the result")
@@ -560,7 +572,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = _verb(verbs, "replay", replay, "link a recorded tape again")
     one.add_argument("site", type=Path, help="the site file the tape was recorded with")
-    one.add_argument("tape", type=Path, help="what the linker heard")
+    one.add_argument("tape", type=Path, help="a tape, or the folder of a linker that keeps its tapes")
     one.add_argument("-o", "--out", type=Path, required=True, help="folder to write events to")
     _common(one)
 
@@ -569,6 +581,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "-o", "--out", type=Path, help="folder for log, checkpoints and metrics (default: the site's)"
     )
+    one.add_argument("--for", dest="duration", type=seconds, metavar="S", help="stop after so many seconds")
     _common(one)
 
     one = _verb(verbs, "worker", worker, "some cameras of a site, for a linker elsewhere")
@@ -576,6 +589,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--camera", action="append", default=[], metavar="NAME", help="only this one (repeat; default: all)"
     )
+    one.add_argument("-o", "--out", type=Path, help="folder for metrics (default: the site's)")
     _common(one)
 
     one = _verb(verbs, "linker", linker, "the site's one linker, for workers elsewhere")
@@ -663,6 +677,7 @@ def parser() -> argparse.ArgumentParser:
 def _verb(verbs: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     one: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=run.__doc__)
     one.set_defaults(run=run)
+    one.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="log more")
     return one
 
 
@@ -684,13 +699,6 @@ class _Version(argparse.Action):
 
         print(f"throughline {tracker.__version__}")
         parser.exit()
-
-
-class _Verbose(argparse.Action):
-    def __call__(self, *_: Any) -> None:
-        import logging
-
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def seconds(text: str) -> float:

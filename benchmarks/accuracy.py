@@ -36,7 +36,6 @@ PIXELS_AND_NETWORKS = {
     "detect",
     "embed",
 }  # what is not our own bookkeeping
-WARM_UP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -256,6 +255,32 @@ def speed(bench: Bench) -> Row:
     return Row("speed", figures, {"outside pixels and networks %": most(20)})
 
 
+def live(bench: Bench) -> Row:
+    """The same four cameras paced at their own 10 frames/s: dropped frames after the first seconds, and the CPU."""
+    folder, out = bench.folder("mtmc", "ufes_lab"), bench.out("live")
+    site = bench.work / "live.yaml"
+    cameras = {}
+    for k, camera_id in enumerate(UFES_CAMERAS):
+        converted = convert_file(folder / f"calib_{k}.json", bench.work / "calibration")
+        cameras[camera_id] = {"url": str(folder / f"{camera_id}.mp4"), "calibration": str(converted)}
+    site.write_text(json.dumps({"name": "ufes_lab", "cameras": cameras}), encoding="utf-8")
+    bench.run("live", site, "-o", out)
+    told = json.loads((out / "live.json").read_text(encoding="utf-8"))
+    own: list[dict[str, float]] = list(told["cameras"].values())
+    read, dropped = (sum(count[name] for count in own) for name in ("read_warm", "dropped_warm"))
+    processors = {name: process["cpu_s"] / told["wall_s"] for name, process in told["processes"].items()}
+    figures = {
+        "dropped %": 100 * dropped / max(read, 1),
+        "read after warm-up": read,
+        "dropped at first": sum(count["dropped"] - count["dropped_warm"] for count in own),
+        "latency p50 ms": 1e3 * max(count.get("latency_p50_s", math.nan) for count in own),
+        "latency p99 ms": 1e3 * max(count.get("latency_p99_s", math.nan) for count in own),
+        "cores": sum(processors.values()),
+        **{f"cores of {name}": share for name, share in processors.items()},
+    }
+    return Row("live", figures, {"dropped %": most(1)})
+
+
 ROWS: dict[str, Callable[[Bench], Row]] = {
     "demo": demo,
     "ufes_lab": ufes_lab,
@@ -264,6 +289,7 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "mot_yolox": mot_yolox,
     "mot_public": mot_public,
     "speed": speed,
+    "live": live,
 }
 
 
