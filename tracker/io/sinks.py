@@ -35,7 +35,7 @@ GOLDEN_RATIO = 0.618033988749895  # steps of it around the circle never crowd, h
 SITE_SHIFT, NUMBER_MASK = 48, (1 << 48) - 1  # of a global id, see tracker.types.global_id_of
 TRAIL_S = 2.0
 NOBODY_BGR = (170, 170, 170)  # a track whose identity is not known
-VIDEO_CLOCK = 90_000  # ticks a second, as MPEG has it
+VIDEO_TICKS = {"libx264": 90_000, "mpeg4": 10_000}  # a second; MPEG-4 Part 2 has 16 bits for them
 KEYFRAME_S = 2.0
 YEAR_2000_NS = 946_684_800 * SECOND_NS  # times before are seconds of a recording without a start time
 
@@ -127,9 +127,13 @@ class JsonLinesSink:
         self._path = path
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if append and path.exists():
-                _drop_cut_line(path)
-            self._file = open(path, "ab" if append else "wb", buffering=0)  # noqa: SIM115  # closed by close
+            if path.is_file():
+                if append:
+                    _drop_cut_line(path)
+                else:
+                    os.truncate(path, 0)
+            # Always at the end of the file, wherever that is after a line was taken back.
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115  # closed by close
 
     def put(self, event: Event) -> None:
         """Write one event."""
@@ -244,7 +248,7 @@ class Overlay:
         for (x1, y1, x2, y2), global_id, state in tracks:
             colour = colour_of(global_id)
             width = thick + 1 if state == CONFIRMED else 1
-            cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, width, cv2.LINE_AA)
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, width)
             if state != LOST:
                 _draw_label(canvas, label_of(global_id), (x1, y1), colour, thick)
         corner = f"{self._camera_id}  {time_text(t_ns)}".strip()
@@ -287,6 +291,7 @@ class OverlayVideo:
             raise UserError(f"{path}: no video of {size[0]}x{size[1]} pixels at {fps} frames/s")
         self._overlay = Overlay(camera_id)
         self.codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        self._ticks = VIDEO_TICKS[self.codec]
         self._first_ns: int | None = None
         self._last_tick = -1
         self._frames = 0
@@ -302,11 +307,12 @@ class OverlayVideo:
         self._stream = stream
         self._stream.width, self._stream.height = self._size
         self._stream.pix_fmt = "yuv420p"
-        self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, VIDEO_CLOCK)
+        self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, self._ticks)
         self._stream.codec_context.gop_size = max(1, round(KEYFRAME_S * fps))
         self._stream.codec_context.thread_count = threads
         if self.codec == "libx264":
-            self._stream.options = {"preset": "veryfast", "crf": "26"}
+            # No B-frames: their delay would shift a file that is written in fragments.
+            self._stream.options = {"preset": "veryfast", "crf": "26", "bf": "0"}
         else:
             self._stream.codec_context.bit_rate = round(self._size[0] * self._size[1] * fps * 0.15)
 
@@ -333,8 +339,8 @@ class OverlayVideo:
         if drawn.shape[1] < width or drawn.shape[0] < height:
             raise ValueError(f"a frame of {drawn.shape[1]}x{drawn.shape[0]} in a video of {width}x{height}")
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(drawn[:height, :width]), format="bgr24")
-        tick = max((t_ns - self._first_ns) * VIDEO_CLOCK // SECOND_NS, self._last_tick + 1)
-        frame.pts, frame.time_base = tick, Fraction(1, VIDEO_CLOCK)
+        tick = max((t_ns - self._first_ns) * self._ticks // SECOND_NS, self._last_tick + 1)
+        frame.pts, frame.time_base = tick, Fraction(1, self._ticks)
         self._last_tick = tick
         self._frames += 1
         with _told(self._path):
