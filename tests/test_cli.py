@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import run_tracker
@@ -259,3 +260,39 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         check=False,
     )
     assert done.stdout == "{\n" and done.stderr == ""
+
+
+def test_recorded_boxes_are_processed_and_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Two people cross one view each; nothing but boxes is needed, and every result is there."""
+    for camera_id, x in (("a", 50.0), ("b", 300.0)):
+        frames = np.arange(1, 41)
+        left = x + 3.0 * frames
+        boxes = np.stack([left, np.full(40, 100.0), left + 40, np.full(40, 220.0)], 1)
+        truth = "".join(f"{f},1,{box[0]:g},100,40,120,1\n" for f, box in zip(frames, boxes, strict=True))
+        (tmp_path / "truth").mkdir(exist_ok=True)
+        (tmp_path / "truth" / f"{camera_id}.txt").write_text(truth)
+        np.savez(
+            tmp_path / f"{camera_id}.npz",
+            frame=frames.astype(np.int32),
+            box=boxes.astype(np.float32),
+            score=np.full(40, 7.0, np.float32),
+            width=640,
+            height=480,
+            fps=10.0,
+            length=40,
+        )
+    out = tmp_path / "out"
+    command = ["process", *(f"{c}={tmp_path / c}.npz" for c in "ab"), "-o", str(out)]
+    code, _, error = said(capsys, *command)
+    assert code == 2 and "--recorded-score" in error and error.count("\n") == 1
+    code, text, error = said(capsys, *command, "--recorded-score", "1.0")
+    assert code == 0 and error == ""
+    assert "a 40, b 40" in text and "starts: together" in text
+    for name in ("tracks/a.txt", "tracks_as_published/b.txt", "events.jsonl", "identities.json", "run.json"):
+        assert (out / name).is_file()
+    first = {path: path.read_bytes() for path in [*(out / "tracks").iterdir(), out / "events.jsonl"]}
+    assert said(capsys, *command, "--recorded-score", "1.0")[0] == 0
+    assert {path: path.read_bytes() for path in first} == first  # the same bytes again
+    base = ("evaluate", "--truth", str(tmp_path / "truth"), "--tracks", str(out), "--across-only", "--json")
+    told = json.loads(said(capsys, *base)[1])
+    assert told["across"]["detection_recall"] > 0.9
