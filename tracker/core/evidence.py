@@ -40,6 +40,15 @@ class AppearanceModel:
         known = strangers[np.isfinite(strangers)]
         self._count, self._sum = float(len(known)), float(known.sum())
 
+    @property
+    def learned(self) -> tuple[float, float]:
+        """What ``fit`` has made of this site, for a checkpoint."""
+        return self._count, self._sum
+
+    @learned.setter
+    def learned(self, learned: tuple[float, float]) -> None:
+        self._count, self._sum = learned
+
     def means(self) -> tuple[float, float]:
         """Expected distance of one person and of two, at this site."""
         weight = self.prior_strength

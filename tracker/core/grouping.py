@@ -104,7 +104,7 @@ class Piece:
     def to_state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
         return {
-            "tracklet": msgspec.to_builtins(self.tracklet, enc_hook=array_to_plain),
+            "tracklet": msgspec.to_builtins(self.tracklet, builtin_types=(bytes,), enc_hook=array_to_plain),
             "t_last_ns": self.t_last_ns,
             "presence": self.presence,
             "trail": self.trail,

@@ -505,6 +505,7 @@ class Linker:
         """Everything needed to go on with the same identities."""
         state: dict[str, Any] = {
             "next": self._next,
+            "learned": self.appearance.learned,
             "t_revised_ns": self._t_revised_ns,
             "cameras": self._cameras,
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
@@ -534,6 +535,11 @@ class Linker:
             state=msgspec.msgpack.encode(state),
         )
 
+    def start_after(self, global_id: int) -> None:
+        """Never give out this identity or a smaller one of this site: an earlier life has used them."""
+        if global_id >> 48 == self.site:
+            self._next = max(self._next, (global_id & ((1 << 48) - 1)) + 1)
+
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint. Raises ValueError where it is of another version or damaged."""
         if checkpoint.schema_version != STATE_VERSION:
@@ -562,6 +568,7 @@ class Linker:
         except (KeyError, TypeError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
         self._next, self._t_ns = state["next"], checkpoint.t_ns
+        self.appearance.learned = (state["learned"][0], state["learned"][1])
         self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
         self.model_hash = checkpoint.model_hash
         self._pieces = {p.key: p for p in pieces}
