@@ -533,9 +533,10 @@ def run_worker(
 
 
 class Linking(IdentityLinker, Protocol):
-    """A linker that also says whose a tracklet is now."""
+    """A linker that also says whose a tracklet is now, and leaves out identities that are used up."""
 
     def identity_of(self, key: TrackKey) -> int | None: ...
+    def start_after(self, global_id: int) -> None: ...
 
 
 class LinkerLoop:
@@ -698,7 +699,10 @@ class LinkerLoop:
             for tracklet in message.tracklets:
                 self._notice_model(tracklet.model_hash)
         try:
-            return self._linker.step(message)
+            events = self._linker.step(message)
+            for event in events:
+                wire.check(event)  # what nobody could read must not get into the log
+            return events
         except Exception:
             # A journal with this message in it would bring the linker down again at every start.
             self.failed += 1
@@ -779,6 +783,7 @@ class LinkerLoop:
                 for tracklet in message.tracklets:
                     if tracklet.ended:
                         self._remember(tracklet.key, safe=True)
+        self._linker.start_after(self._events.largest_id())
         if saved is not None:
             log.info("going on from the checkpoint and %d messages after it", messages)
         if self._journal.damaged:

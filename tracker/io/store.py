@@ -261,10 +261,9 @@ class Journal:
         self.damaged = 0  # records and torn tails that could not be read
 
     def messages(self) -> Iterator[LinkerInput]:
-        """All that was heard after the last checkpoint, in order."""
-        first = 0 if self.saved is None else self.saved.journal
+        """All that was heard after the last checkpoint, in order; nothing where there is none."""
         for number, path in self._tapes():
-            if number >= first:
+            if self.saved is not None and number >= self.saved.journal:
                 tape = TapeReader(path)
                 yield from tape
                 self.damaged += tape.damaged + (tape.torn_bytes > 0)

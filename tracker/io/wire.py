@@ -171,7 +171,7 @@ def decode(data: bytes | memoryview, *, max_bytes: int = MAX_MESSAGE_BYTES) -> M
         if version != FORMAT_VERSION:
             raise WireError(f"message of format {version}; this program reads format {FORMAT_VERSION}")
         record = _RECORD.decode(body)
-        _check(record)
+        check(record)
     except WireError:
         raise
     # All that hostile bytes raise in msgspec and numpy; ValueError covers UnicodeDecodeError as well.
@@ -248,8 +248,12 @@ def _declared_dtype(kind: Any) -> np.dtype:
     return np.dtype(typing.get_args(typing.get_args(kind)[1])[0])
 
 
+def check(record: Record) -> None:
+    """Raises WireError for what a reader would refuse: numbers not finite or beyond 64 bits, sizes that clash."""
+    _check(record)
+
+
 def _check(value: Any, owner: type | None = None, field: str = "") -> None:
-    """Refuse numbers that would poison what comes after: not finite, or beyond 64 bits."""
     match value:
         case bool() | str() | bytes() | None:
             return

@@ -1,0 +1,649 @@
+"""Workers, linker and subscribers over real loopback sockets, with stand-ins for cameras and networks."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from tracker import roles
+from tracker.config import BusSettings
+from tracker.core.linker import Linker
+from tracker.errors import UserError
+from tracker.io import wire
+from tracker.io.bus import Hub, Uplink, local_endpoints, replay_endpoint, subscribe
+from tracker.io.clock import WallClock
+from tracker.io.store import EventLog, Journal
+from tracker.roles import Camera, Inbox, Inference, LinkerLoop, Outbox, capture, run_worker
+from tracker.types import (
+    CONFIRMED,
+    Advance,
+    Appeared,
+    CameraBack,
+    CameraLost,
+    CameraStatus,
+    CameraUpdate,
+    Checkpoint,
+    Command,
+    Event,
+    Frame,
+    Identity,
+    LinkerInput,
+    Sighting,
+    TrackKey,
+    Tracklet,
+    Tracks,
+    View,
+)
+
+PATIENCE_S = 20.0  # nobody waits this long unless something is broken
+DIMENSIONS = 16
+
+
+def frame(camera_id: str, seq: int, t_ns: int) -> Frame:
+    return Frame(camera_id=camera_id, seq=seq, t_ns=t_ns, image=np.zeros((8, 8, 3), np.uint8))
+
+
+def looks(person: int) -> np.ndarray:
+    """A unit row for each person, the same in every camera."""
+    row = np.random.default_rng(person).normal(size=DIMENSIONS)
+    return (row / np.linalg.norm(row)).astype(np.float32)
+
+
+def tracklet(camera_id: str, run: int, number: int, t_ns: int, *, ended: bool = False) -> Tracklet:
+    box = np.array([10, 10, 50, 110], np.float32)
+    return Tracklet(
+        key=TrackKey(camera_id=camera_id, run=run, number=number),
+        revision=1 + ended,
+        ended=ended,
+        t_first_ns=t_ns,
+        t_last_ns=t_ns,
+        first_box=box,
+        last_box=box,
+        velocity_px_s=np.zeros(2, np.float32),
+        image_size=(640, 480),
+        boxes_seen=5,
+        score_mean=0.9,
+        prototypes=looks(number)[None].astype(np.float16),
+        quality=np.ones(1, np.float32),
+        mean_embedding=looks(number),
+        embeddings_seen=3,
+    )
+
+
+def update(camera_id: str, run: int, seq: int, t_ns: int, *tracklets: Tracklet) -> CameraUpdate:
+    ids = np.array([t.key.number for t in tracklets], np.int64)
+    n = len(ids)
+    tracks = Tracks.of(
+        ids,
+        np.tile(np.array([10, 10, 50, 110], np.float32), (n, 1)),
+        np.full(n, CONFIRMED),
+        detections=np.arange(n),
+    )
+    return CameraUpdate(
+        camera_id=camera_id, run=run, seq=seq, t_ns=t_ns, tracks=tracks, tracklets=tracklets, detected=True
+    )
+
+
+class Walk:
+    """A camera's pipeline: one new person every ``every`` frames, who is gone with the next."""
+
+    def __init__(self, camera_id: str, run: int, every: int = 5) -> None:
+        self.camera_id, self.run, self._every = camera_id, run, every
+        self._open: Tracklet | None = None
+        self.frames = 0
+
+    def step(self, frame: Frame) -> CameraUpdate:
+        changed = self._close()
+        if frame.seq % self._every == 0:
+            number = frame.seq // self._every + 1 + 1000 * (ord(self.camera_id[0]) - 96)
+            self._open = tracklet(self.camera_id, self.run, number, frame.t_ns)
+            changed.append(self._open)
+        self.frames += 1
+        return update(self.camera_id, self.run, frame.seq, frame.t_ns, *changed)
+
+    def end(self, seq: int, t_ns: int) -> CameraUpdate:
+        return update(self.camera_id, self.run, seq, t_ns, *self._close())
+
+    def _close(self) -> list[Tracklet]:
+        known, self._open = self._open, None
+        return [] if known is None else [msgspec.structs.replace(known, revision=2, ended=True)]
+
+
+def step_all(pipelines: Sequence[Any], frames: Sequence[Frame], load: float) -> list[CameraUpdate]:
+    return [pipeline.step(frame) for pipeline, frame in zip(pipelines, frames, strict=True)]
+
+
+class Feed:
+    """A camera that gives what the test puts in; None ends it, an exception is raised."""
+
+    def __init__(self) -> None:
+        self.frames: queue.Queue[Frame | Exception | None] = queue.Queue()
+        self.opened = 0
+
+    def __call__(self) -> Feed:
+        self.opened += 1
+        return self
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (item := self.frames.get(timeout=PATIENCE_S)) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        pass
+
+
+class Plain:
+    """A linker that makes everybody an identity of its own; all its state is in its checkpoint."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, int] = {}
+
+    def step(self, message: LinkerInput) -> list[Event]:
+        events: list[Event] = []
+        if isinstance(message, CameraUpdate):
+            for t in message.tracklets:
+                if str(t.key) not in self.owners:
+                    self.owners[str(t.key)] = len(self.owners) + 1
+                    events.append(
+                        Appeared(
+                            t_ns=message.t_ns,
+                            global_id=self.owners[str(t.key)],
+                            track=t.key,
+                            sighting=Sighting(
+                                camera_id=t.key.camera_id, t_ns=message.t_ns, box=(0.0, 0.0, 1.0, 1.0)
+                            ),
+                        )
+                    )
+        elif isinstance(message, CameraStatus) and message.state in ("stalled", "gone"):
+            events.append(CameraLost(t_ns=message.t_ns, camera_id=message.camera_id, reason=message.reason))
+        return events
+
+    def identity_of(self, key: TrackKey) -> int | None:
+        return self.owners.get(str(key))
+
+    def start_after(self, global_id: int) -> None:
+        pass
+
+    def view(self) -> View:
+        at = Sighting(camera_id="a", t_ns=0, box=(0.0, 0.0, 1.0, 1.0))
+        people = [
+            Identity(global_id=i, tracks=(), first=at, last=at, here=True) for i in self.owners.values()
+        ]
+        return View(epoch=0, seq=0, t_ns=0, identities=tuple(people))
+
+    def checkpoint(self) -> Checkpoint:
+        state = msgspec.msgpack.encode(self.owners)
+        return Checkpoint(schema_version=1, t_ns=0, model_hash="", state=state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self.owners = msgspec.msgpack.decode(checkpoint.state)
+
+
+class Running:
+    """A linker in a thread; ``crash`` ends it as a kill would: nothing is saved, nothing said."""
+
+    def __init__(
+        self, folder: Path, linker: Any = None, cameras: Sequence[str] = ("a", "b"), **how: Any
+    ) -> None:
+        self._folder, self._cameras, self._how = folder, cameras, {"patience_s": 0.2} | how
+        self._linker = linker or Plain()
+        self._up, self._end, self._crash = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="linker")
+        self.bus = local_endpoints(folder)
+        self.loop: LinkerLoop
+        self.problem: BaseException | None = None
+
+    def _run(self) -> None:
+        try:
+            with ExitStack() as stack:
+                events = stack.enter_context(
+                    EventLog(self._folder / "events.sqlite", started_ns=time.time_ns())
+                )
+                journal = stack.enter_context(Journal(self._folder))
+                hub = stack.enter_context(Hub(self.bus))
+                self.loop = LinkerLoop(
+                    self._linker,
+                    hub,
+                    events,
+                    journal,
+                    cameras=self._cameras,
+                    clock=WallClock(),
+                    **self._how,
+                )
+                self._up.set()
+                while not self._end.is_set():
+                    self.loop.round(0.02)
+                if not self._crash.is_set():
+                    self.loop.finish()
+        except BaseException as error:  # noqa: BLE001  (shown by the test's thread)
+            self.problem = error
+            self._up.set()
+
+    def __enter__(self) -> Running:
+        self._thread.start()
+        assert self._up.wait(PATIENCE_S)
+        if self.problem:
+            raise self.problem
+        return self
+
+    def crash(self) -> None:
+        self._crash.set()
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        if self.problem:
+            raise self.problem
+
+
+class Work:
+    """A worker in a thread over feeds that the test fills."""
+
+    def __init__(
+        self, bus: BusSettings, *names: str, run: int = 1, step: Callable[..., Any] = step_all, **how: Any
+    ) -> None:
+        self.feeds = {name: Feed() for name in names}
+        self.pipelines = {name: Walk(name, run) for name in names}
+        kinds = {"ends": how.pop("ends", True), "lossless": how.pop("lossless", True)}
+        cameras = [Camera(name, self.feeds[name], self.pipelines[name], **kinds) for name in names]
+        self.stop = threading.Event()
+        self.metrics: roles.Metrics | None = None
+
+        def work() -> None:
+            self.metrics = run_worker(
+                cameras, step, bus, self.stop, run=run, clock=WallClock(), backoff_s=0.01, **how
+            )
+
+        self.thread = threading.Thread(target=work, name="worker")
+
+    def play(self, name: str, seqs: Sequence[int], begin_ns: int) -> None:
+        for seq in seqs:
+            self.feeds[name].frames.put(frame(name, seq, begin_ns + seq * 10**6))
+
+    def join(self) -> roles.Metrics:
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive() and self.metrics is not None
+        return self.metrics
+
+    def __enter__(self) -> Work:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for feed in self.feeds.values():
+            feed.frames.put(None)
+        self.thread.join(PATIENCE_S)
+
+
+def listen(bus: BusSettings, **how: Any) -> Iterator[Event]:
+    return subscribe(bus.events, **({"since": 0, "timeout_s": PATIENCE_S} | how))
+
+
+def take(events: Iterator[Event], n: int) -> list[Event]:
+    return list(itertools.islice(events, n))
+
+
+def tracks_of(events: Sequence[Event]) -> list[str]:
+    return sorted(str(event.track) for event in events if isinstance(event, Appeared))
+
+
+def walkers(name: str, frames: int, run: int = 1) -> list[str]:
+    first = 1000 * (ord(name) - 96)
+    return [f"{name}/{run}/{first + 1 + n}" for n in range(-(-frames // 5))]
+
+
+# End to end
+
+
+def test_from_frames_to_events(tmp_path: Path) -> None:
+    with Running(tmp_path) as running, Work(running.bus, "a", "b") as work:
+        begin_ns = time.time_ns()
+        for name in ("a", "b"):
+            work.play(name, range(50), begin_ns)
+            work.feeds[name].frames.put(None)
+        events = take(listen(running.bus), 20)  # 50 frames, somebody new every 5, two cameras
+        metrics = work.join()
+    assert tracks_of(events) == sorted(walkers("a", 50) + walkers("b", 50))
+    assert [e.seq for e in events] == list(range(1, 21))
+    for name in ("a", "b"):
+        counts = metrics.cameras[name]
+        assert (counts["read"], counts["processed"], counts["dropped"]) == (50, 50, 0)
+        assert counts["state"] == "ended"
+    assert metrics.counters["given_up"] == 0
+
+
+def test_nothing_is_lost_when_the_linker_is_killed_and_comes_back(tmp_path: Path) -> None:
+    """Crash in the middle: the journal gives back who is who, workers repeat what was on the way."""
+    with ExitStack() as stack:
+        running = Running(tmp_path)
+        stack.enter_context(running)
+        work = stack.enter_context(Work(running.bus, "a", "b"))
+        begin_ns = time.time_ns()
+        events = listen(running.bus)
+        for name in ("a", "b"):
+            work.play(name, range(30), begin_ns)
+        first = take(events, 8)
+        running.crash()
+        running.__exit__()
+        for name in ("a", "b"):  # meanwhile
+            work.play(name, range(30, 60), begin_ns)
+            work.feeds[name].frames.put(None)
+        with Running(tmp_path) as again:
+            rest = take(events, 24 - 8)
+            work.join()
+            assert again.loop.counters()["failed"] == 0
+    told = [e for e in first + rest if isinstance(e, Appeared)]
+    # 60 frames, somebody every 5: 12 people a camera, each told once, none under two ids, no id twice.
+    assert tracks_of(told) == sorted(walkers("a", 60) + walkers("b", 60))
+    assert len({e.global_id for e in told}) == 24
+    epochs = [e.epoch for e in told]
+    assert epochs == sorted(epochs) and len(set(epochs)) == 2
+
+
+def test_events_that_a_crash_kept_from_being_said_are_said_in_the_next_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between journal and log: the same input gives the same events, and only the unsaid are added."""
+    bus = local_endpoints(tmp_path)
+    with Hub(bus) as hub:
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+            loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
+            said = [
+                update("a", 1, 1, 10, tracklet("a", 1, 1, 10)),
+                update("a", 1, 2, 20, tracklet("a", 1, 2, 20)),
+            ]
+            for message in said:
+                loop._take(message)
+            loop.commit()
+            assert log.place == (log.epoch, 2)
+            loop._take(update("a", 1, 3, 30, tracklet("a", 1, 3, 30)))
+            # Killed here: the journal has the message, the log has no event.
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+            loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
+            loop._take(update("a", 1, 4, 40, tracklet("a", 1, 4, 40)))
+            loop.commit()
+            told = [(e.epoch, e.seq, e.global_id) for e in log.read() if isinstance(e, Appeared)]
+    assert told == [(1, 1, 1), (1, 2, 2), (2, 1, 3), (2, 2, 4)]
+
+
+def test_one_failing_camera_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Running(tmp_path) as running, Work(running.bus, "a", "b", ends=False, lossless=False) as work:
+        begin_ns = time.time_ns()
+        events = listen(running.bus)
+        work.feeds["a"].frames.put(UserError("hall at rtsp://hall does not answer"))
+        lost = next(events)
+        assert isinstance(lost, CameraLost) and lost.reason == "hall at rtsp://hall does not answer"
+        work.feeds["a"].frames.put(ZeroDivisionError("a driver's bug"))
+        work.play("b", [0], begin_ns)
+        assert tracks_of(take(events, 1)) == ["b/1/2001"]
+        work.play("a", [5], begin_ns)  # the third connection works
+        while not tracks_of([event := next(events)]):
+            assert isinstance(event, CameraLost | CameraBack)
+        assert tracks_of([event]) == ["a/1/1002"]
+        assert work.feeds["a"].opened == 3 and work.feeds["b"].opened == 1
+    assert any("a driver's bug" in str(r.exc_info) for r in caplog.records)
+    metrics = work.join()
+    assert metrics.cameras["a"]["lost"] == 2
+
+
+def test_a_camera_whose_frames_break_the_step_stops_nobody(tmp_path: Path) -> None:
+    def step(pipelines: Sequence[Any], frames: Sequence[Frame], load: float) -> list[CameraUpdate]:
+        if any(frame.camera_id == "a" for frame in frames):
+            raise FloatingPointError("a's lens is from another world")
+        return step_all(pipelines, frames, load)
+
+    with Running(tmp_path) as running, Work(running.bus, "a", "b", step=step) as work:
+        begin_ns = time.time_ns()
+        for name in ("a", "b"):
+            work.play(name, range(50), begin_ns)
+            work.feeds[name].frames.put(None)
+        metrics = work.join()
+        told = tracks_of(list(listen(running.bus, timeout_s=0.5)))
+    assert metrics.cameras["a"]["failed"] == 50 and metrics.cameras["a"]["processed"] == 0
+    # At most the batches that failed together are lost, which is one.
+    assert metrics.cameras["b"]["failed"] <= 1 and metrics.cameras["b"]["processed"] >= 49
+    assert set(told) <= set(walkers("b", 50)) and len(told) >= 9
+
+
+def test_a_worker_that_dies_is_noticed_and_its_next_run_is_heard(tmp_path: Path) -> None:
+    with Running(tmp_path, cameras=["a"], stalled_after_s=0.1) as running:
+        events = listen(running.bus)
+        begin_ns = time.time_ns()
+        with Uplink(running.bus, ["a"]) as uplink:
+            uplink.send(update("a", 1, 0, begin_ns, tracklet("a", 1, 7, begin_ns)), now_s=0)
+            assert tracks_of(take(events, 1)) == ["a/1/7"]
+        lost = next(events)  # the uplink is gone without a word
+        assert isinstance(lost, CameraLost) and "nothing heard of it" in lost.reason
+        with Uplink(running.bus, ["a"]) as uplink:
+            now_ns = time.time_ns()
+            uplink.send(update("a", 2, 0, now_ns, tracklet("a", 2, 7, now_ns)), now_s=0)
+            while not tracks_of([event := next(events)]):
+                pass
+            assert tracks_of([event]) == ["a/2/7"]
+
+
+def test_a_linker_that_fails_on_a_message_goes_on(tmp_path: Path) -> None:
+    class Fragile(Plain):
+        def step(self, message: LinkerInput) -> list[Event]:
+            if isinstance(message, Command):
+                raise KeyError("never heard of it")
+            return super().step(message)
+
+    with Running(tmp_path, Fragile(), cameras=[]) as running:
+        events = listen(running.bus)
+        with Uplink(running.bus, ["a"]) as uplink:
+            uplink._push.send(wire.encode(Command(t_ns=1, verb="name", global_ids=(5,), name="Ada")))
+            uplink.send(update("a", 1, 0, 10, tracklet("a", 1, 1, 10)), now_s=0)
+            assert tracks_of(take(events, 1)) == ["a/1/1"]
+        running.crash()
+    assert running.loop.failed == 1
+    with Running(tmp_path, Fragile(), cameras=[]) as again:  # the message is in the journal
+        assert again.loop.failed == 1
+
+
+def test_who_is_forgotten_is_gone_from_log_and_journal(tmp_path: Path) -> None:
+    now_ns = time.time_ns()
+    with Running(tmp_path, cameras=[]) as running:
+        events = listen(running.bus)
+        with Uplink(running.bus, ["a"]) as uplink:
+            uplink.send(update("a", 1, 0, now_ns + 10, tracklet("a", 1, 1, now_ns)), now_s=0)
+            uplink.send(update("a", 1, 1, now_ns + 20, tracklet("a", 1, 2, now_ns)), now_s=0)
+            assert len(take(events, 2)) == 2
+            uplink._push.send(wire.encode(Command(t_ns=now_ns + 30, verb="forget", global_ids=(1,))))
+            uplink.send(update("a", 1, 2, now_ns + 40, tracklet("a", 1, 3, now_ns)), now_s=0)
+            assert len(take(events, 1)) == 1
+    # The checkpoint of this stand-in still names the track; log and tape must not show what it looked like.
+    left = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    assert looks(1).tobytes() not in left
+    with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+        assert [e.global_id for e in log.read() if isinstance(e, Appeared)] == [2, 3]
+
+
+def test_a_changed_embedder_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Running(tmp_path, cameras=[]) as running:
+        events = listen(running.bus)
+        with Uplink(running.bus, ["a"]) as uplink:
+            for seq, model in enumerate(("aaaa", "bbbb")):
+                one = msgspec.structs.replace(tracklet("a", 1, seq, 10 + seq), model_hash=model)
+                uplink.send(update("a", 1, seq, 10 + seq, one), now_s=0)
+            take(events, 2)
+    assert (
+        sum("the embedder changed (model bbbb, before aaaa)" in r.getMessage() for r in caplog.records) == 1
+    )
+
+
+def test_boxes_carry_identities(tmp_path: Path) -> None:
+    import zmq
+
+    with zmq.Context() as context, Running(tmp_path, cameras=[]) as running, context.socket(zmq.SUB) as boxes:
+        boxes.connect(running.bus.boxes)
+        boxes.subscribe(b"boxes/a/")
+        with Uplink(running.bus, ["a"]) as uplink:
+            for seq in range(1000):  # until the subscription has arrived
+                uplink.send(update("a", 1, seq, 10 + seq, tracklet("a", 1, 5, 10)), now_s=0)
+                if boxes.poll(20):
+                    break
+            got = wire.decode(boxes.recv_multipart()[1])
+        assert isinstance(got, wire.Boxes)
+        assert (got.camera_id, got.numbers.tolist(), got.global_ids.tolist()) == ("a", [5], [1])
+
+
+# The real linker
+
+
+def scene() -> list[LinkerInput]:
+    """Two cameras, people who walk from one to the other, for a minute."""
+    messages: list[LinkerInput] = []
+    for seq in range(600):
+        t_ns = 10**9 + seq * 10**8
+        for camera_id, shift in (("a", 0), ("b", 25)):
+            number = (seq - shift) // 40 + 1
+            age = (seq - shift) % 40
+            tracklets: tuple[Tracklet, ...] = ()
+            if seq >= shift and age < 20:
+                one = tracklet(camera_id, 0, number, t_ns - age * 10**8, ended=age == 19)
+                tracklets = (msgspec.structs.replace(one, revision=age + 1, t_last_ns=t_ns),)
+            messages.append(update(camera_id, 0, seq, t_ns, *tracklets))
+    return [*messages, Advance(t_ns=messages[-1].t_ns, final=True)]
+
+
+@pytest.mark.parametrize("cut", [1, 100, 555, 1000])
+def test_the_linker_goes_on_from_a_checkpoint_as_if_nothing_had_happened(cut: int) -> None:
+    whole = Linker()
+    straight = [event for message in scene() for event in whole.step(message)]
+    before = Linker()
+    broken = [event for message in scene()[:cut] for event in before.step(message)]
+    after = Linker()
+    saved = wire.decode(wire.encode(before.checkpoint()))
+    assert isinstance(saved, Checkpoint)
+    after.restore(saved)
+    broken += [event for message in scene()[cut:] for event in after.step(message)]
+    assert [wire.encode(e) for e in broken] == [wire.encode(e) for e in straight]
+    assert len(straight) > 30
+
+
+def test_identities_are_not_used_again_when_the_checkpoint_is_gone(tmp_path: Path) -> None:
+    def life(number: int) -> list[int]:
+        with Running(tmp_path, Linker(), cameras=[]) as running, Uplink(running.bus, ["a"]) as uplink:
+            now_ns = time.time_ns()
+            message = update("a", number, 0, now_ns, tracklet("a", number, number, now_ns))
+            events = listen(running.bus, kinds="appeared")
+            uplink.send(message, now_s=0)
+            return [e.global_id for e in take(events, number) if isinstance(e, Appeared)]
+
+    assert life(1) == [1]
+    (tmp_path / "checkpoint").unlink()
+    assert life(2) == [1, 2]  # the first of them from the log
+
+
+# Parts
+
+
+def test_a_newer_frame_replaces_the_waiting_one_and_is_counted() -> None:
+    camera = Camera("a", Feed(), Walk("a", 1))
+    inbox = Inbox([camera])
+    for seq in range(3):
+        inbox.put(frame("a", seq, seq))
+    inbox.say(CameraStatus(camera_id="a", run=1, t_ns=9, state="gone"))
+    frames, words = inbox.take(0)
+    assert [f.seq for f in frames] == [2] and words == []  # the word comes after the frame
+    assert [w.state for w in inbox.take(0)[1]] == ["gone"]
+    assert inbox.take(0) == ([], [])
+    count = inbox.counts["a"]
+    assert (count.read, count.dropped) == (3, 2)
+
+
+def test_where_nothing_may_be_lost_the_camera_waits() -> None:
+    inbox = Inbox([Camera("a", Feed(), Walk("a", 1), lossless=True)])
+
+    def put_all() -> None:
+        for seq in range(20):
+            inbox.put(frame("a", seq, seq))
+
+    putting = threading.Thread(target=put_all)
+    putting.start()
+    seen = [f.seq for _ in range(20) for f in inbox.take(PATIENCE_S)[0]]
+    putting.join(PATIENCE_S)
+    assert seen == list(range(20)) and inbox.counts["a"].dropped == 0
+
+
+def test_frames_that_do_not_rise_in_time_are_left_out() -> None:
+    feed = Feed()
+    camera = Camera("a", feed, Walk("a", 1), ends=True, lossless=False)
+    inbox = Inbox([camera])
+    for seq, t_ns in enumerate((10, 20, 20, 15, 30)):
+        feed.frames.put(frame("a", seq, t_ns))
+    feed.frames.put(None)
+    capture(camera, inbox, threading.Event(), WallClock(), run=1)
+    assert (inbox.counts["a"].read, inbox.counts["a"].disordered) == (3, 2)
+    assert [f.t_ns for f in inbox.take(0)[0]] == [30]
+    assert [w.state for w in inbox.take(0)[1]] == ["ended"]
+
+
+def test_a_camera_says_up_before_its_first_frame_stalled_when_silent_and_up_again() -> None:
+    camera = Camera("a", Feed(), Walk("a", 1))
+    inbox = Inbox([camera])
+    sent: list[CameraUpdate | CameraStatus] = []
+    inference = Inference(
+        [camera], step_all, inbox, sent.append, run=1, clock=WallClock(), stalled_after_s=0.05
+    )
+    inbox.put(frame("a", 0, 100))
+    inference.round(0)
+    while len(sent) < 3:
+        inference.round(0.02)
+    inbox.put(frame("a", 1, time.time_ns()))
+    inference.round(0)
+    inference.finish()
+    told = [m.state if isinstance(m, CameraStatus) else f"frame {m.seq}" for m in sent]
+    assert told == ["up", "frame 0", "stalled", "up", "frame 1", "frame 2"]
+    times = [m.t_ns for m in sent]
+    assert times == sorted(set(times))  # strictly rising, statuses included
+    assert isinstance(sent[-1], CameraUpdate)
+
+
+def test_the_outbox_is_bounded_and_keeps_what_has_ended() -> None:
+    outbox = Outbox(bound=2)
+    try:
+        outbox.put(update("a", 1, 0, 0))
+        outbox.put(update("a", 1, 1, 1))
+        outbox.put(update("a", 1, 2, 2, tracklet("a", 1, 5, 2, ended=True)))
+        outbox.put(update("a", 1, 3, 3, tracklet("a", 1, 6, 3)))
+        outbox.put(CameraStatus(camera_id="a", run=1, t_ns=4, state="gone"))  # statuses always fit
+        messages, ended = outbox.take()
+        assert [m.t_ns for m in messages] == [0, 1, 4] and outbox.unsent == 2
+        assert [[t.key.number for t in u.tracklets] for u in ended] == [[5]]
+        assert outbox.take() == ([], [])
+    finally:
+        outbox.close()
+
+
+def test_metrics_are_written_whole(tmp_path: Path) -> None:
+    with (
+        Running(tmp_path) as running,
+        Work(running.bus, "a", metrics=tmp_path / "m" / "worker-0.json") as work,
+    ):
+        work.play("a", range(3), time.time_ns())
+        work.feeds["a"].frames.put(None)
+        work.join()
+    metrics = msgspec.json.decode((tmp_path / "m" / "worker-0.json").read_bytes(), type=roles.Metrics)
+    assert metrics.name == "worker-0" and metrics.cameras["a"]["processed"] == 3
+    assert metrics.cpu_s > 0
+
+
+def test_replay_endpoints_of_local_sockets(tmp_path: Path) -> None:
+    bus = local_endpoints(tmp_path)
+    assert replay_endpoint(bus.events) == bus.replay
