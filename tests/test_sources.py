@@ -281,10 +281,18 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
         read(path)
 
 
-def test_an_empty_span_is_refused(tmp_path):
+def test_a_span_that_ends_before_it_begins_is_empty_and_one_before_the_start_is_refused(tmp_path):
+    """With --to 5 a camera that starts at 10 s gives nothing, and the others go on."""
     path = write_video(tmp_path / "a.mp4", steady(3))
-    with pytest.raises(UserError, match="hall: there is nothing from 3 s to 2 s"):
-        read(path, from_s=3, to_s=2)
+    for from_s, to_s in ((0.0, 0.0), (3.0, 2.0)):
+        source, frames = read(path, from_s=from_s, to_s=to_s)
+        assert frames == [] and source.length == 0
+        folder = ImageFolderSource(
+            "hall", pictures(tmp_path / "in", 3), start_ns=0, fps=5, from_s=from_s, to_s=to_s
+        )
+        assert list(folder) == [] and folder.length == 0
+    with pytest.raises(UserError, match="hall: nothing was recorded before 0 s"):
+        read(path, from_s=-1)
 
 
 # --- segments ---

@@ -163,7 +163,7 @@ def probe(location: str) -> SourceInfo:
         return _probe_webcam(int(location))
     if is_live(location):
         with _open_stream("probe", location, timeout_s=5.0) as container:
-            return _info_of(container, None)
+            return _info_of(container, None, turned=False)
     paths = locate(location)
     if paths[0].suffix.lower() in PICTURES:
         return _probe_pictures(paths)
@@ -751,11 +751,14 @@ def _index(path: Path) -> _Index:
 def _open_segments(paths: Sequence[Path]) -> list[_Segment]:
     if not paths:
         raise UserError("a video source needs at least one file")
-    found, problems = [], []
+    found: list[_Segment] = []
+    problems: list[UserError] = []
     for path in paths:
         try:
             with _open_file(path) as container:
-                found.append(_Segment(path, _info_of(container, path), name_time_ns(path)))
+                # Whether they are turned is asked of the first only, since a frame has to be decoded for it.
+                info = _info_of(container, path, turned=not found and _is_sideways(container))
+                found.append(_Segment(path, info, name_time_ns(path)))
         except UserError as error:
             problems.append(error)
     if not found:
@@ -811,7 +814,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def _info_of(container: InputContainer, path: Path | None) -> SourceInfo:
+def _info_of(container: InputContainer, path: Path | None, *, turned: bool) -> SourceInfo:
     stream = container.streams.video[0]
     rate = stream.average_rate or stream.guessed_rate
     duration_s = None
@@ -822,7 +825,7 @@ def _info_of(container: InputContainer, path: Path | None) -> SourceInfo:
     frames = stream.frames or (round(duration_s * float(rate)) if duration_s and rate else None)
     context = stream.codec_context
     return SourceInfo(
-        size=(context.height, context.width) if _is_sideways(container) else (context.width, context.height),
+        size=(context.height, context.width) if turned else (context.width, context.height),
         fps=float(rate) if rate else None,
         frames=frames,
         duration_s=duration_s,
@@ -833,8 +836,6 @@ def _info_of(container: InputContainer, path: Path | None) -> SourceInfo:
 
 def _is_sideways(container: InputContainer) -> bool:
     """Whether a file's frames are to be turned by a quarter; only a decoded frame says so."""
-    if container.name is None or not Path(container.name).is_file():
-        return False
     try:
         frame = next(container.decode(video=0), None)
     except (av.error.FFmpegError, OSError):
@@ -922,8 +923,11 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _check_span(camera_id: CameraId, from_s: float, to_s: float | None) -> None:
-    if from_s < 0 or (to_s is not None and to_s <= from_s):
-        raise UserError(f"{camera_id}: there is nothing from {from_s} s to {to_s} s")
+    """A span that ends before it begins is empty: so it is for a camera that starts after the others ended."""
+    if from_s < 0 or (to_s is not None and to_s < 0):
+        raise UserError(
+            f"{camera_id}: nothing was recorded before 0 s; from and to are seconds from the start"
+        )
 
 
 def _span_ns(from_s: float, to_s: float | None) -> tuple[int, int | None]:
