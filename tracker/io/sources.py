@@ -246,6 +246,7 @@ class VideoSource:
     def __iter__(self) -> Iterator[Frame]:
         """The frames from ``from_s`` to ``to_s`` in time order."""
         self._closed = False
+        self.corrupt = self.repaired = 0
         first_ns = self._segments[0].name_ns
         by_name = first_ns is not None and all(segment.name_ns is not None for segment in self._segments)
         at_ns, seq, last_ns = 0, 0, -1  # of the recording
@@ -368,6 +369,7 @@ class ImageFolderSource:
     def __iter__(self) -> Iterator[Frame]:
         """The pictures that can be read, in order."""
         self._closed = False
+        self.corrupt = 0
         for seq, t_ns, path in self._numbered:
             image = _read_picture(path)
             if image is None:
