@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import queue
+import re
 import stat
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import zmq
@@ -281,6 +285,30 @@ def test_an_event_that_was_deleted_does_not_stall_the_replay(tmp_path: Path) -> 
     with Desk(tmp_path, LOOPBACK) as desk:
         desk.publish([appeared(4)])
         assert ids(take(listen(desk, since=0), 2)) == [1, 4]
+
+
+def test_the_subscriber_that_the_docs_write_out_loses_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/events.md shows all of it in plain Python, for who ports it to another language."""
+    docs = (Path(__file__).parent.parent / "docs" / "events.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(import msgpack\n.+?)```", docs, flags=re.DOTALL)
+    shim = types.ModuleType("msgpack")  # which is not among our dependencies
+    shim.packb, shim.unpackb = msgspec.msgpack.encode, msgspec.msgpack.decode  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "msgpack", shim)
+    made: dict[str, Any] = {}
+    exec(code, made)
+    burst = 3000
+    with zmq.Context() as context, Desk(tmp_path, LOOPBACK, hwm=2) as desk:
+        monkeypatch.setattr(made["zmq"], "Context", lambda: context)
+        desk.publish([appeared(1)])
+        told = made["events"](desk.endpoints.events, desk.endpoints.replay)
+        assert next(told)["global_id"] == 1
+        desk.publish([appeared(i) for i in range(2, burst + 1)])
+        rest = list(itertools.islice(told, burst - 1))
+        context.destroy(linger=0)
+    assert [event["global_id"] for event in rest] == list(range(2, burst + 1))
+    assert {event["type"] for event in rest} == {"appeared"}
 
 
 def test_mistakes_of_a_subscriber_get_a_sentence(tmp_path: Path) -> None:

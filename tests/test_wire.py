@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+import typing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -336,3 +339,63 @@ def test_json_form() -> None:
     assert json.dumps(wire.to_builtins(view)) == (
         '{"type": "view", "epoch": 1, "seq": 2, "t_ns": 3, "identities": []}'
     )
+
+
+# docs/events.md
+
+DOCS = Path(__file__).parent.parent / "docs" / "events.md"
+
+
+def sections() -> dict[str, str]:
+    """The text under every third-level heading."""
+    parts = re.split(r"^### (.+)$", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {
+        name: re.split(r"^## ", text, flags=re.MULTILINE)[0] for name, text in zip(parts[1::2], parts[2::2])
+    }
+
+
+def fields_told(text: str) -> list[str]:
+    """The first column of the section's table."""
+    return re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)
+
+
+HEAD = ["t_ns", "epoch", "seq", "schema_version"]
+
+
+@pytest.mark.parametrize("kind", typing.get_args(Event), ids=wire.kinds_of(Event))
+def test_the_docs_tell_every_field_of_an_event_and_their_example_is_one(kind: type[Record]) -> None:
+    section = sections()[str(kind.__struct_config__.tag)]
+    assert HEAD + fields_told(section) == list(kind.__struct_fields__)
+    (example,) = re.findall(r"```json\n(.+?)\n```", section, flags=re.DOTALL)
+    told = json.loads(example)
+    event: Event = msgspec.convert(told, Event)
+    assert type(event).__name__ == kind.__name__
+    # The example names every field, in the order of the record; and it travels.
+    assert json.dumps(wire.to_builtins(event)) == json.dumps(told)
+    assert wire.decode(wire.encode(event)) == event
+    assert list(told) == ["type", *kind.__struct_fields__]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("key", TrackKey),
+        ("sighting", Sighting),
+        ("evidence", Evidence),
+        ("heartbeat", wire.Heartbeat),
+        ("ask", wire.Ask),
+        ("replay", wire.Replay),
+        ("page", wire.Page),
+        ("boxes", wire.Boxes),
+    ],
+)
+def test_the_docs_tell_every_field_of_the_other_records(name: str, kind: type[Record]) -> None:
+    assert fields_told(sections()[name]) == list(kind.__struct_fields__)
+
+
+def test_the_docs_tell_the_head_the_formats_version_and_the_dtypes() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    assert fields_told(text.split("## Events")[1].split("### ")[0]) == HEAD
+    assert f"`[{wire.FORMAT_VERSION}, record]`" in text
+    for dtype in wire._DTYPES:
+        assert dtype in text
