@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +19,14 @@ import numpy as np
 import pytest
 
 from tracker import roles
-from tracker.config import BusSettings
+from tracker.config import BusSettings, from_values
 from tracker.core.linker import Linker
 from tracker.errors import UserError
 from tracker.io import wire
 from tracker.io.bus import Hub, Uplink, local_endpoints, replay_endpoint, subscribe
 from tracker.io.clock import WallClock
 from tracker.io.store import EventLog, Journal
+from tracker.io.tape import TapeWriter
 from tracker.roles import Camera, Inbox, Inference, LinkerLoop, Outbox, capture, run_worker
 from tracker.types import (
     CONFIRMED,
@@ -47,6 +51,7 @@ from tracker.types import (
 
 PATIENCE_S = 20.0  # nobody waits this long unless something is broken
 DIMENSIONS = 16
+ANY = "tcp://127.0.0.1:0"
 
 
 def frame(camera_id: str, seq: int, t_ns: int) -> Frame:
@@ -647,3 +652,101 @@ def test_metrics_are_written_whole(tmp_path: Path) -> None:
 def test_replay_endpoints_of_local_sockets(tmp_path: Path) -> None:
     bus = local_endpoints(tmp_path)
     assert replay_endpoint(bus.events) == bus.replay
+
+
+# Processes
+
+
+def recording(path: Path, frames: int) -> str:
+    """A small grey video at 10 frames a second."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        for n in range(frames):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), n, np.uint8), format="bgr24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return str(path)
+
+
+def test_live_restarts_what_dies_and_ends_with_its_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real processes: the first worker and the linker are killed while they play; all goes on, and is counted."""
+    monkeypatch.setattr(roles, "_REPORT_S", 0.05)
+    site = from_values(
+        {
+            "cameras": {name: recording(tmp_path / f"{name}.mp4", 60) for name in ("a", "b")},
+            "embedder": {"kind": "none"},
+            "flow": {"kind": "none"},
+            "bus": dict.fromkeys(("events", "replay", "boxes"), ANY) | {"boxes": f"ipc://{tmp_path}/boxes"},
+            "live": {"workers": 2},
+        },
+        source="test",
+    )
+    out = tmp_path / "out"
+    killed: set[str] = set()
+
+    def kill_each_once(told: str) -> None:
+        for name in {"linker", "worker-0"} - killed:
+            path = out / "metrics" / f"{name}.json"
+            if path.exists():
+                killed.add(name)
+                os.kill(msgspec.json.decode(path.read_bytes(), type=roles.Metrics).pid, signal.SIGKILL)
+
+    figures = roles.live(site, out, report=kill_each_once, stop=threading.Event())
+    assert killed == {"linker", "worker-0"}
+    assert {name: process["starts"] for name, process in figures["processes"].items()} == {
+        **{"linker": 2, "worker-0": 2, "worker-1": 1}
+    }
+    assert {name: counts["state"] for name, counts in figures["cameras"].items()} == {
+        "a": "ended",
+        "b": "ended",
+    }
+    assert figures["cameras"]["b"]["read"] == 60
+    assert json.loads((out / "live.json").read_text()) == figures
+    with EventLog(out / "events.sqlite", started_ns=0) as log:
+        epochs = log._db.execute("SELECT count(*) FROM epochs").fetchone()[0]
+    assert epochs == 3  # two lives of the linker, and this look
+
+
+def test_live_says_in_one_sentence_what_cannot_be_used(tmp_path: Path) -> None:
+    video = recording(tmp_path / "a.mp4", 2)
+    site = from_values({"cameras": {"a": str(tmp_path / "nothing.mp4")}}, source="test")
+    with pytest.raises(UserError, match="no such file or folder: .*nothing.mp4"):
+        roles.live(site, tmp_path / "out", stop=threading.Event())
+    (tmp_path / "file").write_text("")
+    values: dict[str, Any] = {
+        "cameras": {"a": video},
+        "bus": dict.fromkeys(("events", "replay", "boxes"), ANY),
+    }
+    with pytest.raises(UserError, match="is no folder that can be written"):
+        roles.live(from_values(values, source="test"), tmp_path / "file", stop=threading.Event())
+    site = from_values(values | {"detector": {"model": "no_such_model"}}, source="test")
+    with pytest.raises(UserError, match="no_such_model"):  # a worker process finds out
+        roles.live(site, tmp_path / "out", stop=threading.Event())
+
+
+def test_replaying_a_tape_gives_the_same_events_byte_for_byte(tmp_path: Path) -> None:
+    site = from_values({"cameras": {"a": "0", "b": "1"}, "embedder": {"kind": "none"}}, source="test")
+    with TapeWriter(tmp_path / "journal-000001.tape") as tape:
+        for message in scene()[:700]:
+            tape.write(message)
+    with TapeWriter(tmp_path / "journal-000002.tape") as tape:
+        for message in scene()[700:]:
+            tape.write(message)
+    linker = Linker()
+    expected = [event for message in scene() for event in linker.step(message)]
+    events = roles.replay(site, tmp_path, tmp_path / "out")
+    assert [msgspec.structs.replace(event, seq=0) for event in events] == expected
+    assert [event.seq for event in events] == list(range(1, len(expected) + 1))
+    lines = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        json.loads(json.dumps(wire.to_builtins(e))) for e in events
+    ]
+    again = roles.replay(site, tmp_path, tmp_path / "again")
+    assert [wire.encode(e) for e in again] == [wire.encode(e) for e in events]
+    with pytest.raises(UserError, match="holds no tape"):
+        roles.replay(site, tmp_path / "out", tmp_path / "out")

@@ -33,6 +33,7 @@ import msgspec
 import numpy as np
 import zmq
 
+from models import ModelError
 from tracker.config import BusSettings, Site
 from tracker.core.order import Released, TimeOrder
 from tracker.errors import UserError
@@ -1369,7 +1370,7 @@ def _run_child(
         else:
             worker(site, camera_ids, stop=stop, name=name, out=out, begin_ns=agree)
         pipe.send(("over", None))
-    except UserError as error:
+    except (UserError, ModelError) as error:
         pipe.send(("problem", str(error)))
     except BrokenPipeError:
         return  # live is gone
