@@ -478,6 +478,35 @@ def test_who_is_forgotten_is_gone_from_log_and_journal(tmp_path: Path) -> None:
         assert [e.global_id for e in log.read() if isinstance(e, Appeared)] == [2, 3]
 
 
+def test_a_clock_that_is_ahead_makes_nobody_else_late(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hour_ns = 3600 * 10**9
+    with Running(tmp_path) as running, Uplink(running.bus, ["a"]) as uplink:
+        events = listen(running.bus)
+        for seq in range(3):
+            now_ns = time.time_ns()
+            uplink.send(
+                update("a", 1, seq, now_ns + hour_ns, tracklet("a", 1, seq, now_ns + hour_ns)), now_s=0
+            )
+            uplink.send(update("b", 1, seq, now_ns, tracklet("b", 1, seq, now_ns)), now_s=0)
+        told = take(events, 6)
+        end_ns = time.time_ns()
+        counters = running.loop.counters()
+    assert all(event.t_ns <= end_ns for event in told)
+    assert counters["clocks_ahead"] == 1 and counters["late"] <= 1
+    assert sum("a: its clock is 3600.0 s ahead" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_camera_that_is_none_of_the_sites_is_refused(tmp_path: Path) -> None:
+    with Running(tmp_path, cameras=["a"]) as running, Uplink(running.bus, ["a"]) as uplink:
+        now_ns = time.time_ns()
+        uplink.send(update("zoo", 1, 0, now_ns, tracklet("zoo", 1, 1, now_ns)), now_s=0)
+        uplink.send(update("a", 1, 0, now_ns, tracklet("a", 1, 1, now_ns)), now_s=0)
+        assert tracks_of(take(listen(running.bus), 1)) == ["a/1/1"]
+        assert running.loop.counters()["unknown"] == 1
+
+
 def test_a_changed_embedder_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Running(tmp_path, cameras=[]) as running:
         events = listen(running.bus)

@@ -55,6 +55,7 @@ from tracker.types import (
     HandedOver,
     LinkerInput,
     TrackKey,
+    Tracklet,
     Tracks,
     Updated,
 )
@@ -68,6 +69,7 @@ WARM_UP_S = (
 _REPORT_S = 10.0
 _METRICS_S = 2.0
 _FLUSH_S = 3.0  # a worker that stops waits this long for the linker to take what it has
+_CLOCK_AHEAD_NS = 2 * 10**9  # machines kept in time by NTP are far closer
 _KEYS_KEPT = 100_000  # ended tracklets remembered, so that a repeated one is known
 
 
@@ -520,8 +522,9 @@ def run_worker(
         inbox.close()
         done.set()
         sender.join()
+        patience_s = time.monotonic() + 2.0
         for thread in threads:
-            thread.join(2.0)
+            thread.join(max(patience_s - time.monotonic(), 0.0))
         outbox.close()
         counters |= {"outbox_unsent": outbox.unsent, "rounds": inference.rounds}
         file.write(counters, figures())
@@ -557,11 +560,16 @@ class LinkerLoop:
         checkpoint_s: float = 10.0,
         keep_s: float = 30 * 86400.0,
     ) -> None:
-        """Restores the linker from the journal, and publishes what the last life had not got to say."""
+        """Restores the linker from the journal, and publishes what the last life had not got to say.
+
+        ``cameras``: those of the site; messages of others are refused. Empty: all are taken.
+        """
         self._linker, self._hub, self._events, self._journal = linker, hub, events, journal
         self._clock, self._stalled_after_s = clock, stalled_after_s
         self._checkpoint_s, self._keep_s = checkpoint_s, keep_s
         self._order = TimeOrder(patience_s, cameras)
+        self._known = frozenset(cameras)
+        self._ahead_ns: dict[tuple[CameraId, int], int] = {}  # camera and run -> what its clock is ahead
         self._answers = Answers(events, linker.view)
         now_s = time.monotonic()
         self._heard_s = dict.fromkeys(cameras, now_s)
@@ -575,7 +583,7 @@ class LinkerLoop:
         self._latency_s: dict[CameraId, deque[float]] = {}
         self._beat_s = self._advanced_s = self._committed_s = self._saved_s = now_s
         self._pruned_s = -float("inf")
-        self.failed = self.repeated = self.updates = self.checkpoints = 0
+        self.failed = self.repeated = self.updates = self.unknown = self.checkpoints = 0
         self._recover()
 
     # What happens in one round
@@ -638,17 +646,19 @@ class LinkerLoop:
         self.save()
         self._hub.heartbeat(self._events.place, self._clock.now_ns())
 
-    def close_recording(self, t_ns: int) -> None:
-        """Everybody leaves: all cameras were recordings, and are over."""
-        self._apply_all(self._order.flush())
-        self._apply_all([Released(message=Advance(t_ns=t_ns, final=True))])
-
     # Messages
 
     def _take(self, message: CameraUpdate | CameraStatus | Command | wire.Repeated) -> None:
+        if not isinstance(message, Command) and self._known and message.camera_id not in self._known:
+            self.unknown += 1
+            if self.unknown == 1:
+                log.warning("%s: no camera of this site (further messages are counted)", message.camera_id)
+            return
         if isinstance(message, wire.Repeated):
             self._take_repeated(message)
             return
+        if isinstance(message, CameraUpdate | CameraStatus):
+            message = self._on_our_clock(message)
         if isinstance(message, CameraUpdate | CameraStatus):
             self._heard_s[message.camera_id] = time.monotonic()
             self._runs[message.camera_id] = message.run
@@ -660,12 +670,31 @@ class LinkerLoop:
                     self._remember(tracklet.key, safe=False)
         self._apply_all(self._order.put(message))
 
+    def _on_our_clock(self, message: CameraUpdate | CameraStatus) -> CameraUpdate | CameraStatus:
+        """A camera whose clock is ahead would make everybody else late: what it is ahead is taken off."""
+        source = (message.camera_id, message.run)
+        ahead_ns = message.t_ns - self._clock.now_ns()
+        if ahead_ns > max(_CLOCK_AHEAD_NS, self._ahead_ns.get(source, 0)):
+            if source not in self._ahead_ns:
+                log.warning(
+                    "%s: its clock is %.1f s ahead; set its machine's time", source[0], ahead_ns / 1e9
+                )
+            self._ahead_ns[source] = ahead_ns
+        offset_ns = self._ahead_ns.get(source, 0)
+        if not offset_ns:
+            return message
+        moved = msgspec.structs.replace(message, t_ns=message.t_ns - offset_ns)
+        if isinstance(moved, CameraUpdate):
+            moved = msgspec.structs.replace(moved, tracklets=_earlier(moved.tracklets, offset_ns))
+        return moved
+
     def _take_repeated(self, message: wire.Repeated) -> None:
         """Ended tracklets whose acknowledgement, or which themselves, went missing."""
         self.repeated += len(message.tracklets)
         self._to_acknowledge += [t.key for t in message.tracklets if self._ended.get(t.key)]
         unknown = tuple(t for t in message.tracklets if t.key not in self._ended)
         if unknown:
+            unknown = _earlier(unknown, self._ahead_ns.get((message.camera_id, message.run), 0))
             carrier = CameraUpdate(
                 camera_id=message.camera_id,
                 run=message.run,
@@ -822,6 +851,8 @@ class LinkerLoop:
             "held": len(self._order),
             "repeated": self.repeated,
             "failed": self.failed,
+            "unknown": self.unknown,
+            "clocks_ahead": len(self._ahead_ns),
             "checkpoints": self.checkpoints,
             "refused": self._hub.counters.refused,
         }
@@ -832,6 +863,15 @@ class LinkerLoop:
             camera_id: {"state": state} | _percentiles(self._latency_s.get(camera_id, ()))
             for camera_id, state in self._states.items()
         }
+
+
+def _earlier(tracklets: tuple[Tracklet, ...], by_ns: int) -> tuple[Tracklet, ...]:
+    if not by_ns:
+        return tracklets
+    return tuple(
+        msgspec.structs.replace(t, t_first_ns=t.t_first_ns - by_ns, t_last_ns=t.t_last_ns - by_ns)
+        for t in tracklets
+    )
 
 
 def _percentiles(seconds: Sequence[float] | deque[float]) -> dict[str, float]:

@@ -63,7 +63,8 @@ _LINGER_MS = 1000  # a closing socket waits this long for what is still in its q
 _ANSWER_S = 2.0  # a question unanswered for this long is asked again on a fresh socket
 _PAGE = 500  # identities in one page of a view
 _VIEWS_KEPT = 8  # views whose further pages can still be asked for
-_MAX_REPLAY = 5000  # events in one answer
+_MAX_REPLAY = 2000  # events in one answer
+_MAX_ANSWERS = 4  # questions answered between two looks at the other sockets: 25 ms each at most
 _MAX_PENDING = 10_000  # ended tracklets that wait for their acknowledgement, per worker
 _BURST = 1000  # messages taken in between two looks at the other sockets
 
@@ -263,8 +264,8 @@ class Hub:
         return messages
 
     def questions(self) -> Iterator[tuple[list[bytes], wire.Ask]]:
-        """The questions that have come in, each with the address that ``answer`` wants."""
-        for _ in range(_BURST):
+        """Some of the questions that have come in, each with the address that ``answer`` wants."""
+        for _ in range(_MAX_ANSWERS):
             try:
                 *address, body = self._replay.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
