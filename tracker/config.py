@@ -155,7 +155,7 @@ class TrackSettings(Settings):
     lost_s: float = Field(3.0, gt=0)  # how long an unseen track waits to be taken up again
     coast_s: float = Field(0.5, ge=0)  # how long it is carried by prediction where it should be
     min_iou: float = Field(0.1, ge=0, lt=1)  # smallest overlap with the predicted box that can be the same
-    revive_distance: float = Field(0.25, gt=0, le=2)  # cosine distance up to which a lost track is revived
+    revive_share: float = Field(0.5, gt=0, le=1)  # looks up to this share of the way to a stranger's revive a lost track
     duplicate_iou: float = Field(0.35, gt=0, le=1)  # boxes that overlap more are one person
     duplicate_cover: float = Field(
         0.75, gt=0, le=1.5
@@ -169,11 +169,12 @@ class TrackSettings(Settings):
 class LinkSettings(Settings):
     """The linker. Thresholds follow from the accepted error, they are not typed in."""
 
-    false_merge_rate: float = Field(0.01, gt=0, lt=1)  # accepted share of wrong joins
+    false_merge_rate: float = Field(0.1, gt=0, lt=1)  # accepted share of wrong joins
     max_gap_s: float = Field(120.0, gt=0)  # longest time unseen after which somebody is still recognised
     revise_s: float = Field(300.0, gt=0)  # how far back decisions are looked at again
     revise_every_s: float = Field(1.0, gt=0)  # how often
     leave_s: float = Field(5.0, gt=0)  # unseen for this long: `left`
+    return_log_odds: float = Field(-4.0, ge=-20, le=5)  # of coming back into the view one has left by its edge
     stitch_s: float = Field(
         3.0, gt=0
     )  # pieces of one camera's tracks this close in time are joined by motion

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reid.gallery import select_diverse
 from tracker.config import TrackSettings
-from tracker.core.assign import assign
+from tracker.core.assign import Matching, assign
 from tracker.core.boxes import areas, buffered, center_form, covered, iou
 from tracker.core.motion import MotionBatch
 from tracker.types import CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, TrackKey, Tracklet, Tracks
@@ -23,6 +23,10 @@ from tracker.types import CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, 
 IMPOSSIBLE = np.inf
 WALK_HEIGHTS_S = 1.5  # nobody walks faster than this many of their own heights in a second (2.5 m/s)
 RECORDED_SURE_SCORE = 0.6  # where no detector's card says from which score on a box is a person
+STRANGER_SHARE = 0.8  # looks this far on the way to another person's: not the one who was here
+CLEAR_QUALITY = 0.3  # worse pictures neither prove nor disprove anything
+CUT_AFTER = 3  # clear pictures in a row of a stranger: the track has gone over to somebody else
+AGREE_SHARE = 0.5  # pictures closer than this are of one person
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
 
 
@@ -47,9 +51,42 @@ class Track:
     embedding_sum: NDArray[np.float64] | None = None
     weight_sum: float = 0.0
     embedding_count: int = 0
+    doubts: list[tuple[int, NDArray[np.float32], float]] = field(default_factory=list)  # pictures of a stranger
     revision: int = 0
     t_published_ns: int = 0
     changed: bool = False
+
+
+class LookScale:
+    """How far apart, by cosine distance, one person's pictures are in this camera, and two people's.
+
+    Learned while tracking, from a prior that weighs as much as 30 pairs: no threshold needs to know the embedder.
+    """
+
+    PRIOR_PAIRS = 30.0
+
+    def __init__(self, own: float = 0.10, other: float = 0.42) -> None:
+        self._own = [own * self.PRIOR_PAIRS, self.PRIOR_PAIRS]
+        self._other = [other * self.PRIOR_PAIRS, self.PRIOR_PAIRS]
+
+    def learn(self, own: float, others: NDArray[np.floating]) -> None:
+        """One pair of the same person, and that picture against everybody else's."""
+        if np.isfinite(own):
+            self._own = [self._own[0] + own, self._own[1] + 1]
+        if len(others):
+            self._other = [self._other[0] + float(others.mean()), self._other[1] + 1]
+
+    @property
+    def own(self) -> float:
+        return self._own[0] / self._own[1]
+
+    @property
+    def other(self) -> float:
+        return max(self._other[0] / self._other[1], self.own + 0.02)
+
+    def between(self, share: float) -> float:
+        """The distance ``share`` of the way from one person's pictures to another's."""
+        return self.own + share * (self.other - self.own)
 
 
 class CameraTracker:
@@ -79,6 +116,7 @@ class CameraTracker:
         )
         start = self.settings.start_score
         self._start_score = self.sure_score + (1 - self.sure_score) / 4 if start is None else start
+        self._looks = LookScale()
         self._next = 1
         self._t_ns: int | None = None
 
@@ -118,6 +156,7 @@ class CameraTracker:
         self._associate(t_ns, waiting[fresh], doubtful_rows, detections, quality, doubtful=True)
         free_sure = self._associate(t_ns, alive[~confirmed], free_sure, detections, quality)
         free_sure = self._revive(t_ns, self._unmatched(alive[confirmed]), free_sure, detections, quality)
+        self._cut(t_ns)
         self._start(t_ns, free_sure, detections, quality)
         ended = self._end(t_ns, detections)
         return self._tracks_now(), ended + self._tracklets_changed(t_ns)
@@ -192,6 +231,8 @@ class CameraTracker:
             return rows
         cost = self._cost(t_ns, tracks, detections.where(rows), quality[rows], doubtful)
         matched = assign(cost, 1.0)
+        if not doubtful:
+            self._learn_looks(tracks, rows, matched, detections, cost)
         for i, j in zip(matched.rows, matched.columns, strict=True):
             self._take(t_ns, int(tracks[i]), int(rows[j]), detections, quality)
         self._correct(tracks[matched.rows], rows[matched.columns], detections)
@@ -220,12 +261,34 @@ class CameraTracker:
         looks = self._distances(tracks, seen)
         known = np.isfinite(looks)
         w = s.appearance_weight * (0.5 if doubtful else 1.0)
-        scaled = np.minimum(looks / (2 * s.revive_distance), 1.0)
+        scaled = np.clip(looks / self._looks.other, 0.0, 1.0)
         cost[known] = (1 - w) * place[known] + w * scaled[known]
         cost[overlap < s.min_iou] = IMPOSSIBLE
+        # Where somebody was a while ago may stand somebody else now: then looks decide, or at least real overlap.
+        away = (unseen > s.coast_s)[:, None]
+        clear = known & (quality >= CLEAR_QUALITY)[None, :]
+        stranger = clear & (looks > self._looks.between(STRANGER_SHARE))
+        cost[away & (stranger | (~clear & (overlap < 0.3)))] = IMPOSSIBLE
         if doubtful:
             cost[place > 0.6] = IMPOSSIBLE
         return cost
+
+    def _learn_looks(
+        self,
+        tracks: NDArray[np.intp],
+        rows: NDArray[np.intp],
+        matched: Matching,
+        detections: Detections,
+        cost: NDArray[np.float64],
+    ) -> None:
+        """How far apart pictures of one person are here, and pictures of two: from pairs that place alone decides."""
+        looks = self._distances(tracks, detections.where(rows))
+        overlap = iou(self._motion.boxes()[tracks], detections.boxes[rows])
+        for i, j in zip(matched.rows, matched.columns, strict=True):
+            alone = (overlap[:, j] > 0.1).sum() == 1 and (overlap[i] > 0.1).sum() == 1
+            if alone and overlap[i, j] > 0.5:
+                others = np.delete(looks[matched.rows, j], np.flatnonzero(matched.rows == i))
+                self._looks.learn(looks[i, j], others[np.isfinite(others)])
 
     def _distances(self, tracks: NDArray[np.intp], seen: Detections) -> NDArray[np.float64]:
         """(N, M) cosine distance where both sides have an embedding, NaN elsewhere."""
@@ -257,7 +320,7 @@ class CameraTracker:
         ratio = last[:, 3:] / np.maximum(now[None, :, 3], 1.0)
         odd = np.maximum(ratio, 1 / np.maximum(ratio, 1e-9)) > 1.6
         looks[far | odd | (quality[rows] < 0.3)[None, :]] = np.nan
-        matched = assign(looks, self.settings.revive_distance)
+        matched = assign(looks, self._looks.between(self.settings.revive_share))
         sure = [
             k for k in range(len(matched.rows)) if clearly_best(looks, matched.rows[k], matched.columns[k])
         ]
@@ -293,6 +356,16 @@ class CameraTracker:
             return
         embedding = detections.embeddings[found[0]]
         track.t_embedded_ns = t_ns
+        if track.appearance is not None and track.embedding_count >= CUT_AFTER:
+            far = 1 - float(track.appearance @ embedding) > self._looks.between(STRANGER_SHARE)
+            if far and quality >= CLEAR_QUALITY:
+                track.doubts.append((t_ns, embedding, quality))
+                return
+            track.doubts.clear()
+        self._take_in(track, embedding, quality)
+
+    def _take_in(self, track: Track, embedding: NDArray[np.float32], quality: float) -> None:
+        """One more picture of the track's person."""
         weight = quality**2
         if track.appearance is None:
             track.appearance = embedding
@@ -340,6 +413,29 @@ class CameraTracker:
             self._tracks.append(track)
             self._remember(t_ns, track, int(row), detections, float(quality[row]))
         self._motion.start(detections.boxes[rows])
+
+    def _cut(self, t_ns: int) -> None:
+        """Part a track that has gone over to somebody else: the old one is lost, the rest is a new one."""
+        for index, old in enumerate(list(self._tracks)):
+            if len(old.doubts) < CUT_AFTER or old.row == NO_DETECTION or not self._agree(old.doubts):
+                continue
+            since_ns = old.doubts[0][0]
+            new = Track(self._next, since_ns, t_ns, old.box, old.box, old.score, row=old.row, seen=len(old.doubts))
+            self._next += 1
+            new.score_sum = old.score * new.seen
+            new.confirmed = new.changed = True
+            for _, embedding, quality in old.doubts:
+                self._take_in(new, embedding, quality)
+            new.t_embedded_ns = old.t_embedded_ns
+            self._tracks.append(new)
+            self._motion.copy(index)
+            old.doubts, old.row, old.t_seen_ns = [], NO_DETECTION, since_ns
+
+    def _agree(self, doubts: list[tuple[int, NDArray[np.float32], float]]) -> bool:
+        """Do the pictures that are not of a track's person show one other person?"""
+        rows = np.stack([embedding for _, embedding, _ in doubts])
+        apart = 1 - rows @ rows.T
+        return bool(apart[np.triu_indices(len(rows), 1)].mean() < self._looks.between(AGREE_SHARE))
 
     def _end(self, t_ns: int, detections: Detections) -> list[Tracklet]:
         s = self.settings

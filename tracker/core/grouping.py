@@ -27,6 +27,7 @@ PRESENCE_GAP_S = 0.6  # unseen for longer: the presence is cut
 MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
 COPRESENT_LLR = -1.0  # two cameras that nobody said overlap usually do not
 SAID_LLR = 1.0  # what was said stays said unless there is better
+MAX_MEETING_LLR = 20.0
 NEVER = -1e6
 
 
@@ -199,7 +200,7 @@ class Scores:
         distance = 1 - float(mean_a @ mean_b) if n_a and n_b else float("nan")
         looks = float(self.appearance.llr(np.array(distance), np.array(n_a), np.array(n_b)))
         met = self.met[block]
-        place = float(self.meeting[block][met].mean()) if met.any() else 0.0
+        place = float(np.clip(self.meeting[block][met].sum(), -MAX_MEETING_LLR, MAX_MEETING_LLR))
         time = 0.0 if met.any() else float(self.link[block].max())
         cues = {"appearance": looks, "time": max(time, -50.0), "place": place}
         if self.conflict[block].any() or (not met.any() and time <= NEVER / 2):
@@ -258,7 +259,10 @@ def score_pieces(
                 if gap < 0 and a.seen_together_s(b) > APART_S:
                     conflict[i, j] = not are_one_body(a, b)
                     link[i, j] = 5.0 if not conflict[i, j] else NEVER
-                elif gap <= settings.stitch_s:
+                elif border_last[i if a is pieces[i] else j]:
+                    # Whoever leaves a view by its edge seldom comes back to the same view soon.
+                    link[i, j] += settings.return_log_odds
+                if gap >= 0 and gap <= settings.stitch_s:
                     size = a.tracklet.velocity_px_s
                     going_on = stitch_llr(
                         a.box, size, b.tracklet.first_box, max(gap, 0.0), window_s=settings.stitch_s
@@ -318,7 +322,7 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
         distance = np.where(has[i] & has, 1 - looks @ looks[i], np.nan)
         llr = appearance.llr(distance, np.full(n, pictures[i]), pictures)
         together = count[i] > 0
-        place = total[i] / np.maximum(count[i], 1)
+        place = np.clip(total[i], -MAX_MEETING_LLR, MAX_MEETING_LLR)
         value = llr + np.where(together, place, link[i]) + SAID_LLR * same_said[i]
         value = np.where(forced[i], -NEVER, value)
         return np.where(conflict[i] | ~alive | (value <= NEVER / 2), -np.inf, value)

@@ -63,6 +63,12 @@ class MotionBatch:
             np.concatenate((old, new)) for old, new in zip(self._columns(), rows, strict=True)
         )
 
+    def copy(self, row: int) -> None:
+        """Append a filter like the one of ``row``."""
+        self.mean, self.speed, self.p, self.c, self.v = (
+            np.concatenate((column, column[row : row + 1])) for column in self._columns()
+        )
+
     def keep(self, mask: NDArray[np.bool_]) -> None:
         """Drop the filters whose mask is False."""
         self.mean, self.speed, self.p, self.c, self.v = (column[mask] for column in self._columns())
