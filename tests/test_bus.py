@@ -272,6 +272,8 @@ def test_filters(tmp_path: Path) -> None:
         assert seqs(1, kinds="split") == [5]
         assert seqs(4, camera="yard") == [2, 3, 4, 7]
         assert seqs(3, identity=2) == [2, 4, 8]
+        assert seqs(4, identity=[2, 3], camera=["yard", "lane"]) == [2, 4, 5, 6]
+        assert seqs(8, identity=[], camera=[]) == [1, 2, 3, 4, 5, 6, 7, 8]
         assert seqs(2, identity=3) == [5, 6]
         # The end is a pause of timeout_s.
         assert [e.seq for e in listen(desk, since=0, camera="lane", timeout_s=0.3)] == [5, 6]

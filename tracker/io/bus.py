@@ -518,8 +518,8 @@ def subscribe(
     endpoint: str = DEFAULT_ENDPOINT,
     *,
     kinds: Collection[str] | str | None = None,
-    camera: CameraId | None = None,
-    identity: int | None = None,
+    camera: CameraId | Collection[CameraId] | None = None,
+    identity: int | Collection[int] | None = None,
     since: Place | int | None = None,
     timeout_s: float | None = None,
     replay: str | None = None,
@@ -532,8 +532,8 @@ def subscribe(
 
     Args:
         kinds: Only these kinds, as in docs/events.md: ``"appeared"``, ``["merged", "split"]``. None: all.
-        camera: Only events that name this camera.
-        identity: Only events that speak of this global id.
+        camera: Only events that name this camera, or one of these. None, or none: all.
+        identity: Only events that speak of this global id, or one of these. None, or none: all.
         since: Where to start. None: at present, each person who is here told by one ``Updated`` numbered with
             the event it is as of. ``(epoch, seq)``: after that event, which may be of an earlier epoch. A
             number: after that event of the linker's present epoch; 0: all that the log still holds.
@@ -548,6 +548,8 @@ def subscribe(
     wanted = set(EVENT_KINDS) if kinds is None else {kinds} if isinstance(kinds, str) else set(kinds)
     if unknown := sorted(wanted - set(EVENT_KINDS)):
         raise UserError(f"{', '.join(unknown)}: no kind of event; there are {', '.join(EVENT_KINDS)}")
+    cameras = frozenset((camera,) if isinstance(camera, str) else camera or ())
+    people = frozenset((identity,) if isinstance(identity, int) else identity or ())
     if isinstance(since, int) and since < 0:
         raise UserError(f"since {since}: give the number of an event, or 0 for all that is kept")
     follower = _Follower(
@@ -561,8 +563,8 @@ def subscribe(
         event
         for event in follower.events(since)
         if wire.kind_of(event) in wanted
-        and (camera is None or camera in cameras_of(event))
-        and (identity is None or identity in identities_of(event))
+        and (not cameras or not cameras.isdisjoint(cameras_of(event)))
+        and (not people or not people.isdisjoint(identities_of(event)))
     )
 
 
