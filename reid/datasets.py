@@ -85,6 +85,8 @@ PARTS = {
 def load(folder: Path, part: str, cache: Path | None = None) -> Pictures:
     """Read one part of `PARTS`; with ``cache``, decode only once and memory-map afterwards.
 
+    The sets lie in ``folder``, or in its ``reid/`` where it has one.
+
     Raises:
         FileNotFoundError: The part's zip is not there.
         ValueError: It holds no picture with a label.
@@ -92,7 +94,8 @@ def load(folder: Path, part: str, cache: Path | None = None) -> Pictures:
     if cache is not None and (cache / f"{part}.npy").is_file():
         labels = np.load(cache / f"{part}_labels.npy")
         return Pictures(np.load(cache / f"{part}.npy", mmap_mode="r"), labels[0], labels[1])
-    source = folder / PARTS[part].file
+    inside = folder / "reid"
+    source = (inside if inside.is_dir() else folder) / PARTS[part].file
     if not source.is_file():
         raise FileNotFoundError(f"no data set at {source}: give the folder that holds {PARTS[part].file}")
     crops, labels = _read_zip(source, PARTS[part].label)

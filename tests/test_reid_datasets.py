@@ -74,6 +74,11 @@ def test_a_cached_set_is_the_same_and_needs_its_zip_no_more(tmp_path: Path) -> N
     assert (again.ids.tolist(), again.cameras.tolist()) == ([1000, 1001], [1, 2])
 
 
+def test_a_folder_of_all_data_will_do(tmp_path: Path) -> None:
+    write_set(tmp_path / "reid", "cuhk03", {"1000_00.jpg": (10, 20, 30)})
+    assert len(datasets.load(tmp_path, "cuhk03")) == len(datasets.load(tmp_path / "reid", "cuhk03")) == 1
+
+
 def test_mistakes_are_said_with_their_place(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no data set at .*labeled_train_743ids\.zip"):
         datasets.load(tmp_path, "cuhk03")
