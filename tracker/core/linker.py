@@ -19,7 +19,7 @@ from tracker.config import LinkSettings
 from tracker.core.assign import assign_or_new
 from tracker.core.boxes import covered
 from tracker.core.evidence import AppearanceModel
-from tracker.core.grouping import Piece, Scores, group, score_pieces
+from tracker.core.grouping import APART_S, Piece, Scores, group, score_pieces
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,
@@ -292,14 +292,19 @@ class Linker:
         """Who is seen at once in one camera is two people: free negatives."""
         known = [p for p in pieces if p.looks is not None and p.pictures >= 3]
         distances = [
-            p.distance(q)
-            for n, p in enumerate(known)
-            for q in known[:n]
-            if p.key.camera_id == q.key.camera_id
-            and p.seen_together_s(q) > 0.3
-            and not self._are_one_body(p, q)
+            np.array(
+                [
+                    p.distance(q)
+                    for q in known
+                    if q is not p
+                    and p.key.camera_id == q.key.camera_id
+                    and p.seen_together_s(q) > APART_S
+                    and not self._are_one_body(p, q)
+                ]
+            )
+            for p in known
         ]
-        self.appearance.fit(np.array(distances))
+        self.appearance.fit(distances)
 
     def _say(self, keys: list[TrackKey], groups: list[list[int]], scores: Scores, t_ns: int) -> list[Event]:
         """Keep every group under the identity that knows most of it; move the rest, in the open."""
@@ -568,7 +573,7 @@ class Linker:
         except (KeyError, TypeError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
         self._next, self._t_ns = state["next"], checkpoint.t_ns
-        self.appearance.learned = (state["learned"][0], state["learned"][1])
+        self.appearance.learned = tuple(state["learned"])
         self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
         self.model_hash = checkpoint.model_hash
         self._pieces = {p.key: p for p in pieces}
