@@ -8,7 +8,7 @@ the better reading differs from what was said, it is said in the open: ``Merged`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -510,7 +510,7 @@ class Linker:
         """Everything needed to go on with the same identities."""
         state: dict[str, Any] = {
             "next": self._next,
-            "learned": self.appearance.learned,
+            "learned": _learned(self.appearance),
             "t_revised_ns": self._t_revised_ns,
             "cameras": self._cameras,
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
@@ -573,13 +573,23 @@ class Linker:
         except (KeyError, TypeError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
         self._next, self._t_ns = state["next"], checkpoint.t_ns
-        self.appearance.learned = tuple(state["learned"])
+        _learn_again(self.appearance, state["learned"])
         self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
         self.model_hash = checkpoint.model_hash
         self._pieces = {p.key: p for p in pieces}
         self._people = {p.global_id: p for p in people}
         self._owner = {k: p.global_id for p in people for k in p.keys}
         self._overlaps = overlaps
+
+
+def _learned(appearance: AppearanceModel) -> dict[str, Any]:
+    """What the model has made of this site; its settings come from the embedder's card at every start."""
+    return {f.name: getattr(appearance, f.name) for f in fields(appearance) if f.name.startswith("_")}
+
+
+def _learn_again(appearance: AppearanceModel, learned: dict[str, Any]) -> None:
+    for name, value in learned.items():
+        setattr(appearance, name, tuple(value) if isinstance(value, list) else value)
 
 
 def sighting_of(camera_id: str, t_ns: int, tracks: Tracks, n: int) -> Sighting:
