@@ -590,6 +590,8 @@ class LinkerLoop:
 
     def round(self, timeout_s: float = GROUP_S) -> None:
         """Wait for messages at most ``timeout_s``; take them in, order, link, log, publish, answer."""
+        if self._waiting or self._to_acknowledge:
+            timeout_s = min(timeout_s, max(self._committed_s + GROUP_S - time.monotonic(), 0.0))
         self._hub.poll(timeout_s)
         for message in self._hub.receive():
             self._take(message)
@@ -1218,7 +1220,7 @@ class _Family:
         self._begin_ns: int | None = None
         self._stopping = False
         names = list(site.cameras)
-        count = min(site.live.workers or os.cpu_count() or 1, len(names))
+        count = min(site.live.workers or _cores(), len(names))
         self._linker = self._start("linker", None)
         self._workers = [self._start(f"worker-{n}", names[n::count]) for n in range(count)]
 
@@ -1343,6 +1345,13 @@ class _Family:
         self.stop()
         for child in (self._linker, *self._workers):
             child.pipe.close()
+
+
+def _cores() -> int:
+    """Cores that this program may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _summed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
