@@ -140,6 +140,7 @@ class CameraTracker:
                 track.row = NO_DETECTION
             return self._tracks_now(), self._tracklets_changed(t_ns)
         s = self.settings
+        detections = sound(detections)
         quality = picture_quality(detections, self.image_size)
         kept = self._distinct(detections)
         sure = detections.scores >= self.sure_score
@@ -520,6 +521,21 @@ class CameraTracker:
             embeddings_seen=track.embedding_count,
             model_hash=self.model_hash,
         )
+
+
+def sound(detections: Detections) -> Detections:
+    """The same N rows; a box or score that is no finite number becomes a box without area, such a look none."""
+    right = np.isfinite(detections.boxes).all(axis=1) & np.isfinite(detections.scores)
+    known = np.isfinite(detections.embeddings).all(axis=1)
+    if right.all() and known.all():
+        return detections
+    return Detections(
+        boxes=np.where(right[:, None], detections.boxes, np.float32(0)),
+        scores=np.where(right, detections.scores, np.float32(0)),
+        classes=detections.classes,
+        embedded=detections.embedded[known],
+        embeddings=detections.embeddings[known],
+    )
 
 
 def clearly_best(cost: NDArray[np.float64], row: int, column: int, ratio: float = 1.1) -> bool:

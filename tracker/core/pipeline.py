@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from flow.warp import camera_motion, is_still, move_boxes
 from tracker.core.boxes import FloorPlan, center_form, foot_points, inside_polygon, iou
-from tracker.core.camera_tracker import CameraTracker, picture_quality
+from tracker.core.camera_tracker import CameraTracker, picture_quality, sound
 from tracker.stages import Detector, Embedder
 from tracker.types import CONFIRMED, TENTATIVE, CameraUpdate, Detections, Frame, Record, Tracks
 
@@ -108,7 +108,8 @@ class CameraPipeline:
         return Answers(moved=moved, camera=None if is_still(camera) else camera)
 
     def admitted(self, detections: Detections) -> Detections:
-        """Without who stands where nobody is looked for."""
+        """Without who stands where nobody is looked for; what is no number is made a box without area."""
+        detections = sound(detections)
         if not len(detections) or not (len(self._regions) or len(self._ignore) or self._mask is not None):
             return detections
         feet = foot_points(detections.boxes)

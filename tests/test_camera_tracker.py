@@ -1,0 +1,469 @@
+"""One camera's tracker on made-up walks: who keeps their id, who starts one, and what is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.scenes import SIZE, at, blurred, look, person_box, seen
+from tracker.config import TrackSettings
+from tracker.core.camera_tracker import CameraTracker, clearly_best, picture_quality
+from tracker.types import CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, Tracklet, Tracks
+
+FPS = 10
+
+
+class Watched:
+    """A tracker and all that it has told."""
+
+    def __init__(self, **settings: float) -> None:
+        self.tracker = CameraTracker("a", TrackSettings(**settings), image_size=SIZE, model_hash="m")
+        self.frames: list[Tracks] = []
+        self.tracklets: list[Tracklet] = []
+        self.t_s = 0.0
+
+    def step(self, detections: Detections | None, dt_s: float = 1 / FPS) -> Tracks:
+        tracks, changed = self.tracker.step(at(self.t_s), detections)
+        self.t_s += dt_s
+        self.frames.append(tracks)
+        self.tracklets += changed
+        return tracks
+
+    def run(self, frames: Iterable[Detections | None]) -> Watched:
+        for detections in frames:
+            self.step(detections)
+        return self
+
+    def finish(self) -> list[Tracklet]:
+        self.tracklets += self.tracker.finish(at(self.t_s))
+        return self.tracklets
+
+    def ids(self) -> list[int]:
+        """Every id that was ever confirmed, in the order of coming."""
+        found = [int(i) for t in self.frames for i in t.ids[t.states == CONFIRMED]]
+        return list(dict.fromkeys(found))
+
+    def id_at(self, box: NDArray, frame: int = -1) -> int:
+        """The id of the track that was seen on this box."""
+        tracks = self.frames[frame]
+        here = np.flatnonzero(
+            (np.abs(tracks.boxes - box).max(axis=1) < 1) & (tracks.detections != NO_DETECTION)
+        )
+        assert len(here) == 1
+        return int(tracks.ids[here[0]])
+
+
+def walk(
+    x: Callable[[float], float],
+    person: int | None = 0,
+    frames: int = 30,
+    rng: np.random.Generator | None = None,
+) -> list[Detections]:
+    """One person at x(t), embedded in every frame (None: never)."""
+    rng = rng or np.random.default_rng(0)
+    out = []
+    for n in range(frames):
+        rows = None if person is None else [blurred(look(person), rng)]
+        out.append(seen([person_box(x(n / FPS))], rows))
+    return out
+
+
+# ---- keeping an id -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("person", [0, None])
+def test_one_walk_is_one_track(person):
+    watched = Watched().run(walk(lambda t: 100 + 200 * t, person))
+    assert watched.ids() == [1]
+    # Seen over confirm_s = 0.2 s before it is told: frames 0 and 1 are tentative, frame 2 is not.
+    assert [int(t.states[0]) for t in watched.frames[:4]] == [TENTATIVE, TENTATIVE, CONFIRMED, CONFIRMED]
+    np.testing.assert_array_equal(watched.frames[-1].boxes[0], person_box(100 + 200 * 2.9))
+
+
+@pytest.mark.parametrize("fps", [5, 10, 30])
+def test_seconds_count_not_frames(fps):
+    """Confirmed after 0.2 s and ended after lost_s = 3 s, whatever the frame rate."""
+    watched = Watched()
+    for _ in range(fps + 1):
+        watched.step(seen([person_box(300)]), 1 / fps)
+    confirmed = [n / fps for n, t in enumerate(watched.frames) if (t.states == CONFIRMED).any()]
+    assert confirmed[0] == pytest.approx(0.2, abs=1e-6)
+    while len(watched.step(Detections.none(), 1 / fps)):
+        pass
+    # Last seen at 1 s; the first frame more than 3 s later is the one without it.
+    assert watched.t_s - 1 / fps == pytest.approx(1 + 3, abs=1.01 / fps)
+
+
+def crossing(kinds: tuple[int, int] | None) -> Watched:
+    """Two people pass each other in the middle of the picture; nearer than a box width they hide each other."""
+    rng = np.random.default_rng(1)
+    watched = Watched()
+    for n in range(40):
+        right, left = person_box(200 + 150 * n / FPS, 400), person_box(800 - 150 * n / FPS, 410)
+        hidden = abs(right[0] - left[0]) < 50
+        boxes = [left] if hidden else [right, left]
+        rows = None
+        if kinds is not None:
+            rows = [blurred(look(k), rng) for k in ((kinds[1],) if hidden else kinds)]
+        watched.step(seen(boxes, rows))
+    return watched
+
+
+def test_two_who_look_different_keep_their_ids_when_they_cross():
+    watched = crossing((0, 1))
+    assert watched.ids() == [1, 2]
+    first = {
+        k: watched.id_at(box, 5) for k, box in (("r", person_box(275, 400)), ("l", person_box(725, 410)))
+    }
+    last = {
+        k: watched.id_at(box, 39)
+        for k, box in (("r", person_box(200 + 150 * 3.9, 400)), ("l", person_box(800 - 150 * 3.9, 410)))
+    }
+    assert first == last
+
+
+def test_looks_decide_between_two_places_that_are_as_good():
+    """Two people nearly swap places between two frames; place alone would take each for the other."""
+    rng = np.random.default_rng(2)
+    a, b = person_box(400), person_box(460)
+    watched = Watched(duplicate_iou=0.95, duplicate_cover=1.5)
+    for _ in range(10):
+        watched.step(seen([a, b], [blurred(look(0), rng), blurred(look(1), rng)]))
+    before = (watched.id_at(a), watched.id_at(b))
+    # From 400 and 460 to 435 and 425: by overlap 425 is 400's and 435 is 460's.
+    middle = person_box(425), person_box(435)
+    watched.step(seen(middle, [blurred(look(1), rng), blurred(look(0), rng)]))
+    assert (watched.id_at(middle[1]), watched.id_at(middle[0])) == before
+
+
+def test_who_was_lost_is_revived_by_looks_without_any_overlap():
+    rng = np.random.default_rng(3)
+    watched = Watched().run(walk(lambda t: 200.0, 0, 20, rng))
+    watched.run([Detections.none()] * 12)
+    # 1.2 s later, 300 px to the right: 1.5 of their own heights away.
+    watched.run(walk(lambda t: 500.0, 0, 5, rng))
+    assert watched.ids() == [1]
+    assert watched.frames[-1].states.tolist() == [CONFIRMED]
+
+
+def test_somebody_else_does_not_revive_the_lost():
+    rng = np.random.default_rng(3)
+    watched = Watched().run(walk(lambda t: 200.0, 0, 20, rng))
+    watched.run([Detections.none()] * 12)
+    watched.run(walk(lambda t: 500.0, 1, 5, rng))
+    assert watched.ids() == [1, 2]
+
+
+def test_nobody_is_revived_further_away_than_people_walk():
+    rng = np.random.default_rng(3)
+    watched = Watched().run(walk(lambda t: 60.0, 0, 20, rng))
+    watched.run([Detections.none()] * 7)
+    watched.run(walk(lambda t: 950.0, 0, 5, rng))  # 890 px = 4.5 heights in 0.8 s
+    assert watched.ids() == [1, 2]
+
+
+def test_short_holes_are_bridged_without_any_looks():
+    frames: list[Detections] = walk(lambda t: 100 + 150 * t, None, 40)
+    frames[20:23] = [Detections.none()] * 3
+    watched = Watched().run(frames)
+    assert watched.ids() == [1]
+    assert [int(watched.frames[n].states[0]) for n in (19, 20, 22, 23)] == [CONFIRMED, LOST, LOST, CONFIRMED]
+    # While unseen it is carried on: near where the person would have been.
+    assert watched.frames[22].boxes[0, 0] == pytest.approx(person_box(100 + 150 * 2.2)[0], abs=12)
+
+
+# ---- starting a track ----------------------------------------------------------------------------------------
+
+
+def test_doubtful_boxes_keep_a_track_but_never_start_one():
+    weak = [seen([person_box(300 + 10 * n)], None, 0.3) for n in range(20)]
+    assert Watched().run(weak).ids() == []
+    assert all(len(t) == 0 for t in Watched().run(weak).frames)
+    kept = Watched().run(walk(lambda t: 300.0, None, 10)).run([seen([person_box(300)], None, 0.3)] * 30)
+    assert kept.ids() == [1]
+    assert kept.frames[-1].states.tolist() == [CONFIRMED]
+
+
+def test_one_frame_makes_no_person():
+    watched = Watched().run([seen([person_box(300)]), *[Detections.none()] * 10])
+    assert watched.ids() == [] and watched.finish() == []
+    assert len(watched.frames[1]) == 0  # a tentative track ends at its first miss
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        person_box(310, 405),  # a second box a little beside
+        np.array([265, 200, 335, 300], np.float32),  # the upper half of the same body
+        person_box(300),  # the very same
+    ],
+)
+def test_a_second_box_on_somebody_starts_no_second_track(other):
+    watched = Watched().run([seen([person_box(300), other], None, [0.9, 0.8])] * 15)
+    assert watched.ids() == [1]
+    assert watched.id_at(person_box(300)) == 1  # the surer box is the one that stays
+
+
+def test_two_people_side_by_side_are_two():
+    watched = Watched().run([seen([person_box(300), person_box(360)])] * 10)
+    assert watched.ids() == [1, 2]
+
+
+# ---- the detector rests --------------------------------------------------------------------------------------
+
+
+def test_a_resting_detector_ages_no_track():
+    """None says nothing was looked for; an empty answer says nobody is here."""
+    frames = walk(lambda t: 200 + 100 * t, None, 40)
+    rested = Watched().run([d if n % 2 == 0 else None for n, d in enumerate(frames)])
+    assert rested.ids() == [1]
+    # Tentative tracks too: the second frame brings no detection, yet the track is still there.
+    assert len(rested.frames[1]) == 1 and rested.frames[1].detections.tolist() == [NO_DETECTION]
+    long = Watched(lost_s=1.0).run([*frames[:20], *[None] * 30])
+    assert len(long.frames[-1]) == 1
+    empty = Watched(lost_s=1.0).run([*frames[:20], *[Detections.none()] * 30])
+    assert len(empty.frames[-1]) == 0
+
+
+# ---- trackers share nothing, and laws ------------------------------------------------------------------------
+
+
+def busy(seed: int, frames: int = 40) -> list[Detections]:
+    """Four people to and fro, boxes with noise and holes."""
+    rng = np.random.default_rng(seed)
+    starts, speeds = rng.uniform(100, 900, 4), rng.uniform(-150, 150, 4)
+    feet = np.array([260.0, 330, 420, 520])
+    out = []
+    for n in range(frames):
+        here = [k for k in range(4) if rng.uniform() > 0.15]
+        boxes = [
+            person_box(starts[k] + speeds[k] * n / FPS, feet[k], 120 + 20 * k) + rng.normal(0, 1, 4)
+            for k in here
+        ]
+        rows = [blurred(look(k), rng) for k in here]
+        out.append(seen(boxes, rows, [float(rng.uniform(0.4, 1)) for _ in here]))
+    return out
+
+
+def same_tracks(a: Sequence[Tracks], b: Sequence[Tracks], shift: float = 0.0, atol: float = 0.0) -> None:
+    for p, q in zip(a, b, strict=True):
+        assert p.ids.tolist() == q.ids.tolist()
+        assert p.states.tolist() == q.states.tolist()
+        assert p.detections.tolist() == q.detections.tolist()
+        np.testing.assert_allclose(p.boxes + shift, q.boxes, atol=atol)
+
+
+def test_two_trackers_in_one_process_share_nothing():
+    alone = Watched().run(busy(1)).frames
+    a, b = Watched(), Watched()
+    for one, two in zip(busy(1), busy(2), strict=True):
+        a.step(one)
+        b.step(two)
+    same_tracks(a.frames, alone)
+    same_tracks(b.frames, Watched().run(busy(2)).frames)
+    assert min(b.ids()) == 1
+
+
+def test_shifting_all_boxes_shifts_all_tracks():
+    frames = busy(4)
+    shifted = [
+        Detections(
+            boxes=d.boxes + np.float32(64), scores=d.scores, classes=d.classes, embedded=d.embedded,
+            embeddings=d.embeddings,
+        )
+        for d in frames
+    ]  # fmt: skip
+    a, b = Watched(), Watched()
+    a.tracker.image_size = b.tracker.image_size = (0, 0)  # no picture's edge to be cut at
+    same_tracks(a.run(frames).frames, b.run(shifted).frames, 64.0, atol=1e-2)
+
+
+def test_the_order_of_a_frames_detections_does_not_matter():
+    rng = np.random.default_rng(5)
+    plain, mixed = Watched(), Watched()
+    for detections in busy(6):
+        order = rng.permutation(len(detections))
+        a, b = plain.step(detections), mixed.step(detections.where(order))
+        by_box = {tuple(box): state for box, state in zip(b.boxes.tolist(), b.states.tolist(), strict=True)}
+        for box, state, row in zip(a.boxes.tolist(), a.states.tolist(), a.detections.tolist(), strict=True):
+            if row != NO_DETECTION:
+                assert by_box[tuple(box)] == state
+
+
+# ---- going over to somebody else -----------------------------------------------------------------------------
+
+
+def test_a_track_that_goes_over_to_somebody_else_is_cut():
+    rng = np.random.default_rng(7)
+    frames = [*walk(lambda t: 300.0, 0, 20, rng), *walk(lambda t: 300.0, 1, 20, rng)]
+    watched = Watched().run(frames)
+    assert watched.ids() == [1, 2]
+    last = {t.key.number: t for t in watched.finish()}
+    # The first person's tracklet ends where the second's begins, at frame 20, and neither remembers the other's looks.
+    assert last[1].t_last_ns <= at(2.0) <= last[2].t_first_ns + at(0.11)
+    assert last[2].t_first_ns == at(2.0)
+    for number, person in ((1, 0), (2, 1)):
+        for row in last[number].prototypes.astype(np.float32):
+            assert row @ look(person) > 0.8 and abs(row @ look(1 - person)) < 0.3
+
+
+def test_a_few_odd_pictures_cut_nothing():
+    rng = np.random.default_rng(8)
+    frames = walk(lambda t: 300.0, 0, 40, rng)
+    for n in (15, 16, 25):
+        frames[n] = seen([person_box(300)], [blurred(look(1), rng)])
+    watched = Watched().run(frames)
+    assert watched.ids() == [1]
+    assert all(abs(row @ look(1)) < 0.3 for row in watched.finish()[-1].prototypes.astype(np.float32))
+
+
+# ---- what is told --------------------------------------------------------------------------------------------
+
+
+def test_every_revision_holds_all_that_the_one_before_held():
+    watched = Watched().run(busy(9, 80))
+    watched.finish()
+    latest: dict[int, Tracklet] = {}
+    for t in watched.tracklets:
+        before = latest.get(t.key.number)
+        assert t.key.camera_id == "a" and t.model_hash == "m" and t.image_size == SIZE
+        assert len(t.prototypes) <= 8
+        assert t.t_first_ns <= t.t_last_ns
+        if before is not None:
+            assert not before.ended  # nothing is told of a track after its end
+            assert t.revision == before.revision + 1
+            assert t.t_first_ns == before.t_first_ns and (t.first_box == before.first_box).all()
+            assert t.t_last_ns >= before.t_last_ns
+            assert t.boxes_seen >= before.boxes_seen
+            assert t.embeddings_seen >= before.embeddings_seen
+        latest[t.key.number] = t
+    assert len(latest) >= 4
+    assert all(t.ended for t in latest.values())
+
+
+def test_a_tracklet_is_told_every_two_seconds_and_once_at_its_end():
+    watched = Watched(lost_s=1.0).run(walk(lambda t: 300.0, None, 61))
+    told = len(watched.tracklets)
+    assert 3 <= told <= 5  # 6 s: when confirmed, then every 2 s
+    watched.run([Detections.none()] * 20)
+    ends = [t for t in watched.tracklets if t.ended]
+    assert len(ends) == 1
+    assert ends[0].t_last_ns == at(6.0)  # when it was really seen last, not when it was given up
+    assert ends[0].boxes_seen == 61 and ends[0].score_mean == pytest.approx(0.9)
+    assert watched.tracker.finish(at(9)) == []
+
+
+def test_finish_ends_everybody_who_was_confirmed_once():
+    watched = Watched().run([seen([person_box(300), person_box(600)])] * 5)
+    watched.step(seen([person_box(300), person_box(600), person_box(900)]))  # one more, tentative
+    ended = watched.tracker.finish(at(1))
+    assert [t.key.number for t in ended] == [1, 2] and all(t.ended for t in ended)
+    assert watched.tracker.finish(at(2)) == []
+
+
+def test_the_mean_embedding_is_of_good_pictures():
+    rng = np.random.default_rng(10)
+    watched = Watched().run(walk(lambda t: 300.0, 0, 30, rng))
+    last = watched.finish()[-1]
+    assert last.embeddings_seen == 30
+    mean = last.mean_embedding / np.linalg.norm(last.mean_embedding)
+    assert mean @ look(0) > 0.99
+    assert np.linalg.norm(last.mean_embedding) < 1  # a mean of rows that differ is shorter than they are
+
+
+def test_velocity_is_of_the_box_centre_in_pixels_a_second():
+    last = Watched().run(walk(lambda t: 100 + 200 * t, None, 30)).finish()[-1]
+    assert last.velocity_px_s[0] == pytest.approx(200, rel=0.1)
+    assert abs(last.velocity_px_s[1]) < 10
+
+
+# ---- whatever comes ------------------------------------------------------------------------------------------
+
+
+def test_empty_frames():
+    watched = Watched().run([Detections.none()] * 5)
+    assert all(len(t) == 0 for t in watched.frames) and watched.finish() == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [np.nan, np.nan, np.nan, np.nan],
+        [100, 100, np.nan, 300],
+        [300, 200, 300, 400],  # no width
+        [340, 400, 260, 200],  # inside out
+        [0, 0, np.inf, np.inf],
+    ],
+)
+def test_one_bad_box_stops_nobody(bad):
+    rng = np.random.default_rng(11)
+    watched = Watched()
+    for n in range(20):
+        good = person_box(300 + 10 * n)
+        tracks = watched.step(seen([np.array(bad, np.float32), good], [look(3), blurred(look(0), rng)]))
+        assert np.isfinite(tracks.boxes).all()
+    assert watched.ids() == [1]
+    assert watched.id_at(person_box(490)) == 1
+
+
+def test_a_score_that_is_no_number_is_no_detection():
+    watched = Watched().run(walk(lambda t: 300.0, None, 10))
+    for _ in range(5):
+        tracks = watched.step(seen([person_box(300)], None, np.nan))
+        assert np.isfinite(tracks.boxes).all()
+    assert tracks.states.tolist() == [LOST]
+
+
+def test_an_embedding_that_is_no_number_is_no_embedding():
+    rng = np.random.default_rng(12)
+    watched = Watched()
+    for n in range(40):
+        row = np.full(32, np.nan, np.float32) if n % 3 == 0 else blurred(look(0), rng)
+        watched.step(seen([person_box(300)], [row]))
+    last = watched.finish()[-1]
+    assert watched.ids() == [1]
+    assert np.isfinite(last.mean_embedding).all() and len(last.prototypes)
+    assert np.isfinite(last.prototypes.astype(np.float32)).all()
+
+
+def test_only_embeddings_that_are_no_numbers():
+    watched = Watched()
+    for _ in range(40):
+        watched.step(seen([person_box(300)], [np.full(32, np.nan, np.float32)]))
+    last = watched.finish()[-1]
+    assert last.embeddings_seen == 0 and len(last.mean_embedding) == 0
+
+
+# ---- what a picture is worth ---------------------------------------------------------------------------------
+
+
+def quality(*boxes: NDArray, size: tuple[int, int] = SIZE, scores: float = 0.9) -> NDArray:
+    return picture_quality(seen(list(boxes), None, scores), size)
+
+
+def test_a_whole_big_unhidden_sure_box_is_the_best_picture():
+    good = quality(person_box(500))[0]
+    assert good == pytest.approx(0.9**0.5)  # higher than 96 px, upright, alone: the score alone is left
+    assert quality(person_box(500, 400, 48))[0] == pytest.approx(good / 2)  # half of 96 px high
+    assert quality(person_box(500), scores=0.4)[0] < good
+    assert quality(np.array([400, 200, 600, 400]))[0] < 0.7 * good  # squat: cut at the legs
+    assert quality(person_box(0))[0] < 0.7 * good  # cut by the picture's edge
+    assert quality(person_box(0), size=(0, 0))[0] == pytest.approx(good)  # no edge is known
+    assert quality(np.array([100, 100, 100, 200]))[0] == 0
+    assert len(quality()) == 0
+
+
+def test_who_stands_behind_is_the_worse_picture():
+    front, behind = quality(person_box(500, 420), person_box(530, 400))
+    assert behind < 0.7 * front
+
+
+def test_clearly_best_looks_along_the_row_and_the_column():
+    cost = np.array([[0.10, 0.30], [0.105, np.nan]])
+    assert not clearly_best(cost, 0, 0)  # 0.105 in its column is within a tenth
+    assert clearly_best(cost, 0, 1) is False  # 0.10 in its row is even better
+    assert clearly_best(np.array([[0.1, 0.2], [0.3, 0.1]]), 0, 0)
+    assert clearly_best(np.array([[0.1]]), 0, 0)
