@@ -27,7 +27,10 @@ from tracker.io.bus import Hub, Uplink, local_endpoints, replay_endpoint, subscr
 from tracker.io.clock import WallClock
 from tracker.io.store import EventLog, Journal
 from tracker.io.tape import TapeWriter
-from tracker.roles import Camera, Inbox, Inference, LinkerLoop, Outbox, capture, run_worker
+from tracker.roles import family
+from tracker.roles.following import Camera, Inbox, Inference, Outbox, capture, run_worker
+from tracker.roles.housekeeping import Metrics
+from tracker.roles.linking import LinkerLoop
 from tracker.types import (
     CONFIRMED,
     Advance,
@@ -265,7 +268,7 @@ class Work:
         kinds = {"ends": how.pop("ends", True), "lossless": how.pop("lossless", True)}
         cameras = [Camera(name, self.feeds[name], self.pipelines[name], **kinds) for name in names]
         self.stop = threading.Event()
-        self.metrics: roles.Metrics | None = None
+        self.metrics: Metrics | None = None
 
         def work() -> None:
             self.metrics = run_worker(
@@ -278,7 +281,7 @@ class Work:
         for seq in seqs:
             self.feeds[name].frames.put(frame(name, seq, begin_ns + seq * 10**6))
 
-    def join(self) -> roles.Metrics:
+    def join(self) -> Metrics:
         self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive() and self.metrics is not None
         return self.metrics
@@ -673,7 +676,7 @@ def test_metrics_are_written_whole(tmp_path: Path) -> None:
         work.play("a", range(3), time.time_ns())
         work.feeds["a"].frames.put(None)
         work.join()
-    metrics = msgspec.json.decode((tmp_path / "m" / "worker-0.json").read_bytes(), type=roles.Metrics)
+    metrics = msgspec.json.decode((tmp_path / "m" / "worker-0.json").read_bytes(), type=Metrics)
     assert metrics.name == "worker-0" and metrics.cameras["a"]["processed"] == 3
     assert metrics.cpu_s > 0
 
@@ -704,7 +707,7 @@ def test_live_restarts_what_dies_and_ends_with_its_recordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real processes: the first worker and the linker are killed while they play; all goes on, and is counted."""
-    monkeypatch.setattr(roles, "_REPORT_S", 0.05)
+    monkeypatch.setattr(family, "_REPORT_S", 0.05)
     site = from_values(
         {
             "cameras": {name: recording(tmp_path / f"{name}.mp4", 60) for name in ("a", "b")},
@@ -723,7 +726,7 @@ def test_live_restarts_what_dies_and_ends_with_its_recordings(
             path = out / "metrics" / f"{name}.json"
             if path.exists():
                 killed.add(name)
-                os.kill(msgspec.json.decode(path.read_bytes(), type=roles.Metrics).pid, signal.SIGKILL)
+                os.kill(msgspec.json.decode(path.read_bytes(), type=Metrics).pid, signal.SIGKILL)
 
     figures = roles.live(site, out, report=kill_each_once, stop=threading.Event())
     assert killed == {"linker", "worker-0"}

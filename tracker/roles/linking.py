@@ -1,0 +1,513 @@
+"""The linker: updates in, events out, in one thread: sockets -> order -> link -> journal -> log -> publication."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from tracker.config import Site
+from tracker.core.order import Released, TimeOrder
+from tracker.errors import UserError
+from tracker.io import wire
+from tracker.io.bus import HEARTBEAT_S, Answers, Hub
+from tracker.io.clock import WallClock
+from tracker.io.store import EventLog, Journal, Place, tapes_in
+from tracker.io.tape import TapeReader
+from tracker.roles.housekeeping import MetricsFile, stopped_by_signals
+from tracker.stages import Clock, IdentityLinker
+from tracker.types import (
+    Advance,
+    Appeared,
+    CameraId,
+    CameraStatus,
+    CameraUpdate,
+    Command,
+    Event,
+    HandedOver,
+    LinkerInput,
+    TrackKey,
+    Tracklet,
+    Tracks,
+    Updated,
+)
+
+log = logging.getLogger(__name__)
+
+GROUP_S = 0.05  # events of this long are put on disk together
+_CLOCK_AHEAD_NS = 2 * 10**9  # machines kept in time by NTP are far closer
+_KEYS_KEPT = 100_000  # ended tracklets remembered, so that a repeated one is known
+
+
+class Linking(IdentityLinker, Protocol):
+    """A linker that also says whose a tracklet is now, and leaves out identities that are used up."""
+
+    def identity_of(self, key: TrackKey) -> int | None: ...
+    def start_after(self, global_id: int) -> None: ...
+
+
+class LinkerLoop:
+    """Sockets in, order, link, journal, log, sockets out. One thread; ``round`` does what there is to do."""
+
+    def __init__(
+        self,
+        linker: Linking,
+        hub: Hub,
+        events: EventLog,
+        journal: Journal,
+        *,
+        cameras: Sequence[CameraId],
+        clock: Clock,
+        patience_s: float = 1.0,
+        stalled_after_s: float = 5.0,
+        checkpoint_s: float = 10.0,
+        keep_s: float = 30 * 86400.0,
+    ) -> None:
+        """Restores the linker from the journal, and publishes what the last life had not got to say.
+
+        ``cameras``: those of the site; messages of others are refused. Empty: all are taken.
+        """
+        self._linker, self._hub, self._events, self._journal = linker, hub, events, journal
+        self._clock, self._stalled_after_s = clock, stalled_after_s
+        self._checkpoint_s, self._keep_s = checkpoint_s, keep_s
+        self._order = TimeOrder(patience_s, cameras)
+        self._known = frozenset(cameras)
+        self._ahead_ns: dict[tuple[CameraId, int], int] = {}  # camera and run -> what its clock is ahead
+        self._answers = Answers(events, linker.view)
+        now_s = time.monotonic()
+        self._heard_s = dict.fromkeys(cameras, now_s)
+        self._states: dict[CameraId, str] = dict.fromkeys(cameras, "opening")
+        self._runs: dict[CameraId, int] = dict.fromkeys(cameras, 0)
+        self._ended: OrderedDict[TrackKey, bool] = OrderedDict()  # ended tracklets, and whether they are safe
+        self._model_hash = ""
+        self._waiting: list[Event] = []
+        self._to_acknowledge: list[TrackKey] = []
+        self._forgotten: list[int] = []
+        self._latency_s: dict[CameraId, deque[float]] = {}
+        self._beat_s = self._advanced_s = self._committed_s = self._saved_s = now_s
+        self._pruned_s = -float("inf")
+        self.failed = self.repeated = self.updates = self.unknown = self.checkpoints = 0
+        self._recover()
+
+    # What happens in one round
+
+    def round(self, timeout_s: float = GROUP_S) -> None:
+        """Wait for messages at most ``timeout_s``; take them in, order, link, log, publish, answer."""
+        if self._waiting or self._to_acknowledge:
+            timeout_s = min(timeout_s, max(self._committed_s + GROUP_S - time.monotonic(), 0.0))
+        self._hub.poll(timeout_s)
+        for message in self._hub.receive():
+            self._take(message)
+        now_ns, now_s = self._clock.now_ns(), time.monotonic()
+        self._apply_all(self._order.advance(now_ns))
+        if now_s - self._advanced_s >= 1.0:
+            self._advanced_s = now_s
+            self._watch(now_ns, now_s)
+            self._apply_all(self._order.put(Advance(t_ns=now_ns)))
+        if now_s - self._committed_s >= GROUP_S:
+            self.commit()
+        for address, question in self._hub.questions():
+            self.commit()  # a view must not know more than the log
+            self._hub.answer(address, self._answers.to(question))
+        if now_s - self._beat_s >= HEARTBEAT_S:
+            self._beat_s = now_s
+            self._hub.heartbeat(self._events.place, now_ns)
+        if now_s - self._saved_s >= self._checkpoint_s or self._forgotten:
+            self.save()
+        if now_s - self._pruned_s >= 3600:
+            self._pruned_s = now_s
+            self._events.prune(now_ns - int(self._keep_s * 1e9))
+
+    def commit(self) -> None:
+        """Journal, then log, then publication: what a subscriber hears survives any crash."""
+        self._committed_s = time.monotonic()
+        self._journal.flush(sync=bool(self._waiting or self._to_acknowledge))
+        if self._waiting:
+            numbered = self._events.append(self._waiting)
+            self._waiting = []
+            self._hub.publish(numbered)
+            self._time(numbered)
+        if self._to_acknowledge:
+            for key in self._to_acknowledge:
+                self._remember(key, safe=True)
+            self._hub.acknowledge(self._to_acknowledge)
+            self._to_acknowledge = []
+
+    def save(self) -> None:
+        """Write a checkpoint, and really delete who is to be forgotten."""
+        self.commit()
+        self._saved_s = time.monotonic()
+        self._journal.begin(self._linker.checkpoint(), self._events.place)
+        self.checkpoints += 1
+        for global_id in self._forgotten:
+            self._events.forget(global_id)
+        self._forgotten = []
+
+    def finish(self) -> None:
+        """Everything that is held or queued, applied and saved: the end of a clean life."""
+        for message in self._hub.receive():
+            self._take(message)
+        self._apply_all(self._order.flush())
+        self.save()
+        self._hub.heartbeat(self._events.place, self._clock.now_ns())
+
+    # Messages
+
+    def _take(self, message: CameraUpdate | CameraStatus | Command | wire.Repeated) -> None:
+        if not isinstance(message, Command) and self._known and message.camera_id not in self._known:
+            self.unknown += 1
+            if self.unknown == 1:
+                log.warning("%s: no camera of this site (further messages are counted)", message.camera_id)
+            return
+        if isinstance(message, wire.Repeated):
+            self._take_repeated(message)
+            return
+        if isinstance(message, CameraUpdate | CameraStatus):
+            message = self._on_our_clock(message)
+        if isinstance(message, CameraUpdate | CameraStatus):
+            self._heard_s[message.camera_id] = time.monotonic()
+            self._runs[message.camera_id] = message.run
+            self._states[message.camera_id] = message.state if isinstance(message, CameraStatus) else "up"
+        if isinstance(message, CameraUpdate):
+            self.updates += 1
+            for tracklet in message.tracklets:
+                if tracklet.ended:
+                    self._remember(tracklet.key, safe=False)
+        self._apply_all(self._order.put(message))
+
+    def _on_our_clock(self, message: CameraUpdate | CameraStatus) -> CameraUpdate | CameraStatus:
+        """A camera whose clock is ahead would make everybody else late: what it is ahead is taken off."""
+        source = (message.camera_id, message.run)
+        ahead_ns = message.t_ns - self._clock.now_ns()
+        if ahead_ns > max(_CLOCK_AHEAD_NS, self._ahead_ns.get(source, 0)):
+            if source not in self._ahead_ns:
+                log.warning(
+                    "%s: its clock is %.1f s ahead; set its machine's time", source[0], ahead_ns / 1e9
+                )
+            self._ahead_ns[source] = ahead_ns
+        offset_ns = self._ahead_ns.get(source, 0)
+        if not offset_ns:
+            return message
+        moved = msgspec.structs.replace(message, t_ns=message.t_ns - offset_ns)
+        if isinstance(moved, CameraUpdate):
+            moved = msgspec.structs.replace(moved, tracklets=_earlier(moved.tracklets, offset_ns))
+        return moved
+
+    def _take_repeated(self, message: wire.Repeated) -> None:
+        """Ended tracklets whose acknowledgement, or which themselves, went missing."""
+        self.repeated += len(message.tracklets)
+        self._to_acknowledge += [t.key for t in message.tracklets if self._ended.get(t.key)]
+        unknown = tuple(t for t in message.tracklets if t.key not in self._ended)
+        if unknown:
+            unknown = _earlier(unknown, self._ahead_ns.get((message.camera_id, message.run), 0))
+            carrier = CameraUpdate(
+                camera_id=message.camera_id,
+                run=message.run,
+                seq=0,
+                t_ns=max(t.t_last_ns for t in unknown),
+                tracks=Tracks.of(np.zeros(0), np.zeros((0, 4)), np.zeros(0)),
+                tracklets=unknown,
+                detected=False,
+            )
+            for tracklet in unknown:
+                self._remember(tracklet.key, safe=False)
+            self._apply_all([Released(message=carrier, late=True)])
+
+    def _remember(self, key: TrackKey, *, safe: bool) -> None:
+        self._ended[key] = safe or self._ended.get(key, False)
+        self._ended.move_to_end(key)
+        while len(self._ended) > _KEYS_KEPT:
+            self._ended.popitem(last=False)
+
+    def _apply_all(self, released: Sequence[Released]) -> None:
+        for one in released:
+            self._journal.write(one.message)
+            self._waiting += self._step(one.message)
+            if isinstance(one.message, CameraUpdate):
+                self._to_acknowledge += [t.key for t in one.message.tracklets if t.ended]
+                self._publish_boxes(one.message)
+            if isinstance(one.message, Command) and one.message.verb == "forget":
+                self._forgotten += one.message.global_ids
+
+    def _step(self, message: LinkerInput) -> list[Event]:
+        if isinstance(message, CameraUpdate):
+            for tracklet in message.tracklets:
+                self._notice_model(tracklet.model_hash)
+        try:
+            events = self._linker.step(message)
+            for event in events:
+                wire.check(event)  # what nobody could read must not get into the log
+            return events
+        except Exception:
+            # A journal with this message in it would bring the linker down again at every start.
+            self.failed += 1
+            if self.failed == 1:
+                log.exception("the linker failed on a %s (further ones are counted)", wire.kind_of(message))
+            return []
+
+    def _notice_model(self, model_hash: str) -> None:
+        if not model_hash or model_hash == self._model_hash:
+            return
+        if self._model_hash:
+            log.warning(
+                "the embedder changed (model %.12s, before %.12s): looks remembered from before cannot be compared, "
+                "so nobody from before is recognised by looks",
+                model_hash,
+                self._model_hash,
+            )
+        self._model_hash = model_hash
+
+    def _publish_boxes(self, update: CameraUpdate) -> None:
+        tracks = update.tracks
+        keys = [TrackKey(camera_id=update.camera_id, run=update.run, number=int(n)) for n in tracks.ids]
+        self._hub.publish_boxes(
+            wire.Boxes(
+                camera_id=update.camera_id,
+                run=update.run,
+                seq=update.seq,
+                t_ns=update.t_ns,
+                numbers=tracks.ids,
+                global_ids=np.array([self._linker.identity_of(key) or 0 for key in keys], np.int64),
+                boxes=tracks.boxes,
+                states=tracks.states,
+            )
+        )
+
+    def _watch(self, now_ns: int, now_s: float) -> None:
+        """A worker that died cannot say so."""
+        for camera_id, heard_s in self._heard_s.items():
+            silent_s = now_s - heard_s
+            if self._states[camera_id] in ("up", "opening") and silent_s > self._stalled_after_s + 1:
+                self._states[camera_id] = "stalled"
+                reason = f"nothing heard of it for {silent_s:.0f} s"
+                log.warning("%s: %s", camera_id, reason)
+                status = CameraStatus(
+                    camera_id=camera_id,
+                    run=self._runs[camera_id],
+                    t_ns=now_ns,
+                    state="stalled",
+                    reason=reason,
+                )
+                self._apply_all(self._order.put(status))
+
+    # A new life
+
+    def _recover(self) -> None:
+        """Same identities as before: the last checkpoint, then all that was heard after it.
+
+        The same input gives the same events. Those that the log has were published; the rest is said now.
+        """
+        saved = self._journal.saved
+        since: Place = (0, 0)
+        if saved is not None:
+            since = (saved.epoch, saved.seq)
+            self._model_hash = saved.checkpoint.model_hash
+            try:
+                self._linker.restore(saved.checkpoint)
+            except ValueError as error:
+                raise UserError(
+                    f"the linker cannot go on from its checkpoint ({error}); move the file 'checkpoint' away to "
+                    "start with no memory of earlier people"
+                ) from error
+        said = _Said(self._events, since)
+        messages = 0
+        for message in self._journal.messages():
+            messages += 1
+            self._waiting += said.without_known(self._step(message))
+            if isinstance(message, CameraUpdate):
+                for tracklet in message.tracklets:
+                    if tracklet.ended:
+                        self._remember(tracklet.key, safe=True)
+        self._linker.start_after(self._events.largest_id())
+        if saved is not None:
+            log.info("going on from the checkpoint and %d messages after it", messages)
+        if self._journal.damaged:
+            log.warning("%d messages of the journal could not be read", self._journal.damaged)
+        if said.differs:
+            log.warning("the linker now reads the past in another way; what it says next mends what was said")
+        numbered = self._events.append(self._waiting)
+        self._waiting = []
+        self._journal.begin(self._linker.checkpoint(), self._events.place)
+        self._hub.publish(numbered)
+
+    # Figures
+
+    def _time(self, events: Sequence[Event]) -> None:
+        now_ns = self._clock.now_ns()
+        for event in events:
+            match event:
+                case Appeared(track=key) | HandedOver(track=key):
+                    camera_id = key.camera_id
+                case Updated(sightings=sightings) if sightings:
+                    camera_id = sightings[0].camera_id
+                case _:
+                    continue
+            times = self._latency_s.setdefault(camera_id, deque(maxlen=2000))
+            times.append((now_ns - event.t_ns) / 1e9)
+
+    def counters(self) -> dict[str, float]:
+        """Everything that has a bound, and what went over it."""
+        return {
+            "updates": self.updates,
+            "events": self._events.seq,
+            "late": self._order.late,
+            "impatient": self._order.impatient,
+            "held_overflow": self._order.overflowed,
+            "held": len(self._order),
+            "repeated": self.repeated,
+            "failed": self.failed,
+            "unknown": self.unknown,
+            "clocks_ahead": len(self._ahead_ns),
+            "checkpoints": self.checkpoints,
+            "refused": self._hub.counters.refused,
+        }
+
+    def cameras(self) -> dict[CameraId, dict[str, Any]]:
+        """State and capture-to-event latency in seconds of each camera."""
+        return {
+            camera_id: {"state": state} | _percentiles(self._latency_s.get(camera_id, ()))
+            for camera_id, state in self._states.items()
+        }
+
+
+def _earlier(tracklets: tuple[Tracklet, ...], by_ns: int) -> tuple[Tracklet, ...]:
+    if not by_ns:
+        return tracklets
+    return tuple(
+        msgspec.structs.replace(t, t_first_ns=t.t_first_ns - by_ns, t_last_ns=t.t_last_ns - by_ns)
+        for t in tracklets
+    )
+
+
+def _percentiles(seconds: Sequence[float] | deque[float]) -> dict[str, float]:
+    if not seconds:
+        return {}
+    p50, p99 = np.percentile(np.array(seconds), [50, 99])
+    return {"latency_p50_s": round(float(p50), 4), "latency_p99_s": round(float(p99), 4)}
+
+
+class _Said:
+    """The events of the log after a place, to be told from those that are new."""
+
+    def __init__(self, events: EventLog, since: Place) -> None:
+        self._events, self._place = events, since
+        self._known: deque[Event] = deque()
+        self._over = False
+        self.differs = False
+
+    def without_known(self, events: list[Event]) -> list[Event]:
+        """Those that the log does not have; it has them in the same order, from the start."""
+        fresh = []
+        for event in events:
+            known = self._next()
+            if known is None or self.differs:
+                fresh.append(event)
+            elif msgspec.structs.replace(known, epoch=0, seq=0) != event:
+                self.differs = True
+                fresh.append(event)
+        return fresh
+
+    def _next(self) -> Event | None:
+        if not self._known and not self._over:
+            self._known.extend(self._events.read(self._place))
+            self._over = not self._known
+            if self._known:
+                self._place = (self._known[-1].epoch, self._known[-1].seq)
+        return self._known.popleft() if self._known else None
+
+
+def linker(
+    site: Site,
+    out: Path | None = None,
+    *,
+    stop: threading.Event | None = None,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Link what workers send into identities, log and publish events, until Ctrl-C.
+
+    Args:
+        out: folder for log, checkpoint and metrics; None: the site's.
+        ready: called when the sockets are open.
+
+    Raises:
+        UserError: an endpoint is taken, the log or the checkpoint cannot be used, or the disk is full.
+    """
+    from tracker.build import build_linker
+
+    out = Path(site.live.out) if out is None else out
+    clock = WallClock()
+    file = MetricsFile(out / "metrics" / "linker.json")
+    with (
+        stopped_by_signals(stop) as asked,
+        EventLog(out / "events.sqlite", started_ns=clock.now_ns()) as events,
+        Journal(out, keep_tapes=site.store.keep_tapes) as journal,
+        Hub(site.bus) as hub,
+    ):
+        loop = LinkerLoop(
+            build_linker(site),
+            hub,
+            events,
+            journal,
+            cameras=list(site.cameras),
+            clock=clock,
+            patience_s=site.live.patience_s,
+            stalled_after_s=site.live.stalled_after_s,
+            checkpoint_s=site.store.checkpoint_s,
+            keep_s=site.store.keep_days * 86400,
+        )
+        log.info("events at %s, replays at %s", hub.endpoints.events, hub.endpoints.replay)
+        if ready is not None:
+            ready()
+        while not asked.is_set():
+            loop.round()
+            if file.is_due():
+                file.write(loop.counters(), loop.cameras())
+        loop.finish()
+        file.write(loop.counters(), loop.cameras())
+
+
+def replay(site: Site, tape: Path, out: Path) -> list[Event]:
+    """A tape, or a folder of a journal's tapes, through a fresh linker: the same events, byte for byte.
+
+    They are written to ``out/events.jsonl`` and returned, numbered in epoch 0.
+
+    Raises:
+        UserError: there is no tape, or ``out`` cannot be written.
+    """
+    from tracker.build import build_linker
+
+    tapes = [path for _, path in tapes_in(tape)] if tape.is_dir() else [tape]
+    if not tapes:
+        raise UserError(f"{tape}: holds no tape; give the folder of a linker whose store.keep_tapes is on")
+    fresh = build_linker(site)
+    events: list[Event] = []
+    for path in tapes:
+        reader = TapeReader(path)
+        for message in reader:
+            for event in fresh.step(message):
+                events.append(msgspec.structs.replace(event, seq=len(events) + 1))
+        if reader.damaged or reader.torn_bytes:
+            log.warning(
+                "%s: %d damaged messages, %d bytes after the last whole one",
+                path,
+                reader.damaged,
+                reader.torn_bytes,
+            )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with (out / "events.jsonl").open("w", encoding="utf-8") as file:
+            for event in events:
+                file.write(json.dumps(wire.to_builtins(event), allow_nan=False) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"{out}: the events cannot be written there ({error}); give another folder"
+        ) from error
+    return events
