@@ -388,6 +388,33 @@ def test_events_that_a_crash_kept_from_being_said_are_said_in_the_next_life(
     assert told == [(1, 1, 1), (1, 2, 2), (2, 1, 3), (2, 2, 4)]
 
 
+def test_a_full_disk_ends_the_linker_with_a_sentence_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = time.time_ns()
+    whole = EventLog.append
+    full = threading.Event()
+
+    def append(log: EventLog, events: Sequence[Event]) -> list[Event]:
+        if full.is_set() and events:
+            raise UserError("the disk is full; free some space")
+        return whole(log, events)
+
+    monkeypatch.setattr(EventLog, "append", append)
+    running = Running(tmp_path, cameras=[])
+    with Uplink(running.bus, ["a"]) as uplink:
+        with pytest.raises(UserError, match="the disk is full"), running:
+            events = listen(running.bus)
+            uplink.send(update("a", 1, 0, now_ns, tracklet("a", 1, 1, now_ns)), now_s=0)
+            assert tracks_of(take(events, 1)) == ["a/1/1"]
+            full.set()
+            uplink.send(update("a", 1, 1, now_ns + 1, tracklet("a", 1, 2, now_ns + 1)), now_s=0)
+            running._thread.join(PATIENCE_S)
+        full.clear()
+        with Running(tmp_path, cameras=[]):  # there is space again
+            assert tracks_of(take(events, 1)) == ["a/1/2"]
+
+
 def test_one_failing_camera_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Running(tmp_path) as running, Work(running.bus, "a", "b", ends=False, lossless=False) as work:
         begin_ns = time.time_ns()

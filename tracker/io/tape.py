@@ -100,7 +100,7 @@ class TapeReader:
             return
         magic, self.version, _ = _HEADER.unpack(head.ljust(_HEADER.size, b"\0")[: _HEADER.size])
         if magic != _MAGIC:
-            raise UserError(f"{path}: is no tape; give the path of a file that `--tape` wrote")
+            raise UserError(f"{path}: is no tape; give one that a linker with store.keep_tapes wrote")
         if self.version > SCHEMA_VERSION:
             raise UserError(
                 f"{path}: a newer version of this program wrote this tape (schema {self.version}, this one "
