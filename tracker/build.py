@@ -124,7 +124,7 @@ def build_appearance(settings: EmbedderSettings) -> AppearanceModel:
         details: dict[str, Any] = dict(card.details.get("distances", {})) if card is not None else {}
         known = {
             k: float(details[k])
-            for k in ("same_mean", "different_mean", "sigma", "crop_sigma")
+            for k in ("different_mean", "different_sigma", "separation")
             if k in details
         }
         return AppearanceModel(**known)

@@ -25,7 +25,6 @@ TRAIL_EVERY_S = 0.2
 TRAIL_LENGTH = 600
 PRESENCE_GAP_S = 0.6  # unseen for longer: the presence is cut
 MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
-COPRESENT_LLR = -1.0  # two cameras that nobody said overlap usually do not
 SAID_LLR = 1.0  # what was said stays said unless there is better
 MAX_MEETING_LLR = 20.0
 NEVER = -1e6
@@ -193,12 +192,23 @@ class Scores:
             cues={k: round(float(v), 3) for k, v in cues.items()},
         )
 
+    def _strangers(self, a: list[int], b: list[int], mean_a: F, mean_b: F) -> tuple[F, F, F]:
+        """Number, sum and sum of squares of the distances from either group to who excludes the other."""
+        found = []
+        for mean, group in ((mean_a, b), (mean_b, a)):
+            rivals = self.conflict[group].any(axis=0) & (self.pictures > 0)
+            rivals[a], rivals[b] = False, False
+            found.append(1 - self.looks[rivals] @ mean)
+        distances = np.concatenate(found)
+        return np.array(float(len(distances))), np.array(distances.sum()), np.array((distances**2).sum())
+
     def _of(self, a: list[int], b: list[int]) -> tuple[float, dict[str, float], float]:
         block = np.ix_(a, b)
         mean_a, n_a = pooled(self.looks[a], self.pictures[a])
         mean_b, n_b = pooled(self.looks[b], self.pictures[b])
         distance = 1 - float(mean_a @ mean_b) if n_a and n_b else float("nan")
-        looks = float(self.appearance.llr(np.array(distance), np.array(n_a), np.array(n_b)))
+        cohort = self.appearance.cohort(*self._strangers(a, b, mean_a, mean_b))
+        looks = float(self.appearance.llr(np.array(distance), cohort, np.array(n_a), np.array(n_b)))
         met = self.met[block]
         place = float(np.clip(self.meeting[block][met].sum(), -MAX_MEETING_LLR, MAX_MEETING_LLR))
         time = 0.0 if met.any() else float(self.link[block].max())
@@ -217,11 +227,53 @@ def pooled(looks: F, pictures: F) -> tuple[F, float]:
     return np.asarray((weights[:, None] * looks).sum(axis=0) / total), total
 
 
+class Overlaps:
+    """Which cameras see the same place: learned from how often somebody in one is found in the other at once.
+
+    The share of one camera's people that another sees at the same time has a Beta prior (a third, worth
+    ``PRIOR_PEOPLE`` people); its log-odds are the cue for two tracklets that are seen at once.
+    """
+
+    PRIOR_SHARE, PRIOR_PEOPLE = 0.35, 3.0
+    LIMITS = (-3.0, 1.5)
+
+    def __init__(self) -> None:
+        self.share: dict[tuple[str, str], float] = {}
+
+    def learn(self, pieces: Sequence[Piece], met: NDArray[np.bool_], groups: Sequence[Sequence[int]]) -> None:
+        """From a reading of who is who: N pieces, ``met`` (N, N) seen at once by two cameras."""
+        cameras = np.array([p.key.camera_id for p in pieces])
+        together = np.zeros_like(met)
+        for members in groups:
+            together[np.ix_(list(members), list(members))] = True
+        found = met & together
+        for a in sorted(set(cameras)):
+            for b in sorted(set(cameras)):
+                if a != b:
+                    here, there = cameras == a, cameras == b
+                    could = int(met[np.ix_(here, there)].any(axis=1).sum())
+                    did = int(found[np.ix_(here, there)].any(axis=1).sum())
+                    prior = self.PRIOR_SHARE * self.PRIOR_PEOPLE
+                    self.share[str(a), str(b)] = (did + prior) / (could + self.PRIOR_PEOPLE)
+
+    def llr(self, cameras: NDArray[np.str_]) -> F:
+        """(N, N) log-odds of being seen at once, for pieces of N cameras."""
+        names, at = np.unique(cameras, return_inverse=True)
+        share = np.array([[self._either(str(a), str(b)) for b in names] for a in names]).reshape(len(names), len(names))
+        odds = np.log(share / (1 - share)) if len(names) else share
+        return np.clip(odds, *self.LIMITS)[np.ix_(at, at)]
+
+    def _either(self, a: str, b: str) -> float:
+        """One view may lie inside the other, so the larger share counts."""
+        return max(self.share.get((a, b), self.PRIOR_SHARE), self.share.get((b, a), self.PRIOR_SHARE))
+
+
 def score_pieces(
     pieces: Sequence[Piece],
     settings: LinkSettings,
     appearance: AppearanceModel,
     are_one_body: Callable[[Piece, Piece], bool],
+    overlaps: Overlaps,
 ) -> Scores:
     """Every cue for every pair of N pieces."""
     n = len(pieces)
@@ -247,7 +299,7 @@ def score_pieces(
     link = link + MID_VIEW_LLR * (~left).astype(float) + MID_VIEW_LLR * (~came).astype(float)
     link = np.maximum(link, NEVER)
 
-    meeting = np.full((n, n), COPRESENT_LLR)
+    meeting = overlaps.llr(cameras)
     met = (gap_s < -APART_S) & ~here
     conflict = np.zeros((n, n), bool)
     np.fill_diagonal(met, False)
@@ -270,7 +322,8 @@ def score_pieces(
                     link[i, j] = max(link[i, j], going_on)
             elif met[i, j]:
                 if a.trail and b.trail:
-                    meeting[i, j] = _meeting(a, b)
+                    found = _meeting(a, b)
+                    meeting[i, j] = meeting[i, j] if found is None else found
             elif a.place is not None and b.first_place is not None:
                 distance = float(np.hypot(a.place[0] - b.first_place[0], a.place[1] - b.first_place[1]))
                 sigma = np.hypot(a.trail[-1][3], b.trail[0][3]) if a.trail and b.trail else 0.5
@@ -280,15 +333,15 @@ def score_pieces(
     return Scores(looks, pictures, link, meeting, met, conflict, gap_s, appearance)
 
 
-def _meeting(a: Piece, b: Piece) -> float:
-    """Place cue of two pieces that two calibrated cameras see at once."""
+def _meeting(a: Piece, b: Piece) -> float | None:
+    """Place cue of two pieces that two calibrated cameras see at once; None if never at the same instant."""
     t_a = np.array([p[0] for p in a.trail], np.int64)
     t_b = np.array([p[0] for p in b.trail], np.int64)
     at = np.clip(np.searchsorted(t_b, t_a), 0, len(t_b) - 1)
     at = np.where((at > 0) & (np.abs(t_b[at - 1] - t_a) < np.abs(t_b[at] - t_a)), at - 1, at)
     near = np.abs(t_b[at] - t_a) <= TRAIL_EVERY_S * 1e9
     if not near.any():
-        return COPRESENT_LLR
+        return None
     p, q = np.array(a.trail)[near], np.array(b.trail)[at[near]]
     distance = np.hypot(p[:, 1] - q[:, 1], p[:, 2] - q[:, 2])
     return meeting_llr(distance, np.hypot(p[:, 3], q[:, 3]))
@@ -318,9 +371,15 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
     np.fill_diagonal(conflict, True)
     appearance = scores.appearance
 
+    distance = np.where(has[:, None] & has[None, :], 1 - looks @ looks.T, np.nan)
+
     def row(i: int) -> F:
-        distance = np.where(has[i] & has, 1 - looks @ looks[i], np.nan)
-        llr = appearance.llr(distance, np.full(n, pictures[i]), pictures)
+        others = (conflict & ~np.eye(n, dtype=bool) & alive).astype(float)
+        known = np.isfinite(distance)
+        near = np.where(known, distance, 0.0)
+        number, total_near, squares = (m[i] @ others + m @ others[i] for m in (known.astype(float), near, near**2))
+        cohort = appearance.cohort(number, total_near, squares)
+        llr = appearance.llr(distance[i], cohort, np.full(n, pictures[i]), pictures)
         together = count[i] > 0
         place = np.clip(total[i], -MAX_MEETING_LLR, MAX_MEETING_LLR)
         value = llr + np.where(together, place, link[i]) + SAID_LLR * same_said[i]
@@ -338,6 +397,8 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
         if w_i + w_j > 0:
             looks[i] = (w_i * looks[i] + w_j * looks[j]) / (w_i + w_j)
         pictures[i], has[i] = w_i + w_j, has[i] | has[j]
+        if has[i]:
+            distance[i] = distance[:, i] = np.where(has, 1 - looks @ looks[i], np.nan)
         for matrix, join in ((link, np.maximum), (count, np.add), (total, np.add)):
             matrix[i] = matrix[:, i] = join(matrix[i], matrix[j])
         for flags in (conflict, same_said, forced):

@@ -19,7 +19,7 @@ from tracker.config import LinkSettings
 from tracker.core.assign import assign_or_new
 from tracker.core.boxes import covered
 from tracker.core.evidence import AppearanceModel
-from tracker.core.grouping import APART_S, Piece, Scores, group, score_pieces
+from tracker.core.grouping import APART_S, Overlaps, Piece, Scores, group, score_pieces
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,
@@ -91,6 +91,7 @@ class Linker:
         self._overlaps: dict[
             tuple[TrackKey, TrackKey], tuple[int, int]
         ] = {}  # frames together, frames as one box
+        self._sees_with = Overlaps()
         self._next = 1
         self._t_ns = 0
         self._t_revised_ns = 0
@@ -204,7 +205,7 @@ class Linker:
         keys = sorted(keys)
         recent = self._recent(update.t_ns)
         scores = score_pieces(
-            [self._pieces[k] for k in (*keys, *recent)], self.settings, self.appearance, self._are_one_body
+            [self._pieces[k] for k in (*keys, *recent)], self.settings, self.appearance, self._are_one_body, self._sees_with
         )
         open_ids = sorted({self._owner[k] for k in recent})
         rows = {g: [len(keys) + n for n, k in enumerate(recent) if self._owner[k] == g] for g in open_ids}
@@ -282,10 +283,11 @@ class Linker:
             return []
         pieces = [self._pieces[k] for k in keys]
         self._learn_strangers(pieces)
-        scores = score_pieces(pieces, self.settings, self.appearance, self._are_one_body)
+        scores = score_pieces(pieces, self.settings, self.appearance, self._are_one_body, self._sees_with)
         self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
         groups = group(scores, said, self._threshold())
+        self._sees_with.learn(pieces, scores.met, groups)
         return self._say(keys, groups, scores, t_ns)
 
     def _learn_strangers(self, pieces: list[Piece]) -> None:
@@ -513,6 +515,7 @@ class Linker:
             "learned": _learned(self.appearance),
             "t_revised_ns": self._t_revised_ns,
             "cameras": self._cameras,
+            "overlaps_of_cameras": [[a, b, share] for (a, b), share in sorted(self._sees_with.share.items())],
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
             "people": [
                 {
@@ -566,6 +569,7 @@ class Linker:
                 )
                 for p in state["people"]
             ]
+            shares = {(a, b): float(share) for a, b, share in state["overlaps_of_cameras"]}
             overlaps = {
                 (msgspec.convert(a, TrackKey), msgspec.convert(b, TrackKey)): (n, m)
                 for a, b, n, m in state["overlaps"]
@@ -580,6 +584,7 @@ class Linker:
         self._people = {p.global_id: p for p in people}
         self._owner = {k: p.global_id for p in people for k in p.keys}
         self._overlaps = overlaps
+        self._sees_with.share = shares
 
 
 def _learned(appearance: AppearanceModel) -> dict[str, Any]:
