@@ -264,8 +264,7 @@ def test_tracking_goes_on_from_recorded_answers_as_from_the_pictures():
     decoder = msgspec.msgpack.Decoder(Answers, dec_hook=_array)
     show = scripts(np.random.default_rng(5), 20)
     detector = Scripted([seen([box for _, box in people]) for people in show])
-    live, again = pipeline(), pipeline()
-    again.see(SIZE)
+    live, again = pipeline(), pipeline()  # the second one never sees a picture
     moved = 0
     for n in range(20):
         [answers] = ask_batch(

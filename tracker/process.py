@@ -550,14 +550,17 @@ def _refuse_live(site: Site) -> None:
 def start_times(site: Site) -> tuple[dict[str, int], str]:
     """When each recording starts (ns), and how that is known.
 
-    A camera's ``start`` (ISO time, or seconds after the earliest) counts; else the times the containers were made at,
+    A camera's ``start`` (ISO time for all, or seconds after the earliest) counts; else the times the containers were made at,
     if every one says so; else all start together at 0.
     """
     given = {c: s.start for c, s in site.cameras.items() if s.start is not None}
     if given:
-        if any(isinstance(v, str) for v in given.values()) and len(given) < len(site.cameras):
-            missing = ", ".join(c for c in site.cameras if c not in given)
-            raise UserError(f"start: some cameras have a time, so every one needs it (missing: {missing})")
+        if any(isinstance(v, str) for v in given.values()):
+            missing = ", ".join(c for c in site.cameras if not isinstance(given.get(c), str))
+            if missing:
+                raise UserError(
+                    f"start: some cameras have a time, so every one needs it (missing: {missing})"
+                )
         starts = {c: _start_ns(c, given.get(c, 0.0)) for c in site.cameras}
         low = min(starts.values())
         if low < 0:
@@ -583,7 +586,7 @@ def _start_ns(camera_id: str, start: str | float) -> int:
         raise UserError(f"cameras.{camera_id}.start: {start!r} is neither seconds nor an ISO time") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp()) * SECOND_NS + moment.microsecond * 1000
+    return round(moment.replace(microsecond=0).timestamp()) * SECOND_NS + moment.microsecond * 1000
 
 
 @contextmanager

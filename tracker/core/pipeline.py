@@ -45,6 +45,7 @@ class Answers(Record, frozen=True, kw_only=True):
     detections: Detections | None = None  # None: the detector rested
     moved: NDArray[np.float32] | None = None  # (N, 4) the last tracks' boxes by flow, NaN rows where unknown
     camera: NDArray[np.float64] | None = None  # (2, 3) how the camera moved; None: it stood still
+    image_size: tuple[int, int] | None = None  # width and height of the picture, px; None: there was none
 
 
 class NoStopwatch:
@@ -144,6 +145,8 @@ class CameraPipeline:
 
     def finish(self, seq: int, t_ns: int, answers: Answers) -> CameraUpdate:
         """Track with what was answered."""
+        if answers.image_size is not None:
+            self.see(answers.image_size)
         if answers.camera is not None:
             self._tracker.move_camera(answers.camera)
         tracks, tracklets = self._tracker.step(t_ns, answers.detections, answers.moved)
@@ -273,7 +276,11 @@ def ask_batch(
     if embedder is not None and any(map(len, chosen)):
         with watch.measure("embed"):
             seen = _embedded(embedder, frames, seen, chosen)
-    return [msgspec.structs.replace(flow, detections=d) for flow, d in zip(flows, seen, strict=True)]
+    sizes = [(f.image.shape[1], f.image.shape[0]) if f.image.size else None for f in frames]
+    return [
+        msgspec.structs.replace(flow, detections=d, image_size=size)
+        for flow, d, size in zip(flows, seen, sizes, strict=True)
+    ]
 
 
 def _embedded(
