@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -155,7 +155,9 @@ class TrackSettings(Settings):
     lost_s: float = Field(3.0, gt=0)  # how long an unseen track waits to be taken up again
     coast_s: float = Field(0.5, ge=0)  # how long it is carried by prediction where it should be
     min_iou: float = Field(0.1, ge=0, lt=1)  # smallest overlap with the predicted box that can be the same
-    revive_share: float = Field(0.5, gt=0, le=1)  # looks up to this share of the way to a stranger's revive a lost track
+    revive_share: float = Field(
+        0.5, gt=0, le=1
+    )  # looks up to this share of the way to a stranger's revive a lost track
     duplicate_iou: float = Field(0.35, gt=0, le=1)  # boxes that overlap more are one person
     duplicate_cover: float = Field(
         0.75, gt=0, le=1.5
@@ -174,7 +176,9 @@ class LinkSettings(Settings):
     revise_s: float = Field(300.0, gt=0)  # how far back decisions are looked at again
     revise_every_s: float = Field(1.0, gt=0)  # how often
     leave_s: float = Field(5.0, gt=0)  # unseen for this long: `left`
-    return_log_odds: float = Field(-4.0, ge=-20, le=5)  # of coming back into the view one has left by its edge
+    return_log_odds: float = Field(
+        -4.0, ge=-20, le=5
+    )  # of coming back into the view one has left by its edge
     stitch_s: float = Field(
         3.0, gt=0
     )  # pieces of one camera's tracks this close in time are joined by motion
@@ -251,6 +255,10 @@ def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a name must be one word", key_node.start_mark
+            )
         if key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"{key!r} stands here twice", key_node.start_mark
@@ -423,7 +431,9 @@ def _mistake(error: Any, values: Any) -> str:
         return f"{place}: unknown name" + (f"; did you mean {near[0]}?" if near else "")
     if error["type"] == "missing":
         return f"{place}: is missing"
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"]
+    if error["type"] == "value_error":  # our own words: R and K are not r and k
+        return f"{place}: {message.removeprefix('Value error, ')}"
     return f"{place}: {message[0].lower()}{message[1:]}"
 
 

@@ -1,0 +1,132 @@
+"""Settings -> objects: every kind is built, and what is built follows its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.scenes import person_box, seen
+from tracker.build import (
+    build_appearance,
+    build_detector,
+    build_embedder,
+    build_flow,
+    build_linker,
+    build_pipeline,
+    build_plan,
+    track_settings,
+)
+from tracker.config import Calibration, Site, from_values
+from tracker.core.evidence import AppearanceModel
+from tracker.errors import UserError
+from tracker.types import global_id_of
+
+RECORDED = {"detector": {"kind": "recorded"}, "embedder": {"kind": "none"}, "flow": {"kind": "none"}}
+
+
+def site(camera: dict[str, Any] | None = None, **parts: Any) -> Site:
+    return from_values({"cameras": {"a": {"url": "a.mp4", **(camera or {})}}, **parts}, source="test")
+
+
+def test_what_is_switched_off_is_none():
+    off = site(**RECORDED)
+    assert build_detector(off.detector) is None
+    assert build_embedder(off.embedder) is None
+    assert build_flow(off.flow) is None
+
+
+def test_optical_flow_is_built_by_its_kind():
+    estimator = build_flow(site(flow={"kind": "dis"}).flow)
+    assert estimator is not None
+    image = np.zeros((48, 64, 3), np.uint8)
+    assert estimator.estimate(image, image).shape == (48, 64, 2)
+
+
+def test_the_bundled_detector_is_built():
+    detector = build_detector(site().detector)
+    assert detector is not None and len(detector.model_hash) == 64
+    assert [len(d) for d in detector.detect([np.zeros((120, 160, 3), np.uint8)])] == [0]
+
+
+def test_a_model_that_nobody_knows_is_one_sentence():
+    with pytest.raises((UserError, ValueError, RuntimeError, FileNotFoundError), match="no_such_model"):
+        build_detector(site(detector={"model": "no_such_model"}).detector)
+
+
+# ---- where people are looked for -----------------------------------------------------------------------------
+
+
+def test_a_pipeline_knows_its_cameras_regions_and_mask(tmp_path: Path):
+    picture = np.full((600, 1000), 255, np.uint8)
+    picture[:, :300] = 0  # black = ignored
+    assert cv2.imwrite(str(tmp_path / "mask.png"), picture)
+    one = build_pipeline(
+        "a",
+        site(
+            {
+                "mask": str(tmp_path / "mask.png"),
+                "regions": [[[0, 0], [800, 0], [800, 600], [0, 600]]],
+                "ignore": [[[500, 300], [600, 300], [600, 500], [500, 500]]],
+            },
+            **RECORDED,
+        ),
+        run=4,
+    )
+    found = one.admitted(seen([person_box(x) for x in (200, 400, 550, 700, 900)]))
+    assert found.boxes[:, 0].tolist() == [360, 660]  # 200: black, 550: ignored, 900: in no region
+    assert one.end(0, 0).run == 4 and one.end(0, 0).camera_id == "a"
+
+
+def test_a_mask_that_is_no_picture(tmp_path: Path):
+    (tmp_path / "mask.png").write_text("no picture")
+    with pytest.raises(UserError, match=r"cameras\.a\.mask: .*mask\.png is no readable picture"):
+        build_pipeline("a", site({"mask": str(tmp_path / "mask.png")}, **RECORDED))
+
+
+# ---- the floor -----------------------------------------------------------------------------------------------
+
+
+def test_a_plan_from_a_homography_or_from_a_camera():
+    assert build_plan(None) is None
+    scale = build_plan(Calibration(homography=[[0.01, 0, 0], [0, 0.01, 0], [0, 0, 1]]))
+    assert scale is not None
+    np.testing.assert_allclose(scale.locate([[300, 400]]), [[3, 4]])
+    # A camera 4 m up, looking straight down: its x is the world's x, its y the world's -y, 200 px are 1 m.
+    above = Calibration(
+        K=[[800, 0, 500], [0, 800, 300], [0, 0, 1]],
+        R=[[1, 0, 0], [0, -1, 0], [0, 0, -1]],
+        t=[0, 0, 4],
+        distortion=[0, 0, 0, 0],
+    )
+    plan = build_plan(above)
+    assert plan is not None
+    np.testing.assert_allclose(plan.locate([[500, 300], [700, 400]]), [[0, 0], [1, -0.5]], atol=1e-9)
+
+
+# ---- scores and looks ----------------------------------------------------------------------------------------
+
+
+def test_the_detectors_card_says_what_a_sure_score_is():
+    from_card = track_settings(site(), site().cameras["a"]).sure_score
+    assert from_card is not None and 0 < from_card < 1
+    # Words of the user's own count more, and recorded detections are of another detector.
+    own = site(track={"sure_score": 0.45})
+    assert track_settings(own, own.cameras["a"]).sure_score == 0.45
+    recorded = site({"detections": "det.txt"})
+    assert track_settings(recorded, recorded.cameras["a"]).sure_score is None
+    none = site(**RECORDED)
+    assert track_settings(none, none.cameras["a"]) == none.track
+
+
+def test_a_linker_gives_ids_of_its_site():
+    linker = build_linker(site(number=5, link={"leave_s": 9.0}, **RECORDED))
+    linker.start_after(global_id_of(5, 41))
+    assert linker.site == 5 and linker.settings.leave_s == 9.0
+
+
+def test_without_a_card_distances_mean_the_usual():
+    assert build_appearance(site(**RECORDED).embedder) == AppearanceModel()
