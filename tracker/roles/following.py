@@ -36,6 +36,7 @@ from tracker.types import (
 log = logging.getLogger(__name__)
 
 WARM_UP_S = 5.0  # from here on dropped frames are counted apart: models are warm, decoders have caught up
+_CATCH_UP_S = 5.0  # a recording opened later than this goes on from where the others are
 _FLUSH_S = 3.0  # a worker that stops waits this long for the linker to take what it has
 
 
@@ -544,7 +545,9 @@ def _source_of(site: Site, camera_id: CameraId, clock: Clock, begin_ns: int) -> 
 
     def open_source() -> FrameSource:
         if not is_live(camera.url):
-            late_s = max(clock.now_ns() - begin_ns, 0) / 1e9
+            late_s = (clock.now_ns() - begin_ns) / 1e9
+            if late_s < _CATCH_UP_S:
+                late_s = 0.0
             recording = open_recording(camera_id, camera.url, start_ns=0, fps=camera.fps, from_s=late_s)
             return PacedSource(recording, clock, begin_ns=begin_ns)
         if camera.url.isdecimal():
