@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -117,8 +118,9 @@ def update(
     *,
     seq: int = 0,
     run: int = 0,
+    floor: Sequence[tuple[float, float]] | None = None,
 ) -> CameraUpdate:
-    """One frame: changed tracklets, and (number, box) of who is seen in it."""
+    """One frame: changed tracklets, and (number, box) of who is seen in it, at which place on the floor in metres."""
     tracks = nobody()
     if here:
         tracks = Tracks.of(
@@ -126,6 +128,12 @@ def update(
             np.stack([box for _, box in here]),
             np.full(len(here), CONFIRMED),
             detections=np.arange(len(here)),
+        )
+    if floor is not None:
+        tracks = msgspec.structs.replace(
+            tracks,
+            floor_xy_m=np.array(floor, np.float32).reshape(len(here), 2),
+            floor_sigma_m=np.full(len(here), 0.1, np.float32),
         )
     return CameraUpdate(
         camera_id=camera,

@@ -1,0 +1,146 @@
+"""What speaks for one person and what against: signs, monotony and limits of every cue."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.scenes import SIZE, person_box
+from tracker.core.evidence import (
+    MAX_APPEARANCE_LLR,
+    MAX_PLACE_LLR,
+    at_border,
+    gap_llr,
+    meeting_llr,
+    stitch_llr,
+    walk_llr,
+)
+from tracker.core.grouping import Scores, pooled
+from tracker.core.linker import Linker
+
+
+def looks_llr(distance: float, pictures: float = 12) -> float:
+    """The appearance cue between two pieces at a cosine distance, as the linker's own model has it."""
+    a = np.array([1.0, 0.0])
+    b = np.array([1 - distance, np.sqrt(max(0.0, 1 - (1 - distance) ** 2))])
+    zero, none = np.zeros((2, 2)), np.zeros((2, 2), bool)
+    scores = Scores(
+        np.stack((a, b)), np.full(2, pictures), zero, zero, none, none.copy(), zero, Linker().appearance
+    )
+    found = scores.between([0], [1])
+    assert found is not None
+    return found.cues["appearance"]
+
+
+# ---- looks ---------------------------------------------------------------------------------------------------
+
+
+def test_near_looks_speak_for_and_far_ones_against_one_person():
+    cues = [looks_llr(d) for d in np.linspace(0, 1.2, 25)]
+    assert cues[0] > 2 and cues[-1] < -2
+    assert (np.diff(cues) <= 0).all()
+    assert max(map(abs, cues)) <= MAX_APPEARANCE_LLR
+
+
+def test_few_pictures_speak_less_for_one_person():
+    for distance in (0.3, 0.35, 0.4):
+        assert looks_llr(distance, 1) < looks_llr(distance, 12)
+    assert looks_llr(0.0, 1) > 1
+
+
+def test_who_was_never_embedded_says_nothing():
+    assert looks_llr(0.1, 0) == 0
+
+
+def test_looks_are_pooled_by_their_number_of_pictures():
+    looks = np.array([[1.0, 0], [0, 1], [9, 9]])
+    mean, pictures = pooled(looks, np.array([3.0, 1.0, 0.0]))  # the third was never embedded
+    assert mean.tolist() == [0.75, 0.25] and pictures == 4
+    mean, pictures = pooled(looks, np.zeros(3))
+    assert mean.tolist() == [0, 0] and pictures == 0
+
+
+# ---- time ----------------------------------------------------------------------------------------------------
+
+
+def test_short_gaps_speak_for_one_person_and_the_window_ends_it():
+    cue = gap_llr(np.array([0.0, 2, 10, 60, 120, 120.1, -5]), typical_s=4.0, window_s=120.0)
+    # Density 1 / 4 at no gap against 1 / 120 for a stranger: log(120 / 4) = log 30.
+    assert cue[0] == pytest.approx(np.log(30)) == cue[6]
+    assert cue[1] == pytest.approx(np.log(30 / 1.5**2))
+    assert (np.diff(cue[:5]) < 0).all() and np.isfinite(cue[:5]).all()
+    assert cue[5] == -np.inf
+
+
+# ---- place ---------------------------------------------------------------------------------------------------
+
+
+def test_standing_on_one_spot_in_two_views_is_one_person():
+    sigma = np.full(20, 0.2)
+    here, near, far = (meeting_llr(np.full(20, d), sigma) for d in (0.05, 0.4, 3.0))
+    assert here > near > far
+    assert here > 3 and far == -MAX_PLACE_LLR
+
+
+def test_hidden_feet_now_and_then_do_not_part_one_person():
+    distances = np.where(np.arange(20) % 3 == 0, 2.0, 0.1)  # a third of the time the feet were hidden
+    assert meeting_llr(distances, np.full(20, 0.2)) > 3
+
+
+def test_a_place_that_is_unknown_says_nothing():
+    assert meeting_llr(np.full(5, np.nan), np.full(5, 0.2)) == 0
+    assert meeting_llr(np.zeros(0), np.zeros(0)) == 0
+    assert walk_llr(np.nan, 0.2, 3.0) == 0
+    assert walk_llr(3.0, np.nan, 3.0) == 0
+
+
+def test_nobody_walks_faster_than_people_do():
+    # 20 m in 2 s are 10 m/s; in 20 s 1 m/s.
+    assert walk_llr(20, 0.1, 2) == -MAX_PLACE_LLR
+    assert walk_llr(20, 0.1, 20) > -3.1
+    # The limit is 3 m/s, and three sigma and half a metre for what is not known: 6 + 0.3 + 0.5 m in 2 s.
+    assert walk_llr(6.7, 0.1, 2) > -MAX_PLACE_LLR
+    assert walk_llr(6.9, 0.1, 2) == -MAX_PLACE_LLR
+    assert walk_llr(20, 5.0, 2) > -MAX_PLACE_LLR  # a place that is hardly known rules nothing out
+
+
+def test_a_short_walk_for_a_short_time_speaks_for_one_person():
+    assert walk_llr(1.0, 0.2, 1.0) > walk_llr(3.0, 0.2, 1.0)
+    assert walk_llr(0.3, 0.2, 0.5) > 1
+
+
+def test_a_track_that_goes_on_where_it_was_heading_is_one_person():
+    end, velocity = person_box(300), np.array([200.0, 0.0])
+    ahead = stitch_llr(end, velocity, person_box(400), 0.5, window_s=3.0)
+    aside = stitch_llr(end, velocity, person_box(900), 0.5, window_s=3.0)
+    back = stitch_llr(end, velocity, person_box(100), 0.5, window_s=3.0)
+    other_size = stitch_llr(end, velocity, person_box(400, height=100), 0.5, window_s=3.0)
+    assert ahead > 1 > 0 > aside and ahead > back and ahead > other_size
+    assert aside >= -MAX_PLACE_LLR
+
+
+def test_a_later_start_is_less_certainly_the_same_track():
+    standing = [
+        stitch_llr(person_box(300), np.zeros(2), person_box(300), g, window_s=3.0) for g in (0.1, 0.5, 1.5, 3)
+    ]
+    assert (np.diff(standing) < 0).all()
+
+
+def test_boxes_without_area_stop_nothing():
+    assert np.isfinite(stitch_llr(np.zeros(4), np.zeros(2), np.zeros(4), 0.0, window_s=3.0))
+
+
+@pytest.mark.parametrize(
+    ("box", "touches"),
+    [
+        (person_box(500), False),
+        (np.array([0, 200, 80, 400]), True),
+        (np.array([920, 200, 999, 400]), True),
+        (np.array([500, 5, 580, 200]), True),
+        (np.array([500, 400, 580, 599]), True),
+        (np.array([30, 200, 110, 400]), False),  # 0.02 of 1000 px are 20
+    ],
+)
+def test_who_touches_the_pictures_edge(box, touches):
+    assert at_border(box, SIZE) is touches
+    assert at_border(box, (0, 0)) is True  # a picture of unknown size

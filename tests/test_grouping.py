@@ -1,0 +1,190 @@
+"""Pieces -> people: what may never be joined, what must be, and that nobody's place in the list matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.scenes import at, look, person_box, tracklet
+from tracker.core.evidence import AppearanceModel
+from tracker.core.grouping import NEVER, Piece, Scores, competed, group
+
+THRESHOLD = 2.2  # log-odds of 9 : 1
+
+
+def scores(
+    looks: Sequence[NDArray | None],
+    *,
+    link: float = 2.0,
+    apart: Sequence[tuple[int, int]] = (),
+    met: Sequence[tuple[int, int]] = (),
+    meeting: float = 0.0,
+) -> Scores:
+    """Pieces one after the other unless they met; ``apart``: seen at once by one camera."""
+    n = len(looks)
+    rows = np.stack([np.zeros(32) if r is None else r for r in looks]) if n else np.zeros((0, 32))
+    pictures = np.array([0.0 if r is None else 12.0 for r in looks])
+    flags = np.zeros((2, n, n), bool)
+    for which, pairs in enumerate((apart, met)):
+        for i, j in pairs:
+            flags[which, i, j] = flags[which, j, i] = True
+    table = np.full((n, n), link)
+    table[flags[0] | flags[1]] = NEVER
+    np.fill_diagonal(table, NEVER)
+    gap = np.where(flags[0] | flags[1], -1.0, 3.0)
+    return Scores(rows, pictures, table, np.full((n, n), meeting), flags[1], flags[0], gap, AppearanceModel())
+
+
+def parted(given: Scores, said: Sequence[int] | None = None, threshold: float = THRESHOLD) -> list[list[int]]:
+    return group(given, list(range(len(given))) if said is None else said, threshold)
+
+
+def test_nobody():
+    assert parted(scores([])) == []
+
+
+def test_who_looks_alike_is_joined_and_who_does_not_is_not():
+    assert parted(scores([look(0), look(1), look(0, 0.3), look(1, 0.3)])) == [[0, 2], [1, 3]]
+
+
+def test_without_looks_time_must_be_certain():
+    assert parted(scores([None, None], link=2.0)) == [[0], [1]]
+    assert parted(scores([None, None], link=2.5)) == [[0, 1]]
+
+
+def test_people_seen_at_once_by_one_camera_are_never_one():
+    assert parted(scores([look(0), look(0)], apart=[(0, 1)])) == [[0], [1]]
+    # Not even through a third piece that would go with either.
+    found = parted(scores([look(0), look(0), look(0)], apart=[(0, 1)], link=4.0))
+    assert not any({0, 1} <= set(g) for g in found)
+
+
+def test_of_two_who_exclude_each_other_the_better_one_is_taken():
+    found = parted(scores([look(0), look(0, 0.2), look(0, 1.4)], apart=[(1, 2)]))
+    assert found == [[0, 1], [2]]
+
+
+def test_two_who_fit_as_well_make_a_new_person():
+    """Nobody can say which of the two it was, so neither is claimed."""
+    assert parted(scores([look(0), look(0), look(0)], apart=[(1, 2)], link=0.0)) == [[0], [1], [2]]
+
+
+def test_two_cameras_that_see_somebody_at_one_place():
+    assert parted(scores([None, None], met=[(0, 1)], meeting=6.0)) == [[0, 1]]
+    assert parted(scores([None, None], met=[(0, 1)], meeting=-6.0)) == [[0], [1]]
+    assert parted(scores([look(0), look(0)], met=[(0, 1)], meeting=-20.0)) == [[0], [1]]
+
+
+def test_what_was_said_stays_unless_there_is_better():
+    # 1.9 alone is not enough for 2.2; having been said is worth 1.
+    assert parted(scores([None, None], link=1.9)) == [[0], [1]]
+    assert parted(scores([None, None], link=1.9), said=[7, 7]) == [[0, 1]]
+    # But looks that contradict it undo it.
+    assert parted(scores([look(0), look(1)], link=1.9), said=[7, 7]) == [[0], [1]]
+
+
+def test_who_an_operator_joined_stays_joined_and_who_was_parted_stays_parted():
+    one = scores([look(0), look(1)], link=-3.0)
+    one.force(0, 1)
+    assert parted(one) == [[0, 1]]
+    two = scores([look(0), look(0)], link=4.0)
+    two.forbid(0, 1)
+    assert parted(two) == [[0], [1]]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_order_of_the_pieces_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    n = 10
+    rows = [look(int(rng.integers(3)), float(rng.uniform(0, 0.8))) for _ in range(n)]
+    apart = [(i, j) for i in range(n) for j in range(i) if rng.uniform() < 0.25]
+    plain = scores(rows, apart=apart)
+    noise = np.triu(rng.uniform(-3, 3, (n, n)), 1)
+    plain.link += noise + noise.T
+    said = rng.integers(0, 4, n)
+    order = rng.permutation(n)
+    mixed = Scores(
+        plain.looks[order], plain.pictures[order],
+        *(m[np.ix_(order, order)] for m in (plain.link, plain.meeting, plain.met, plain.conflict, plain.gap_s)),
+        AppearanceModel(),
+    )  # fmt: skip
+    found = {frozenset(g) for g in parted(plain, list(said))}
+    again = {frozenset(int(order[i]) for i in g) for g in parted(mixed, list(said[order]))}
+    assert found == again
+    assert sorted(i for g in found for i in g) == list(range(n))
+    assert not any(i in g and j in g for i, j in apart for g in found)
+    assert any(len(g) > 1 for g in found)
+
+
+def test_the_odds_of_a_join_count_what_it_excludes():
+    """Against a slow twin: joining a with b excludes a with c, where b and c cannot be one, and the same from b."""
+    rng = np.random.default_rng(3)
+    n = 6
+    S = rng.uniform(-3, 3, (n, n))
+    S = (S + S.T) / 2
+    conflict = rng.uniform(size=(n, n)) < 0.3
+    conflict |= conflict.T
+    np.fill_diagonal(conflict, True)
+    S[conflict] = -np.inf
+    found = competed(S, conflict)
+    for a in range(n):
+        for b in range(n):
+            if conflict[a, b]:
+                assert found[a, b] == -np.inf
+                continue
+            rivals = sum(np.exp(S[a, c]) for c in range(n) if conflict[c, b] and c != b and S[a, c] > -np.inf)
+            rivals += sum(
+                np.exp(S[b, c]) for c in range(n) if conflict[c, a] and c != a and S[b, c] > -np.inf
+            )
+            assert found[a, b] == pytest.approx(S[a, b] - np.log(1 + rivals))
+
+
+def test_why_two_groups_are_one():
+    found = scores([look(0), look(0, 0.3), look(1)]).between([0], [1])
+    assert found is not None
+    assert found.distance == pytest.approx(1 - np.cos(0.3), abs=1e-4)
+    assert found.gap_s == 3.0 and found.probability > 0.9
+    assert found.cues["appearance"] > 1 and found.cues["time"] == 2.0 and found.cues["place"] == 0
+    assert scores([look(0)]).between([0], []) is None
+
+
+# ---- a piece -------------------------------------------------------------------------------------------------
+
+
+def test_a_piece_remembers_when_it_was_seen():
+    a, b = Piece(tracklet("a", 1, 0, 1)), Piece(tracklet("a", 2, 0.5, 0.5))
+    nowhere = np.full(2, np.nan)
+    for n in range(20):
+        a.see(at(1 + n / 10), person_box(300), nowhere, np.nan)
+    b.see(at(0.9), person_box(500), nowhere, np.nan)
+    b.see(at(2.0), person_box(500), nowhere, np.nan)  # after 1.1 s: not there in between
+    b.see(at(2.4), person_box(500), nowhere, np.nan)
+    assert a.presence == [[0, at(2.9)]]
+    assert b.presence == [[at(0.5), at(0.9)], [at(2.0), at(2.4)]]
+    assert a.seen_together_s(b) == pytest.approx(0.8) == b.seen_together_s(a)
+
+
+def test_a_newer_revision_brings_newer_looks_and_times():
+    piece = Piece(tracklet("a", 1, 0, 1))
+    assert piece.looks is None and piece.pictures == 0
+    assert np.isnan(piece.distance(Piece(tracklet("b", 1, 0, 1, look(0)))))
+    piece.update(tracklet("a", 1, 0, 3, look(0), revision=2))
+    assert piece.t_last_ns == at(3) and piece.pictures == 12
+    assert piece.distance(Piece(tracklet("b", 1, 0, 1, look(0, 0.5)))) == pytest.approx(
+        1 - np.cos(0.5), abs=1e-6
+    )
+    piece.forget_looks()
+    assert piece.looks is None and piece.pictures == 0
+
+
+def test_a_piece_comes_back_from_its_state():
+    piece = Piece(tracklet("a", 1, 0, 1, look(0)))
+    piece.see(at(1.2), person_box(300), np.array([1.5, 2.5]), 0.1)
+    again = Piece.from_state(piece.to_state())
+    assert again.to_state() == piece.to_state()
+    assert again.last_sighting() == piece.last_sighting() and again.place == (1.5, 2.5)
+    piece.forget_looks()
+    assert Piece.from_state(piece.to_state()).looks is None
