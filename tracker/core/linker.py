@@ -356,6 +356,13 @@ class Linker:
         if giver.name and not taker.name:
             taker.name = giver.name
         taker.here = taker.here or giver.here
+        # What an operator has said of the absorbed one holds for the one that stays.
+        taker.pinned = taker.pinned or giver.pinned
+        taker.apart |= giver.apart
+        for person in self._people.values():
+            if source in person.apart:
+                person.apart = (person.apart - {source}) | {target}
+        taker.apart -= {source, target}
         del self._people[source]
         return Merged(t_ns=t_ns, kept=target, absorbed=source, tracks=keys, evidence=evidence)
 
@@ -438,7 +445,7 @@ class Linker:
 
     def _obey(self, command: Command) -> list[Event]:
         """What an operator says; unknown identities are passed over."""
-        ids = [g for g in command.global_ids if g in self._people]
+        ids = [g for g in dict.fromkeys(command.global_ids) if g in self._people]
         match command.verb:
             case "merge" if len(ids) >= 2:
                 kept = self._people[ids[0]]

@@ -1,0 +1,704 @@
+"""Tracklets of all cameras -> identities: what is said when, and laws that hold over random scenes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.scenes import (
+    SIZE,
+    Visit,
+    at,
+    camera_updates,
+    in_time_order,
+    look,
+    of_kind,
+    person_box,
+    random_visits,
+    tracklet,
+    update,
+)
+from tracker.config import LinkSettings
+from tracker.core.ledger import Ledger
+from tracker.core.linker import Linker
+from tracker.core.order import TimeOrder
+from tracker.types import (
+    Advance,
+    Appeared,
+    CameraBack,
+    CameraLost,
+    CameraStatus,
+    CameraUpdate,
+    Checkpoint,
+    Command,
+    Event,
+    HandedOver,
+    Left,
+    LinkerInput,
+    Merged,
+    Split,
+    TrackKey,
+    Tracklet,
+    Updated,
+    global_id_of,
+)
+
+
+def key(camera: str, number: int, run: int = 0) -> TrackKey:
+    return TrackKey(camera_id=camera, run=run, number=number)
+
+
+class Heard:
+    """A linker, a subscriber's ledger beside it, and all events. After every message the two must agree."""
+
+    def __init__(self, linker: Linker | None = None, **settings: float) -> None:
+        self.linker = linker or Linker(LinkSettings(**settings))
+        self.ledger = Ledger()
+        self.events: list[Event] = []
+
+    def __call__(self, *messages: LinkerInput) -> list[Event]:
+        new: list[Event] = []
+        for message in messages:
+            told = self.linker.step(message)
+            for event in told:
+                self.ledger.follow(event)
+            new += told
+            for person in self.linker.view().identities:
+                for k in person.tracks:
+                    assert self.linker.identity_of(k) == self.ledger.identity_of(k) == person.global_id
+        self.events += new
+        return new
+
+    def see(
+        self,
+        camera: str,
+        number: int,
+        first_s: float,
+        last_s: float,
+        row: NDArray | None = None,
+        *,
+        x: float = 300.0,
+        revision: int = 1,
+        **more: object,
+    ) -> list[Event]:
+        """One person alone in one camera, told at 5 frames a second; the tracklet comes first and last."""
+        new = []
+        times = np.arange(first_s, last_s + 1e-9, 0.2)
+        for n, t in enumerate(times):
+            pieces = []
+            if n in (0, len(times) - 1):
+                r = revision + (n > 0)
+                pieces = [tracklet(camera, number, first_s, float(t), row, revision=r, **more)]  # type: ignore[arg-type]
+            new += self(update(camera, float(t), pieces, [(number, person_box(x))]))
+        return new
+
+    def pass_time(self, t_s: float, camera: str = "clock") -> list[Event]:
+        """A camera that sees nobody says that it is ``t_s``."""
+        return self(update(camera, t_s))
+
+    def identity(self, camera: str, number: int, run: int = 0) -> int | None:
+        return self.linker.identity_of(key(camera, number, run))
+
+
+# ---- coming, going over, leaving -----------------------------------------------------------------------------
+
+
+def test_somebody_appears():
+    heard = Heard()
+    [event] = of_kind(heard.see("a", 1, 10, 11, look(0)), Appeared)
+    assert event.global_id == global_id_of(0, 1) == 1
+    assert (event.track, event.t_ns, event.seq, event.epoch) == (key("a", 1), at(10), 0, 0)
+    assert (event.sighting.camera_id, event.sighting.t_ns) == ("a", at(10))
+    assert event.sighting.box == (0, 200, 80, 400)
+
+
+def test_somebody_goes_over_to_another_camera():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0))
+    new = heard.see("b", 1, 8, 10, look(0, 0.2))
+    [event] = of_kind(new, HandedOver)
+    assert (event.global_id, event.from_camera, event.to_camera) == (1, "a", "b")
+    assert event.gap_s == pytest.approx(3.0)  # from the last sighting at 5 s to the first at 8 s
+    assert event.evidence is not None and event.evidence.probability > 0.9
+    assert event.evidence.distance == pytest.approx(1 - np.cos(0.2), abs=0.01)
+    assert set(event.evidence.cues) == {"appearance", "time", "place"}
+    assert of_kind(heard.events, Appeared)[1:] == []
+
+
+def test_the_runner_up_is_told():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0))
+    heard.see("c", 1, 0, 5, look(1))
+    [event] = of_kind(heard.see("b", 1, 8, 10, look(0)), HandedOver)
+    assert event.evidence is not None and event.evidence.runner_up == 2
+    assert event.evidence.runner_up_probability is not None
+    assert event.evidence.runner_up_probability < 0.5 < event.evidence.probability
+
+
+def test_somebody_who_looks_different_is_somebody_new():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0))
+    [event] = of_kind(heard.see("b", 1, 8, 10, look(1)), Appeared)
+    assert event.global_id == 2
+
+
+def test_two_who_come_at_once_are_given_out_together():
+    """Hungarian, not first come: both look like the first, one of them more so."""
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0))
+    pieces = [tracklet("b", 1, 8, 8, look(0, 0.8)), tracklet("b", 2, 8, 8, look(0))]
+    new = heard(update("b", 8, pieces, [(1, person_box(300)), (2, person_box(600))]))
+    assert [e.track.number for e in of_kind(new, HandedOver)] == [2]
+    assert [e.track.number for e in of_kind(new, Appeared)] == [1]
+
+
+def test_nobody_is_recognised_after_the_longest_gap():
+    for gap_s, same in ((50, True), (70, False)):
+        heard = Heard(max_gap_s=60)
+        heard.see("a", 1, 0, 5, look(0))
+        heard.see("b", 1, 5 + gap_s, 7 + gap_s, look(0))
+        assert (heard.identity("b", 1) == 1) is same
+
+
+def test_updated_comes_once_a_second_for_each_identity():
+    heard = Heard()
+    heard.see("a", 1, 0, 10, look(0))
+    times = [e.t_ns / 1e9 for e in of_kind(heard.events, Updated)]
+    assert 9 <= len(times) <= 11
+    assert min(np.diff(times)) >= 1.0
+    last = of_kind(heard.events, Updated)[-1]
+    assert last.global_id == 1 and last.tracks == (key("a", 1),)
+    assert last.sightings[0].box == tuple(person_box(300).tolist()) and last.sightings[0].t_ns == last.t_ns
+
+
+def test_who_is_unseen_for_a_while_has_left_and_may_come_back():
+    heard = Heard()
+    heard.see("a", 1, 0, 4, look(0))
+    assert of_kind(heard.pass_time(8.5), Left) == []
+    [event] = of_kind(heard.pass_time(9.6), Left)  # leave_s = 5 after 4.0, looked at once a second
+    assert (event.global_id, event.last.t_ns, event.last.camera_id) == (1, at(4), "a")
+    assert of_kind(heard.pass_time(20), Left) == []  # said once
+    assert not heard.linker.view().identities[0].here
+    new = heard.see("b", 1, 21, 22, look(0))
+    assert [e.global_id for e in of_kind(new, HandedOver)] == [1]
+    assert heard.linker.view().identities[0].here
+
+
+def test_time_alone_makes_people_leave():
+    heard = Heard()
+    heard.see("a", 1, 0, 4, look(0))
+    assert [e.global_id for e in of_kind(heard(Advance(t_ns=at(9.1))), Left)] == [1]
+
+
+def test_the_end_of_a_recording_makes_everybody_leave():
+    heard = Heard()
+    heard.see("a", 1, 0, 4, look(0))
+    heard.see("b", 1, 0, 4, look(1))
+    assert sorted(e.global_id for e in of_kind(heard(Advance(t_ns=at(4), final=True)), Left)) == [1, 2]
+    assert heard(Advance(t_ns=at(4), final=True)) == []
+
+
+def test_a_camera_that_sees_nobody_causes_nothing():
+    assert Heard()(*(update("a", n / 10) for n in range(50))) == []
+
+
+# ---- corrections ---------------------------------------------------------------------------------------------
+
+
+def test_who_was_parted_is_merged_when_the_looks_are_known():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0))
+    heard(update("b", 50, [tracklet("b", 1, 50, 50)], [(1, person_box(300))]))  # not embedded yet
+    assert heard.identity("b", 1) == 2
+    new = heard(update("b", 52, [tracklet("b", 1, 50, 52, look(0), revision=2)], [(1, person_box(300))]))
+    [event] = of_kind(new, Merged)
+    assert (event.kept, event.absorbed, event.tracks) == (1, 2, (key("b", 1),))
+    assert event.evidence is not None and event.evidence.probability > 0.5
+    assert heard.identity("b", 1) == 1
+    assert [p.global_id for p in heard.linker.view().identities] == [1]
+
+
+def test_who_was_wrongly_joined_is_split_when_the_looks_are_better_known():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0))
+    heard.see("b", 1, 8, 8.4, look(0, 0.2))
+    assert heard.identity("b", 1) == 1
+    later = tracklet("b", 1, 8, 11, look(1), revision=9)
+    [event] = of_kind(heard(update("b", 11, [later], [(1, person_box(300))])), Split)
+    assert (event.global_id, event.to, event.tracks) == (1, 2, (key("b", 1),))
+    assert (heard.identity("a", 1), heard.identity("b", 1)) == (1, 2)
+
+
+def both(heard: Heard, boxes: Sequence[NDArray], rows: Sequence[NDArray | None], seconds: float = 5) -> None:
+    """Two tracks of one camera in the same frames."""
+    for n, t in enumerate(np.arange(0, seconds, 0.2)):
+        pieces = [tracklet("a", k + 1, 0, float(t), rows[k], revision=n + 1) for k in range(2)]
+        heard(update("a", float(t), pieces, [(k + 1, boxes[k]) for k in range(2)]))
+
+
+def test_people_seen_at_once_by_one_camera_are_never_one():
+    heard = Heard()
+    both(heard, [person_box(200), person_box(600)], [look(0), look(0)])  # twins
+    assert heard.identity("a", 1) != heard.identity("a", 2)
+
+
+def test_two_boxes_on_one_body_may_be_one_person():
+    """One box nearly inside the other in every frame: a body and its upper half."""
+    heard = Heard()
+    both(heard, [person_box(300), np.array([265, 205, 335, 300])], [look(0), look(0)])
+    heard(Advance(t_ns=at(5), final=True))
+    assert heard.identity("a", 1) == heard.identity("a", 2)
+
+
+def test_somebody_seen_at_once_by_two_cameras_is_one_where_they_stand_on_one_spot():
+    for apart_m, one in ((0.1, True), (6.0, False)):
+        heard = Heard()
+        for n, t in enumerate(np.arange(0, 6, 0.2)):
+            for camera, offset in (("a", 0.0), ("b", apart_m)):
+                piece = tracklet(camera, 1, 0, float(t), None, revision=n + 1)
+                place = (2 + 0.5 * float(t) + offset, 3.0)
+                heard(update(camera, float(t), [piece], [(1, person_box(300))], floor=[place]))
+        heard(Advance(t_ns=at(6), final=True))
+        assert (heard.identity("a", 1) == heard.identity("b", 1)) is one
+
+
+def test_nobody_walks_faster_than_people_do():
+    """The same looks 6 m further on: after 1 s that is nobody's walk, after 10 s it may be."""
+    for gap_s, one in ((1.0, False), (10.0, True)):
+        heard = Heard()
+        for camera, start, x_m in (("a", 0.0, 0.0), ("b", 2.0 + gap_s, 6.0)):
+            for n, t in enumerate(np.arange(start, start + 2.1, 0.2)):
+                piece = tracklet(camera, 1, start, float(t), look(0), revision=n + 1)
+                heard(update(camera, float(t), [piece], [(1, person_box(300))], floor=[(x_m, 0.0)]))
+        heard(Advance(t_ns=at(100), final=True))
+        assert (heard.identity("a", 1) == heard.identity("b", 1)) is one
+
+
+# ---- lost, late and repeated messages ------------------------------------------------------------------------
+
+
+def test_an_old_revision_that_comes_late_says_nothing_new():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0))
+    before = heard.linker.checkpoint().state
+    assert heard(update("a", 5, [tracklet("a", 1, 0, 0.2, look(1), revision=1)])) == []
+    assert heard.linker.checkpoint().state == before
+
+
+def test_a_tracklet_that_was_missed_is_healed_by_its_next_revision():
+    heard = Heard()
+    heard(update("a", 1, (), [(1, person_box(300))]))  # the tracklet's first revision was lost
+    assert heard.identity("a", 1) is None and heard.events == []
+    heard(update("a", 3, [tracklet("a", 1, 0.5, 3, look(0), revision=2)], [(1, person_box(300))]))
+    assert heard.identity("a", 1) == 1
+    assert of_kind(heard.events, Appeared)[0].sighting.t_ns == at(0.5)
+
+
+@cache
+def scene(
+    seed: int, cameras: tuple[str, ...] = ("a", "b")
+) -> tuple[list[Visit], dict[str, list[CameraUpdate]]]:
+    rng = np.random.default_rng(seed)
+    visits = random_visits(rng, people=4, cameras=cameras)
+    return visits, camera_updates(visits, rng)
+
+
+def closed(messages: Iterable[CameraUpdate]) -> list[LinkerInput]:
+    """The messages of a whole recording, with its end."""
+    whole = list(messages)
+    return [*whole, Advance(t_ns=whole[-1].t_ns, final=True)]
+
+
+SEEDS = range(6)
+encode = msgspec.json.Encoder().encode
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_messages_that_come_twice_change_nobodys_identity(seed):
+    messages = closed(in_time_order(scene(seed)[1]))
+    once, twice = Heard(), Heard()
+    once(*messages)
+    twice(*(m for m in messages for _ in range(2)))
+    assert once.ledger.tracks() == twice.ledger.tracks()
+
+
+# ---- laws over random scenes ---------------------------------------------------------------------------------
+
+
+def people_of(visits: Sequence[Visit], updates: dict[str, list[CameraUpdate]]) -> dict[TrackKey, int]:
+    """Who each tracklet really is: the visit whose feet line its last box stands on."""
+    out = {}
+    for stream in updates.values():
+        for t in (t for u in stream for t in u.tracklets if t.ended):
+            near = [
+                v
+                for v in visits
+                if v.camera == t.key.camera_id and v.start_s - 0.5 <= t.t_last_ns / 1e9 <= v.stop_s + 0.5
+            ]
+            out[t.key] = min(near, key=lambda v: abs(v.foot_y - float(t.last_box[3]))).person
+    return out
+
+
+def last_of(updates: dict[str, list[CameraUpdate]]) -> dict[TrackKey, Tracklet]:
+    return {t.key: t for stream in updates.values() for u in stream for t in u.tracklets}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_subscriber_who_follows_the_events_knows_what_the_linker_knows(seed):
+    """``Heard`` compares after every message; at the end nobody is missing."""
+    _, streams = scene(seed)
+    heard = Heard()
+    heard(*closed(in_time_order(streams)))
+    assert sorted(heard.ledger.tracks()) == sorted(last_of(streams))
+    assert of_kind(heard.events, HandedOver)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_laws_of_the_events(seed):
+    _, streams = scene(seed)
+    heard = Heard()
+    heard(*closed(in_time_order(streams)))
+    born: list[int] = []
+    gone: set[int] = set()
+    updated: dict[int, int] = {}
+    for event in heard.events:
+        ids = [
+            getattr(event, name) for name in ("global_id", "kept", "to", "absorbed") if hasattr(event, name)
+        ]
+        assert not gone & set(ids)  # who was absorbed is never spoken of again
+        match event:
+            case Appeared():
+                born.append(event.global_id)
+            case Split() if event.to not in born:
+                born.append(event.to)
+            case Merged():
+                gone.add(event.absorbed)
+            case Updated():
+                assert event.t_ns - updated.get(event.global_id, -at(9)) >= at(1)
+                updated[event.global_id] = event.t_ns
+        assert set(ids) <= set(born)  # nobody is spoken of before they came
+    assert born == sorted(set(born)) and born[0] == 1  # numbered as they come, each once
+    assert [e.t_ns for e in heard.events] == sorted(e.t_ns for e in heard.events)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nobody_is_two_people_where_looks_are_clear(seed):
+    visits, streams = scene(seed)
+    heard = Heard()
+    heard(*closed(in_time_order(streams)))
+    truth = people_of(visits, streams)
+    owners: dict[int, set[int]] = {}
+    for k, g in heard.ledger.tracks().items():
+        owners.setdefault(g, set()).add(truth[k])
+    assert all(len(people) == 1 for people in owners.values())
+    assert len(owners) <= len({v.person for v in visits}) + 2  # and hardly anybody is cut
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whoever_is_seen_at_once_by_one_camera_is_two_people(seed):
+    """With looks that say nothing: everybody looks the same."""
+    rng = np.random.default_rng(100 + seed)
+    visits = random_visits(rng, people=4, cameras=("a", "b"))
+    streams = camera_updates([Visit(0, v.camera, v.start_s, v.speed_px_s, v.foot_y) for v in visits], rng)
+    heard = Heard()
+    heard(*closed(in_time_order(streams)))
+    pairs = 0
+    for p, q in itertools.combinations(last_of(streams).values(), 2):
+        shared_s = (min(p.t_last_ns, q.t_last_ns) - max(p.t_first_ns, q.t_first_ns)) / 1e9
+        if p.key.camera_id == q.key.camera_id and shared_s > 1.0:
+            pairs += 1
+            assert heard.ledger.identity_of(p.key) != heard.ledger.identity_of(q.key)
+    assert pairs
+
+
+def told(messages: Iterable[LinkerInput], linker: Linker | None = None) -> bytes:
+    linker = linker or Linker()
+    return encode([linker.step(m) for m in messages])
+
+
+def test_the_same_messages_give_the_same_events():
+    messages = closed(in_time_order(scene(1)[1]))
+    assert told(messages) == told(messages)
+
+
+def test_two_linkers_in_one_process_share_nothing():
+    one, other = (closed(in_time_order(scene(seed)[1])) for seed in (1, 2))
+    a, b = Linker(), Linker()
+    events: list[list[list[Event]]] = [[], []]
+    for m, n in itertools.zip_longest(one, other):
+        for linker, message, out in ((a, m, events[0]), (b, n, events[1])):
+            if message is not None:
+                out.append(linker.step(message))
+    assert encode(events[0]) == told(one) and encode(events[1]) == told(other)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_order_of_arrival_gives_the_same_events(seed):
+    """Cameras' messages arrive interleaved anyhow; TimeOrder gives them to the linker by capture time."""
+    _, streams = scene(seed, ("a", "b", "c"))
+    rng = np.random.default_rng(seed)
+    results = []
+    for _ in range(3):
+        waiting = {c: list(stream) for c, stream in streams.items()}
+        order, linker, events = TimeOrder(patience_s=1e6, cameras=list(streams)), Linker(), []
+        while waiting:
+            camera = str(rng.choice(sorted(waiting)))
+            for _ in range(min(int(rng.integers(1, 30)), len(waiting[camera]))):
+                for released in order.put(waiting[camera].pop(0)):
+                    events += linker.step(released.message)
+            if not waiting[camera]:
+                del waiting[camera]
+        for released in order.flush():
+            events += linker.step(released.message)
+        assert order.late == 0
+        results.append(encode(events))
+    assert results[0] == results[1] == results[2]
+    assert results[0] == encode([e for per in map(Linker().step, in_time_order(streams)) for e in per])
+
+
+# ---- going on after a stop -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_restored_linker_goes_on_byte_for_byte(seed):
+    messages = closed(in_time_order(scene(seed)[1]))
+    for share in (0.2, 0.5, 0.9):
+        cut = int(len(messages) * share)
+        whole = Linker()
+        told(messages[:cut], whole)
+        again = Linker()
+        again.restore(whole.checkpoint())
+        assert again.checkpoint() == whole.checkpoint()
+        assert again.view() == whole.view()
+        assert told(messages[cut:], again) == told(messages[cut:], whole)
+
+
+def test_a_restored_linker_keeps_what_operators_said():
+    heard = Heard()
+    both(heard, [person_box(200), person_box(600)], [look(0), look(1)])
+    heard(Command(t_ns=at(5), verb="name", global_ids=(1,), name="Ada"))
+    heard.see("b", 1, 8, 10, look(0))
+    heard(Command(t_ns=at(10), verb="split", global_ids=(1,), track_keys=(key("b", 1),)))
+    again = Heard(Linker())
+    again.linker.restore(heard.linker.checkpoint())
+    assert again.linker.view().identities[0].name == "Ada"
+    parted = again.identity("b", 1)
+    again.linker.step(Advance(t_ns=at(12), final=True))
+    assert again.identity("b", 1) == parted != again.identity("a", 1)
+
+
+def test_no_identity_is_used_twice():
+    heard = Heard()
+    heard.see("a", 1, 0, 2, look(0))
+    heard.see("a", 2, 3, 5, look(1))
+    heard(Command(t_ns=at(5), verb="forget", global_ids=(2,)))
+    again = Linker()
+    again.restore(heard.linker.checkpoint())
+    for linker in (heard.linker, again):
+        [event] = of_kind(linker.step(update("b", 6, [tracklet("b", 1, 6, 6, look(5))])), Appeared)
+        assert event.global_id == 3
+    fresh = Linker(site=2)
+    fresh.start_after(global_id_of(2, 70))
+    fresh.start_after(global_id_of(2, 20))  # never back
+    fresh.start_after(global_id_of(1, 900))  # of another site
+    [event] = of_kind(fresh.step(update("b", 6, [tracklet("b", 1, 6, 6, look(5))])), Appeared)
+    assert event.global_id == global_id_of(2, 71)
+
+
+@pytest.mark.parametrize("state", [b"", b"\xc1", b"\x80", b"\x91\x01"])
+def test_a_damaged_checkpoint_is_refused(state):
+    with pytest.raises(ValueError, match="checkpoint is damaged"):
+        Linker().restore(Checkpoint(schema_version=1, t_ns=0, model_hash="", state=state))
+
+
+def test_a_checkpoint_of_another_version_is_refused():
+    theirs = msgspec.structs.replace(Linker().checkpoint(), schema_version=99)
+    with pytest.raises(ValueError, match="version 99"):
+        Linker().restore(theirs)
+
+
+# ---- operators -----------------------------------------------------------------------------------------------
+
+
+def three() -> Heard:
+    """Identities 1, 2 and 3 in cameras a, b and c, who look different."""
+    heard = Heard()
+    for n, camera in enumerate("abc"):
+        heard.see(camera, 1, 3 * n, 3 * n + 2, look(n))
+    assert [heard.identity(c, 1) for c in "abc"] == [1, 2, 3]
+    return heard
+
+
+def revised(heard: Heard, t_s: float = 20) -> Heard:
+    heard(Advance(t_ns=at(t_s), final=True))
+    return heard
+
+
+def test_an_operator_merges():
+    heard = three()
+    events = heard(Command(t_ns=at(9), verb="merge", global_ids=(2, 1, 3)))
+    assert [(e.kept, e.absorbed) for e in of_kind(events, Merged)] == [(2, 1), (2, 3)]
+    # However different they look, they stay one.
+    assert [revised(heard).identity(c, 1) for c in "abc"] == [2, 2, 2]
+
+
+def test_merging_somebody_twice_or_with_themselves_is_merging_once():
+    """The second mention used to stop the linker, and oneself was told as a split from oneself."""
+    heard = three()
+    assert len(of_kind(heard(Command(t_ns=at(9), verb="merge", global_ids=(1, 2, 2))), Merged)) == 1
+    assert heard(Command(t_ns=at(9), verb="merge", global_ids=(1, 1))) == []
+    assert heard(Command(t_ns=at(9), verb="merge", global_ids=(1, 2))) == []  # 2 is gone already
+    assert [heard.identity(c, 1) for c in "abc"] == [1, 1, 3]
+
+
+def test_an_operator_splits():
+    heard = Heard()
+    heard.see("a", 1, 0, 2, look(0))
+    heard.see("b", 1, 4, 6, look(0))
+    assert heard.identity("b", 1) == 1
+    [event] = heard(Command(t_ns=at(7), verb="split", global_ids=(1,), track_keys=(key("b", 1),)))
+    assert isinstance(event, Split) and (event.global_id, event.to, event.tracks) == (1, 2, (key("b", 1),))
+    # However alike they look, they stay two.
+    assert (revised(heard).identity("a", 1), heard.identity("b", 1)) == (1, 2)
+
+
+def test_who_was_parted_stays_parted_when_one_of_them_is_merged_with_another():
+    """Being parted was tied to the number alone, which a merge takes away."""
+    heard = Heard()
+    heard.see("a", 1, 0, 2, look(0))
+    heard.see("b", 1, 4, 6, look(0))
+    heard(update("c", 100, [tracklet("c", 1, 100, 100)], [(1, person_box(300))]))
+    heard(Command(t_ns=at(100), verb="split", global_ids=(1,), track_keys=(key("b", 1),)))
+    assert [heard.identity(c, 1) for c in "abc"] == [1, 3, 2]
+    heard(Command(t_ns=at(101), verb="merge", global_ids=(2, 1)))
+    assert [revised(heard, 102).identity(c, 1) for c in "abc"] == [2, 3, 2]
+
+
+def test_splitting_off_nothing_or_everything_is_nothing():
+    heard = three()
+    for keys in ((), (key("a", 1),), (key("b", 1),), (key("x", 9),)):
+        assert heard(Command(t_ns=at(9), verb="split", global_ids=(1,), track_keys=keys)) == []
+
+
+def test_an_operator_names():
+    heard = three()
+    assert heard(Command(t_ns=at(9), verb="name", global_ids=(2,), name="Ada")) == []
+    assert {p.global_id: p.name for p in heard.linker.view().identities} == {1: "", 2: "Ada", 3: ""}
+    heard(Command(t_ns=at(9), verb="merge", global_ids=(1, 2)))
+    assert heard.linker.view().identities[0].name == "Ada"  # the name goes along
+
+
+def test_an_operator_has_somebody_forgotten():
+    heard = three()
+    assert b"b" in heard.linker.checkpoint().state
+    heard(Command(t_ns=at(9), verb="forget", global_ids=(2,)))
+    assert [p.global_id for p in heard.linker.view().identities] == [1, 3]
+    assert heard.identity("b", 1) is None
+    # Nothing of what they looked like is left.
+    assert look(1).tobytes() not in heard.linker.checkpoint().state
+    assert look(0).tobytes() in heard.linker.checkpoint().state
+
+
+@pytest.mark.parametrize("verb", ["merge", "split", "name", "forget"])
+def test_orders_about_nobody_known_are_passed_over(verb):
+    heard = three()
+    before = heard.linker.view()
+    assert heard(Command(t_ns=at(9), verb=verb, global_ids=(77, 78), track_keys=(key("a", 1),))) == []
+    assert heard(Command(t_ns=at(9), verb=verb)) == []
+    assert heard.linker.view().identities == before.identities
+
+
+# ---- cameras -------------------------------------------------------------------------------------------------
+
+
+def status(camera: str, t_s: float, state: str, reason: str = "") -> CameraStatus:
+    return CameraStatus(camera_id=camera, run=0, t_ns=at(t_s), state=state, reason=reason)  # type: ignore[arg-type]
+
+
+def test_a_camera_is_lost_once_and_back_once():
+    heard = Heard()
+    assert heard(status("a", 0, "up"), update("a", 1)) == []
+    [lost] = heard(status("a", 5, "stalled", "no frame for 5 s"), status("a", 6, "gone"))
+    assert isinstance(lost, CameraLost) and (lost.camera_id, lost.reason) == ("a", "no frame for 5 s")
+    [back] = heard(status("a", 9, "up"), update("a", 10))
+    assert isinstance(back, CameraBack) and (back.camera_id, back.t_ns) == ("a", at(9))
+
+
+def test_a_camera_that_sends_again_is_back_without_saying_so():
+    heard = Heard()
+    heard(status("a", 5, "gone"))
+    assert [type(e) for e in heard(update("a", 6), update("a", 7))] == [CameraBack]
+
+
+def test_the_end_of_a_recording_is_no_loss():
+    assert Heard()(update("a", 1), status("a", 2, "ended")) == []
+
+
+# ---- memory --------------------------------------------------------------------------------------------------
+
+
+def test_memory_is_bounded_by_count_and_the_longest_unseen_go_first():
+    heard = Heard(max_identities=10)
+    sizes = []
+    for n in range(60):
+        heard.see("a", n + 1, 2 * n, 2 * n + 1, look(n % 16), x=300 + 5 * (n % 3))
+        sizes.append(len(heard.linker.checkpoint().state))
+    known = [p.global_id for p in heard.linker.view().identities]
+    assert len(known) <= 11  # one may come before the next look round
+    assert max(sizes[30:]) < 1.3 * max(sizes[:15])
+    assert known == sorted(known) and known[-1] == max(e.global_id for e in of_kind(heard.events, Appeared))
+
+
+def test_memory_is_bounded_by_age():
+    heard = Heard(max_gap_s=20, revise_s=20)
+    for n in range(10):
+        heard.see("a", n + 1, n, n + 0.8, look(n))
+    full = len(heard.linker.checkpoint().state)
+    heard.pass_time(40)
+    assert heard.linker.view().identities == ()
+    assert len(heard.linker.checkpoint().state) < full / 10
+    # What the subscriber was told stays told.
+    assert heard.ledger.identity_of(key("a", 1)) == 1
+
+
+# ---- another embedder ----------------------------------------------------------------------------------------
+
+
+def test_looks_of_another_network_are_not_compared():
+    for later, same in (("m", True), ("other", False)):
+        heard = Heard()
+        heard.see("a", 1, 0, 5, look(0), model_hash="m")
+        heard.see("b", 1, 50, 52, look(0), model_hash=later)
+        assert (heard.identity("b", 1) == 1) is same
+        assert heard.linker.model_hash == later
+        assert heard.linker.checkpoint().model_hash == later
+
+
+def test_rows_of_another_length_stop_nobody():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0), model_hash="m")
+    heard.see("b", 1, 7, 9, look(0, dim=64), model_hash="other")
+    heard.see("c", 1, 10, 12, None, model_hash="")
+    assert len(heard.ledger.tracks()) == 3
+
+
+def test_boxes_and_looks_that_are_no_numbers_stop_nobody():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0))
+    heard.see("b", 1, 6, 9, np.full(32, np.nan, np.float32))
+    nowhere = np.full(4, np.nan, np.float32)
+    heard(
+        update("c", 9, [tracklet("c", 1, 9, 9, look(0), first_box=nowhere, last_box=nowhere)], [(1, nowhere)])
+    )
+    heard.pass_time(12)
+    assert heard.identity("a", 1) == 1
+
+
+def test_pictures_are_of_one_size_here():  # of the helper the tests lean on
+    assert tracklet("a", 1, 0, 1).image_size == SIZE
