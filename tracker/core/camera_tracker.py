@@ -27,6 +27,8 @@ STRANGER_SHARE = 0.8  # looks this far on the way to another person's: not the o
 CLEAR_QUALITY = 0.3  # worse pictures neither prove nor disprove anything
 CUT_AFTER = 3  # clear pictures in a row of a stranger: the track has gone over to somebody else
 AGREE_SHARE = 0.5  # pictures closer than this are of one person
+MIN_ALIKE = 0.6  # nobody's box shrinks or grows by more from one frame to the next
+NEAR_COST = 0.6  # a sure box that fits this well is taken at once
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
 
 
@@ -50,6 +52,7 @@ class Track:
     appearance: NDArray[np.float32] | None = None  # unit; recent pictures count most
     embedding_sum: NDArray[np.float64] | None = None
     weight_sum: float = 0.0
+    velocity_px_s: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))  # when last seen
     embedding_count: int = 0
     doubts: list[tuple[int, NDArray[np.float32], float]] = field(default_factory=list)  # pictures of a stranger
     revision: int = 0
@@ -150,11 +153,13 @@ class CameraTracker:
             track.row = NO_DETECTION
 
         confirmed = np.array([t.confirmed for t in self._tracks], bool)
-        free_sure = self._associate(t_ns, alive[confirmed], sure_rows, detections, quality)
+        free_sure = self._associate(t_ns, alive[confirmed], sure_rows, detections, quality, gate=NEAR_COST)
         waiting = self._unmatched(alive[confirmed])
         fresh = np.array([self._unseen_s(t_ns, i) <= 2 * s.coast_s for i in waiting], bool)
         # ByteTrack: weak boxes keep tracks alive, but only where the track was a moment ago.
         self._associate(t_ns, waiting[fresh], doubtful_rows, detections, quality, doubtful=True)
+        # A sure box further off comes after a weak one in place: it may well be somebody else.
+        free_sure = self._associate(t_ns, self._unmatched(alive[confirmed]), free_sure, detections, quality)
         free_sure = self._associate(t_ns, alive[~confirmed], free_sure, detections, quality)
         free_sure = self._revive(t_ns, self._unmatched(alive[confirmed]), free_sure, detections, quality)
         self._cut(t_ns)
@@ -226,12 +231,13 @@ class CameraTracker:
         quality: NDArray[np.float64],
         *,
         doubtful: bool = False,
+        gate: float = 1.0,
     ) -> NDArray[np.intp]:
         """Match tracks with detection rows; returns the rows left over."""
         if not len(tracks) or not len(rows):
             return rows
         cost = self._cost(t_ns, tracks, detections.where(rows), quality[rows], doubtful)
-        matched = assign(cost, 1.0)
+        matched = assign(cost, gate)
         if not doubtful:
             self._learn_looks(tracks, rows, matched, detections, cost)
         for i, j in zip(matched.rows, matched.columns, strict=True):
@@ -264,7 +270,7 @@ class CameraTracker:
         w = s.appearance_weight * (0.5 if doubtful else 1.0)
         scaled = np.clip(looks / self._looks.other, 0.0, 1.0)
         cost[known] = (1 - w) * place[known] + w * scaled[known]
-        cost[overlap < s.min_iou] = IMPOSSIBLE
+        cost[(overlap < s.min_iou) | (alike < MIN_ALIKE)] = IMPOSSIBLE
         # Where somebody was a while ago may stand somebody else now: then looks decide, or at least real overlap.
         away = (unseen > s.coast_s)[:, None]
         clear = known & (quality >= CLEAR_QUALITY)[None, :]
@@ -473,6 +479,7 @@ class CameraTracker:
         for n, t in enumerate(self._tracks):
             if t.row != NO_DETECTION:
                 boxes[n] = t.box
+                t.velocity_px_s = self._motion.speed[n, :2].astype(np.float32)
         return Tracks.of(
             np.array([t.number for t in self._tracks], np.int64),
             boxes,
@@ -493,8 +500,6 @@ class CameraTracker:
     def _tracklet(self, track: Track, *, ended: bool) -> Tracklet:
         track.revision += 1
         track.changed = False
-        index = next((i for i, t in enumerate(self._tracks) if t is track), None)
-        speed = np.zeros(2) if index is None else self._motion.speed[index, :2]
         if len(track.embeddings) > self.settings.prototypes:
             self._thin(track)
             track.changed = False
@@ -511,7 +516,7 @@ class CameraTracker:
             t_last_ns=track.t_seen_ns,
             first_box=np.array(track.first_box, np.float32),
             last_box=np.array(track.box, np.float32),
-            velocity_px_s=np.array(speed, np.float32),
+            velocity_px_s=track.velocity_px_s,
             image_size=self.image_size,
             boxes_seen=track.seen,
             score_mean=track.score_sum / track.seen,

@@ -27,6 +27,7 @@ PRESENCE_GAP_S = 0.6  # unseen for longer: the presence is cut
 MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
 SAID_LLR = 1.0  # what was said stays said unless there is better
 MAX_MEETING_LLR = 20.0
+LEAVING_S = 1.0  # who would reach the picture's edge within this time has left by it
 NEVER = -1e6
 
 
@@ -211,7 +212,8 @@ class Scores:
         looks = float(self.appearance.llr(np.array(distance), cohort, np.array(n_a), np.array(n_b)))
         met = self.met[block]
         place = float(np.clip(self.meeting[block][met].sum(), -MAX_MEETING_LLR, MAX_MEETING_LLR))
-        time = 0.0 if met.any() else float(self.link[block].max())
+        nearest = np.unravel_index(int(self.gap_s[block].argmin()), met.shape)
+        time = 0.0 if met.any() else float(self.link[block][nearest])
         cues = {"appearance": looks, "time": max(time, -50.0), "place": place}
         if self.conflict[block].any() or (not met.any() and time <= NEVER / 2):
             return -np.inf, cues, distance
@@ -292,7 +294,7 @@ def score_pieces(
 
     link = gap_llr(np.maximum(gap_s, 0), typical_s=4.0, window_s=settings.max_gap_s)
     border_first = np.array([at_border(p.tracklet.first_box, p.tracklet.image_size) for p in pieces])
-    border_last = np.array([at_border(p.box, p.tracklet.image_size) for p in pieces])
+    border_last = np.array([_went_out(p) for p in pieces])
     earlier = first[:, None] <= first[None, :]
     left = np.where(earlier, border_last[:, None], border_last[None, :])
     came = np.where(earlier, border_first[None, :], border_first[:, None])
@@ -333,6 +335,13 @@ def score_pieces(
     return Scores(looks, pictures, link, meeting, met, conflict, gap_s, appearance)
 
 
+def _went_out(piece: Piece) -> bool:
+    """Was somebody at the picture's edge when last seen, or about to be?"""
+    ahead = piece.box + np.tile(piece.tracklet.velocity_px_s, 2) * LEAVING_S
+    size = piece.tracklet.image_size
+    return at_border(piece.box, size) or at_border(ahead, size)
+
+
 def _meeting(a: Piece, b: Piece) -> float | None:
     """Place cue of two pieces that two calibrated cameras see at once; None if never at the same instant."""
     t_a = np.array([p[0] for p in a.trail], np.int64)
@@ -361,7 +370,7 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
     groups: list[list[int]] = [[i] for i in range(n)]
     looks, pictures = scores.looks.copy(), np.minimum(scores.pictures, MANY_PICTURES)
     has = pictures > 0
-    link = scores.link.copy()
+    link, gap = scores.link.copy(), scores.gap_s.copy()
     count = scores.met.astype(float)
     total = np.where(scores.met, scores.meeting, 0.0)
     conflict = scores.conflict.copy()
@@ -399,8 +408,12 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
         pictures[i], has[i] = w_i + w_j, has[i] | has[j]
         if has[i]:
             distance[i] = distance[:, i] = np.where(has, 1 - looks @ looks[i], np.nan)
-        for matrix, join in ((link, np.maximum), (count, np.add), (total, np.add)):
-            matrix[i] = matrix[:, i] = join(matrix[i], matrix[j])
+        # Of two groups' pieces those nearest in time tell whether one can go on as the other.
+        nearer = gap[j] < gap[i]
+        link[i] = link[:, i] = np.where(nearer, link[j], link[i])
+        gap[i] = gap[:, i] = np.where(nearer, gap[j], gap[i])
+        for matrix in (count, total):
+            matrix[i] = matrix[:, i] = matrix[i] + matrix[j]
         for flags in (conflict, same_said, forced):
             flags[i] = flags[:, i] = flags[i] | flags[j]
         groups[i] = sorted(groups[i] + groups[j])
