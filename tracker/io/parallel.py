@@ -23,11 +23,8 @@ class Spread:
 
     def __init__(self, threads: int = 0) -> None:
         """``threads``: how many; 0 means one a core."""
-        self._threads = (
-            threads or len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = threads or cores
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="network")
 
     def detector(self, detector: Detector) -> Detector:

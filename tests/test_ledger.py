@@ -1,0 +1,108 @@
+"""Who a tracklet is, from the events alone."""
+
+from __future__ import annotations
+
+from tracker.core.ledger import Ledger
+from tracker.types import (
+    Appeared,
+    CameraLost,
+    Event,
+    HandedOver,
+    Left,
+    Merged,
+    Sighting,
+    Split,
+    TrackKey,
+    Updated,
+)
+
+HERE = Sighting(camera_id="a", t_ns=0, box=(0.0, 0.0, 1.0, 1.0))
+
+
+def key(number: int) -> TrackKey:
+    return TrackKey(camera_id="a", run=0, number=number)
+
+
+def appeared(global_id: int, number: int) -> Appeared:
+    return Appeared(t_ns=0, global_id=global_id, track=key(number), sighting=HERE)
+
+
+def over(global_id: int, number: int) -> HandedOver:
+    return HandedOver(
+        t_ns=0,
+        global_id=global_id,
+        from_camera="a",
+        to_camera="a",
+        track=key(number),
+        gap_s=1.0,
+        sighting=HERE,
+    )
+
+
+def merged(kept: int, absorbed: int, *numbers: int) -> Merged:
+    return Merged(t_ns=0, kept=kept, absorbed=absorbed, tracks=tuple(map(key, numbers)))
+
+
+def split(global_id: int, to: int, *numbers: int) -> Split:
+    return Split(t_ns=0, global_id=global_id, to=to, tracks=tuple(map(key, numbers)))
+
+
+def after(*events: Event) -> dict[int, int]:
+    """Number of the tracklet -> identity, after these events."""
+    ledger = Ledger()
+    for event in events:
+        ledger.follow(event)
+    return {k.number: g for k, g in ledger.tracks().items()}
+
+
+def test_nobody_was_told():
+    assert after() == {}
+    assert Ledger().identity_of(key(1)) is None
+
+
+def test_appeared_and_handed_over():
+    assert after(appeared(1, 10), over(1, 11), appeared(2, 20)) == {10: 1, 11: 1, 20: 2}
+
+
+def test_merged_takes_everything_along():
+    assert after(appeared(1, 10), appeared(2, 20), over(2, 21), merged(1, 2, 20, 21)) == {10: 1, 20: 1, 21: 1}
+
+
+def test_what_the_linker_has_forgotten_goes_along_as_well():
+    """Tracklet 20 is older than the linker's memory and not named in the event."""
+    assert after(appeared(1, 10), appeared(2, 20), over(2, 21), merged(1, 2, 21)) == {10: 1, 20: 1, 21: 1}
+
+
+def test_merges_in_a_chain():
+    events = [appeared(n, 10 * n) for n in (1, 2, 3)]
+    assert after(*events, merged(2, 3, 30), merged(1, 2, 20, 30)) == {10: 1, 20: 1, 30: 1}
+    # Of what is not named, too.
+    assert after(*events, merged(2, 3), merged(1, 2)) == {10: 1, 20: 1, 30: 1}
+
+
+def test_split_takes_only_what_it_names():
+    events = [appeared(1, 10), over(1, 11), over(1, 12)]
+    assert after(*events, split(1, 2, 11)) == {10: 1, 11: 2, 12: 1}
+
+
+def test_split_after_a_merge_and_back():
+    events = [appeared(1, 10), appeared(2, 20), merged(1, 2, 20)]
+    assert after(*events, split(1, 3, 20)) == {10: 1, 20: 3}
+    assert after(*events, split(1, 3, 20), merged(3, 1, 10)) == {10: 3, 20: 3}
+
+
+def test_other_events_change_nothing():
+    said = [
+        appeared(1, 10),
+        Updated(t_ns=1, global_id=1, sightings=(HERE,), tracks=(key(10), key(99))),
+        Left(t_ns=2, global_id=1, last=HERE),
+        CameraLost(t_ns=3, camera_id="a"),
+    ]
+    assert after(*said) == {10: 1}
+
+
+def test_tracks_come_in_the_order_of_their_keys():
+    ledger = Ledger()
+    for number in (3, 1, 2):
+        ledger.follow(appeared(number, number))
+    assert [k.number for k in ledger.tracks()] == [1, 2, 3]
