@@ -383,7 +383,7 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
     distance = np.where(has[:, None] & has[None, :], 1 - looks @ looks.T, np.nan)
 
     def row(i: int) -> F:
-        others = (conflict & ~np.eye(n, dtype=bool) & alive).astype(float)
+        others = (conflict & ~np.eye(n, dtype=bool) & np.outer(alive, alive)).astype(float)
         known = np.isfinite(distance)
         near = np.where(known, distance, 0.0)
         number, total_near, squares = (m[i] @ others + m @ others[i] for m in (known.astype(float), near, near**2))
