@@ -5,7 +5,10 @@ the very model and the very kind of pair (crop to crop, set to set) that will be
 
     python -m reid.calibrate --data DIR --model NAME
 
-measures it on the Market-1501 people that training left out, with sets of pictures as a tracker collects them.
+measures it on 100 people of Market-1501's training part, with sets of pictures as a tracker collects them. Test
+people are left alone. A training with the same ``--hold-out`` and ``--seed`` did not see these 100; of people that
+it did see, the false rejects come out flattering; the false accepts hold for others in the same cameras as well, and
+are more at a new site.
 """
 
 import argparse
@@ -185,7 +188,9 @@ def main() -> None:
     parser.add_argument(
         "--model", default=None, help="name or .onnx path; the default embedder when left out"
     )
-    parser.add_argument("--people", type=int, default=100, help="left out of training, as its --hold-out")
+    parser.add_argument(
+        "--people", type=int, default=100, help="how many; as training's --hold-out, if it had one"
+    )
     parser.add_argument(
         "--seed", type=int, default=0, help="as the training's, so that the same people are drawn"
     )

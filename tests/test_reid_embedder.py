@@ -17,9 +17,6 @@ onnx = pytest.importorskip("onnx")
 
 BLUE, GREEN, RED = np.eye(3, dtype=np.float32)
 SHIPPED = Path(models.__file__).parent / "reid_small.onnx"
-needs_shipped = pytest.mark.skipif(
-    not SHIPPED.is_file(), reason="the shipped embedder is not in this checkout"
-)
 
 
 def plain(height: int, width: int, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -168,7 +165,6 @@ def person(top: tuple[int, int, int], legs: tuple[int, int, int], shade: float =
     return np.clip(picture * shade, 0, 255).astype(np.uint8)
 
 
-@needs_shipped
 def test_the_shipped_model_gives_unit_rows_that_do_not_depend_on_company(shipped: OnnxEmbedder) -> None:
     rng = np.random.default_rng(0)
     crops = [
@@ -182,7 +178,6 @@ def test_the_shipped_model_gives_unit_rows_that_do_not_depend_on_company(shipped
     assert shipped.embed([]).shape == (0, shipped.dim)
 
 
-@needs_shipped
 def test_the_shipped_model_sees_clothes_rather_than_light(shipped: OnnxEmbedder) -> None:
     red, dark_red, green = shipped.embed(
         [
@@ -195,7 +190,6 @@ def test_the_shipped_model_sees_clothes_rather_than_light(shipped: OnnxEmbedder)
     assert red @ green < red @ dark_red - 0.3
 
 
-@needs_shipped
 def test_the_shipped_model_is_small_and_has_a_true_card(shipped: OnnxEmbedder) -> None:
     assert SHIPPED.stat().st_size < 8_000_000
     assert models.verify("reid_small") == "ok"
