@@ -232,12 +232,12 @@ def pooled(looks: F, pictures: F) -> tuple[F, float]:
 class Overlaps:
     """Which cameras see the same place: learned from how often somebody in one is found in the other at once.
 
-    The share of one camera's people that another sees at the same time has a Beta prior (a third, worth
+    The share of one camera's people that another sees at the same time has a Beta prior (a half, worth
     ``PRIOR_PEOPLE`` people); its log-odds are the cue for two tracklets that are seen at once.
     """
 
-    PRIOR_SHARE, PRIOR_PEOPLE = 0.35, 3.0
-    LIMITS = (-3.0, 1.5)
+    PRIOR_SHARE, PRIOR_PEOPLE = 0.5, 3.0
+    LIMITS = (-0.5, 2.0)
 
     def __init__(self) -> None:
         self.share: dict[tuple[str, str], float] = {}
