@@ -29,6 +29,8 @@ CUT_AFTER = 3  # clear pictures in a row of a stranger: the track has gone over 
 AGREE_SHARE = 0.5  # pictures closer than this are of one person
 MIN_ALIKE = 0.6  # nobody's box shrinks or grows by more from one frame to the next
 NEAR_COST = 0.6  # a sure box that fits this well is taken at once
+WEAK_CHANGE = 1.3  # weak boxes must be as high as the last sure one up to this factor
+WEAK_S = 1.0  # and carry a track for this long at most
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
 
 
@@ -51,6 +53,8 @@ class Track:
     quality: list[float] = field(default_factory=list)
     appearance: NDArray[np.float32] | None = None  # unit; recent pictures count most
     embedding_sum: NDArray[np.float64] | None = None
+    t_sure_ns: int = 0  # when a sure box was last taken, and how high it was, px
+    sure_height: float = 1.0
     weight_sum: float = 0.0
     velocity_px_s: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))  # when last seen
     embedding_count: int = 0
@@ -277,7 +281,12 @@ class CameraTracker:
         stranger = clear & (looks > self._looks.between(STRANGER_SHARE))
         cost[away & (stranger | (~clear & (overlap < 0.3)))] = IMPOSSIBLE
         if doubtful:
-            cost[place > 0.6] = IMPOSSIBLE
+            # A weak box is believed where it looks like the last sure one: as high, in place, not for long.
+            sure_height = np.array([self._tracks[i].sure_height for i in tracks])[:, None]
+            change = sure_height / np.maximum(center_form(seen.boxes)[None, :, 3], 1.0)
+            odd = np.maximum(change, 1 / np.maximum(change, 1e-9)) > WEAK_CHANGE
+            long = np.array([(t_ns - self._tracks[i].t_sure_ns) / 1e9 > WEAK_S for i in tracks])[:, None]
+            cost[(place > 0.6) | odd | long] = IMPOSSIBLE
         return cost
 
     def _learn_looks(
@@ -353,6 +362,8 @@ class CameraTracker:
         track.box, track.score = detections.boxes[row], float(detections.scores[row])
         track.seen += 1
         track.score_sum += track.score
+        if track.score >= self.sure_score:
+            track.t_sure_ns, track.sure_height = t_ns, float(track.box[3] - track.box[1])
         self._remember(t_ns, track, row, detections, float(quality[row]))
         if not track.confirmed and (t_ns - track.t_first_ns) / 1e9 >= self.settings.confirm_s:
             track.confirmed = track.changed = True
@@ -415,6 +426,7 @@ class CameraTracker:
             box = detections.boxes[row]
             track = Track(self._next, t_ns, t_ns, box, box, float(detections.scores[row]), row=int(row))
             track.score_sum = track.score
+            track.t_sure_ns, track.sure_height = t_ns, float(box[3] - box[1])
             track.confirmed = track.changed = self.settings.confirm_s == 0
             self._next += 1
             self._tracks.append(track)
@@ -430,6 +442,7 @@ class CameraTracker:
             new = Track(self._next, since_ns, t_ns, old.box, old.box, old.score, row=old.row, seen=len(old.doubts))
             self._next += 1
             new.score_sum = old.score * new.seen
+            new.t_sure_ns, new.sure_height = old.t_sure_ns, old.sure_height
             new.confirmed = new.changed = True
             for _, embedding, quality in old.doubts:
                 self._take_in(new, embedding, quality)
