@@ -182,9 +182,17 @@ def test_doubtful_boxes_keep_a_track_but_never_start_one():
     weak = [seen([person_box(300 + 10 * n)], None, 0.3) for n in range(20)]
     assert Watched().run(weak).ids() == []
     assert all(len(t) == 0 for t in Watched().run(weak).frames)
-    kept = Watched().run(walk(lambda t: 300.0, None, 10)).run([seen([person_box(300)], None, 0.3)] * 30)
+    kept = Watched().run(walk(lambda t: 300.0, None, 10)).run([seen([person_box(300)], None, 0.3)] * 6)
     assert kept.ids() == [1]
-    assert kept.frames[-1].states.tolist() == [CONFIRMED]
+    assert [t.states.tolist() for t in kept.frames[-6:]] == [[CONFIRMED]] * 6
+
+
+def test_it_takes_a_surer_box_to_start_a_track_than_to_keep_one():
+    """From 0.6 a box is sure; from a quarter of the way to 1, which is 0.7, it starts a track."""
+    assert Watched().run([seen([person_box(300)], None, 0.65)] * 20).ids() == []
+    assert Watched().run([seen([person_box(300)], None, 0.75)] * 20).ids() == [1]
+    assert Watched(start_score=0.62).run([seen([person_box(300)], None, 0.65)] * 20).ids() == [1]
+    assert Watched(sure_score=0.3).run([seen([person_box(300)], None, 0.5)] * 20).ids() == [1]
 
 
 def test_one_frame_makes_no_person():
@@ -291,6 +299,27 @@ def test_the_order_of_a_frames_detections_does_not_matter():
         for box, state, row in zip(a.boxes.tolist(), a.states.tolist(), a.detections.tolist(), strict=True):
             if row != NO_DETECTION:
                 assert by_box[tuple(box)] == state
+
+
+def test_ten_and_thirty_frames_a_second_tell_the_same_story():
+    """The same two people over the same 6 s: seen, hidden for a second behind a pillar, seen again."""
+    spans = []
+    for fps in (10, 30):
+        watched, rng = Watched(), np.random.default_rng(1)
+        for n in range(6 * fps):
+            t = n / fps
+            here = [(0, 100 + 80 * t, 400.0), (1, 800 - 60 * t, 450.0)]
+            here = [p for p in here if not 380 < p[1] < 430 or p[0] == 1]
+            watched.step(
+                seen(
+                    [person_box(x, foot) for _, x, foot in here], [blurred(look(k), rng) for k, _, _ in here]
+                ),
+                1 / fps,
+            )
+        spans.append({t.key.number: (t.t_first_ns, t.t_last_ns) for t in watched.finish() if t.ended})
+    assert list(spans[0]) == list(spans[1]) == [1, 2]
+    for number in (1, 2):
+        np.testing.assert_allclose(spans[0][number], spans[1][number], atol=0.1e9)
 
 
 # ---- going over to somebody else -----------------------------------------------------------------------------

@@ -173,6 +173,17 @@ def test_final_tracks_have_every_identity_once_a_frame_and_only_known_ones(tmp_p
         assert {identity for _, identity in at_once} <= known
 
 
+def test_cameras_are_taken_by_capture_time(tmp_path):
+    out = tmp_path / "out"
+    process(busy(tmp_path, 3), out)
+    events = events_of(out)
+    times = [e["t_ns"] for e in events]
+    assert times == sorted(times)
+    # Not one camera after the other: both are spoken of all along.
+    where = [e["track"]["camera_id"] for e in events if "track" in e]
+    assert "".join(where).count("ab") + "".join(where).count("ba") > 1
+
+
 def test_no_detections_at_all(tmp_path):
     a = recording(tmp_path / "a.npz", [], length=20, box=np.zeros((0, 4)))
     summary = process(site({"a": a}), tmp_path / "out")
@@ -430,6 +441,30 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(painted, tmp_path, monkeyp
         assert not (out / ".spool").exists()
 
 
+class Watching:
+    """No flow at all, but it remembers which picture came before which."""
+
+    def __init__(self) -> None:
+        self.pairs: set[tuple[int, int]] = set()
+
+    def reduce(self, image: NDArray[np.uint8]) -> int:
+        return hash(image.tobytes())
+
+    def between(self, before: int, after: int) -> None:
+        self.pairs.add((before, after))
+
+
+def test_flow_goes_on_from_the_last_picture_that_was_done(painted, tmp_path, monkeypatch):
+    whole, parts = Watching(), Watching()
+    monkeypatch.setattr(processing, "build_flow", lambda settings: whole)
+    process(painted, tmp_path / "whole")
+    monkeypatch.setattr(processing, "build_flow", lambda settings: parts)
+    interrupted(painted, tmp_path / "out", monkeypatch)
+    process(painted, tmp_path / "out", resume=True)
+    assert len(whole.pairs) == 2 * 23
+    assert parts.pairs == whole.pairs
+
+
 def interrupted(painted: Site, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processing, "build_detector", lambda settings: Eyes(20))
     with pytest.raises(RuntimeError):
@@ -470,6 +505,17 @@ def test_a_video_is_drawn_for_every_camera_with_pictures(painted, tmp_path):
     assert (video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)) == SMALL
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 10
     video.release()
+
+
+def test_a_video_file_is_read_like_a_folder(painted, tmp_path):
+    path = tmp_path / "film.mp4"
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, SMALL)
+    for picture in sorted((tmp_path / "a").iterdir()):
+        film.write(cv2.imread(str(picture)))
+    film.release()
+    summary = process(site({"film": str(path)}), tmp_path / "out")
+    assert (summary.frames, summary.identities) == ({"film": 24}, 3)
+    assert {row[0] for row in tracks_of(tmp_path / "out", "film")} == set(range(1, 25))
 
 
 def test_recorded_boxes_beside_their_pictures_need_no_detector(painted, tmp_path, monkeypatch):
