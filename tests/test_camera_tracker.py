@@ -149,6 +149,15 @@ def test_who_was_lost_is_revived_by_looks_without_any_overlap():
     assert watched.frames[-1].states.tolist() == [CONFIRMED]
 
 
+def test_who_was_revived_goes_on_from_the_new_place():
+    rng = np.random.default_rng(3)
+    watched = Watched().run(walk(lambda t: 200.0, 0, 20, rng))
+    watched.run([Detections.none()] * 12)
+    watched.run(walk(lambda t: 500.0, 0, 1, rng))
+    watched.run(walk(lambda t: 505 + 50 * t, None, 10))  # no looks any more: place alone
+    assert watched.ids() == [1] and len(watched.frames[-1]) == 1
+
+
 def test_somebody_else_does_not_revive_the_lost():
     rng = np.random.default_rng(3)
     watched = Watched().run(walk(lambda t: 200.0, 0, 20, rng))

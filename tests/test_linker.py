@@ -224,6 +224,15 @@ def test_who_was_parted_is_merged_when_the_looks_are_known():
     assert [p.global_id for p in heard.linker.view().identities] == [1]
 
 
+def test_the_end_of_a_recording_is_a_last_look_at_everything():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, look(0))
+    heard(update("b", 50, [tracklet("b", 1, 50, 50)], [(1, person_box(300))]))
+    # The looks come 0.3 s later, before the next look round is due.
+    assert of_kind(heard(update("b", 50.3, [tracklet("b", 1, 50, 50.3, look(0), revision=2)])), Merged) == []
+    assert len(of_kind(heard(Advance(t_ns=at(50.3), final=True)), Merged)) == 1
+
+
 def test_who_was_wrongly_joined_is_split_when_the_looks_are_better_known():
     heard = Heard()
     heard.see("a", 1, 0, 5, look(0))
@@ -266,6 +275,18 @@ def test_somebody_seen_at_once_by_two_cameras_is_one_where_they_stand_on_one_spo
                 heard(update(camera, float(t), [piece], [(1, person_box(300))], floor=[place]))
         heard(Advance(t_ns=at(6), final=True))
         assert (heard.identity("a", 1) == heard.identity("b", 1)) is one
+
+
+def test_only_what_two_cameras_saw_at_the_same_instant_is_compared():
+    """In a at both ends of the time, in b between, 20 m away: a walk there and back, not two people at once."""
+    heard = Heard()
+    times = [("a", t, 0.0) for t in (*np.arange(0, 2, 0.2), *np.arange(20, 22, 0.2))]
+    times += [("b", t, 20.0) for t in np.arange(10, 12, 0.2)]
+    for n, (camera, t, x_m) in enumerate(sorted(times, key=lambda c: c[1])):
+        piece = tracklet(camera, 1, 0 if camera == "a" else 10, float(t), look(0), revision=n + 1)
+        heard(update(camera, float(t), [piece], [(1, person_box(300))], floor=[(x_m, 0.0)]))
+    heard(Advance(t_ns=at(22), final=True))
+    assert heard.identity("a", 1) == heard.identity("b", 1)
 
 
 def test_nobody_walks_faster_than_people_do():
@@ -479,6 +500,16 @@ def test_a_restored_linker_goes_on_byte_for_byte(seed):
         assert told(messages[cut:], again) == told(messages[cut:], whole)
 
 
+def test_a_linker_may_stop_at_any_message():
+    messages = closed(in_time_order(scene(0)[1]))
+    whole = Linker()
+    for start in range(0, len(messages), 12):
+        again = Linker()
+        again.restore(whole.checkpoint())
+        part = messages[start : start + 12]
+        assert told(part, again) == told(part, whole)
+
+
 def test_a_restored_linker_keeps_what_operators_said():
     heard = Heard()
     both(heard, [person_box(200), person_box(600)], [look(0), look(1)])
@@ -665,6 +696,17 @@ def test_memory_is_bounded_by_age():
     assert len(heard.linker.checkpoint().state) < full / 10
     # What the subscriber was told stays told.
     assert heard.ledger.identity_of(key("a", 1)) == 1
+
+
+def test_memory_of_somebody_who_stays_is_bounded_too():
+    heard = Heard(max_gap_s=20, revise_s=20, return_log_odds=5)
+    sizes = []
+    for n in range(40):
+        heard.see("a", n + 1, 4 * n, 4 * n + 2, look(0))
+        sizes.append(len(heard.linker.checkpoint().state))
+    assert len(heard.linker.view().identities) == 1
+    assert len(heard.linker.view().identities[0].tracks) <= 8  # of the last 20 s, not all 40
+    assert max(sizes[20:]) < 1.3 * max(sizes[:10])
 
 
 # ---- another embedder ----------------------------------------------------------------------------------------

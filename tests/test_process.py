@@ -455,14 +455,17 @@ class Watching:
 
 
 def test_flow_goes_on_from_the_last_picture_that_was_done(painted, tmp_path, monkeypatch):
-    whole, parts = Watching(), Watching()
+    whole, resumed, eyes = Watching(), Watching(), Eyes()
     monkeypatch.setattr(processing, "build_flow", lambda settings: whole)
     process(painted, tmp_path / "whole")
-    monkeypatch.setattr(processing, "build_flow", lambda settings: parts)
-    interrupted(painted, tmp_path / "out", monkeypatch)
-    process(painted, tmp_path / "out", resume=True)
     assert len(whole.pairs) == 2 * 23
-    assert parts.pairs == whole.pairs
+    interrupted(painted, tmp_path / "out", monkeypatch)
+    monkeypatch.setattr(processing, "build_detector", lambda settings: eyes)
+    monkeypatch.setattr(processing, "build_flow", lambda settings: resumed)
+    process(painted, tmp_path / "out", resume=True)
+    # Every frame that was left had a picture before it, the first ones too.
+    assert len(resumed.pairs) == eyes.seen < 48
+    assert resumed.pairs < whole.pairs
 
 
 def interrupted(painted: Site, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
