@@ -171,7 +171,7 @@ class TrackSettings(Settings):
 class LinkSettings(Settings):
     """The linker. Thresholds follow from the accepted error, they are not typed in."""
 
-    false_merge_rate: float = Field(0.2, gt=0, lt=1)  # accepted share of wrong joins
+    false_merge_rate: float = Field(0.3, gt=0, lt=1)  # accepted share of wrong joins
     max_gap_s: float = Field(120.0, gt=0)  # longest time unseen after which somebody is still recognised
     revise_s: float = Field(300.0, gt=0)  # how far back decisions are looked at again
     revise_every_s: float = Field(1.0, gt=0)  # how often

@@ -27,8 +27,10 @@ STRANGER_SHARE = 0.8  # looks this far on the way to another person's: not the o
 CLEAR_QUALITY = 0.3  # worse pictures neither prove nor disprove anything
 CUT_AFTER = 3  # clear pictures in a row of a stranger: the track has gone over to somebody else
 AGREE_SHARE = 0.5  # pictures closer than this are of one person
+MAX_SURPRISE = 15.0  # squared Mahalanobis distance of centre and height: 99.8 % of chi^2 with 3 degrees
 MIN_ALIKE = 0.6  # nobody's box shrinks or grows by more from one frame to the next
 NEAR_COST = 0.6  # a sure box that fits this well is taken at once
+SURE_CHANGE = 1.9  # nobody's sure boxes differ by more in height within a second
 WEAK_CHANGE = 1.3  # weak boxes must be as high as the last sure one up to this factor
 WEAK_S = 1.0  # and carry a track for this long at most
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
@@ -274,19 +276,21 @@ class CameraTracker:
         w = s.appearance_weight * (0.5 if doubtful else 1.0)
         scaled = np.clip(looks / self._looks.other, 0.0, 1.0)
         cost[known] = (1 - w) * place[known] + w * scaled[known]
-        cost[(overlap < s.min_iou) | (alike < MIN_ALIKE)] = IMPOSSIBLE
+        surprise = self._motion.mahalanobis(seen.boxes)[tracks]
+        cost[(overlap < s.min_iou) | (alike < MIN_ALIKE) | (surprise > MAX_SURPRISE)] = IMPOSSIBLE
         # Where somebody was a while ago may stand somebody else now: then looks decide, or at least real overlap.
         away = (unseen > s.coast_s)[:, None]
         clear = known & (quality >= CLEAR_QUALITY)[None, :]
         stranger = clear & (looks > self._looks.between(STRANGER_SHARE))
         cost[away & (stranger | (~clear & (overlap < 0.3)))] = IMPOSSIBLE
+        sure_height = np.array([self._tracks[i].sure_height for i in tracks])[:, None]
+        change = sure_height / np.maximum(center_form(seen.boxes)[None, :, 3], 1.0)
+        change = np.maximum(change, 1 / np.maximum(change, 1e-9))
+        since_sure = np.array([(t_ns - self._tracks[i].t_sure_ns) / 1e9 for i in tracks])[:, None]
+        cost[(change > SURE_CHANGE) & (since_sure < WEAK_S)] = IMPOSSIBLE
         if doubtful:
             # A weak box is believed where it looks like the last sure one: as high, in place, not for long.
-            sure_height = np.array([self._tracks[i].sure_height for i in tracks])[:, None]
-            change = sure_height / np.maximum(center_form(seen.boxes)[None, :, 3], 1.0)
-            odd = np.maximum(change, 1 / np.maximum(change, 1e-9)) > WEAK_CHANGE
-            long = np.array([(t_ns - self._tracks[i].t_sure_ns) / 1e9 > WEAK_S for i in tracks])[:, None]
-            cost[(place > 0.6) | odd | long] = IMPOSSIBLE
+            cost[(place > 0.6) | (change > WEAK_CHANGE) | (since_sure > WEAK_S)] = IMPOSSIBLE
         return cost
 
     def _learn_looks(

@@ -31,7 +31,7 @@ class AppearanceModel:
 
     different_mean: float = 0.6  # between strangers, until this site has shown some
     different_sigma: float = 0.09  # of one person's strangers
-    separation: float = 3.0  # one person's distance lies this many sigma below a stranger's; the embedder's strength
+    separation: float = 2.0  # one person's distance lies this many sigma below a stranger's; the embedder's strength
     prior_strength: float = 15.0  # the prior weighs as much as this many pairs of strangers
     cohort_strength: float = 4.0  # and the site as much as this many of a pair's own strangers
     few_pictures: float = 1.0  # variance added, as a share, for 1 / pictures of either side
