@@ -171,6 +171,18 @@ def test_a_piece_remembers_when_it_was_seen():
     assert a.seen_together_s(b) == pytest.approx(0.8) == b.seen_together_s(a)
 
 
+def test_a_trail_is_sparse_and_bounded():
+    piece = Piece(tracklet("a", 1, 0, 0))
+    for n in range(40):
+        piece.see(at(n / 10), person_box(300), np.array([n / 10, 0.0]), 0.1)
+    assert [t for t, *_ in piece.trail] == [at(n / 5) for n in range(20)]  # a place every 0.2 s
+    for n in range(2000):
+        piece.see(at(4 + n / 2), person_box(300), np.array([0.0, 0.0]), 0.1)
+    assert len(piece.trail) == 600 and piece.trail[-1][0] == at(4 + 1999 / 2)
+    piece.see(at(2000), person_box(300), np.full(2, np.nan), np.nan)  # no place is known: none is added
+    assert piece.trail[-1][0] == at(4 + 1999 / 2) and piece.place == (0.0, 0.0)
+
+
 def test_a_newer_revision_brings_newer_looks_and_times():
     piece = Piece(tracklet("a", 1, 0, 1))
     assert piece.looks is None and piece.pictures == 0

@@ -510,6 +510,20 @@ def test_a_linker_may_stop_at_any_message():
         assert told(part, again) == told(part, whole)
 
 
+def test_a_restored_linker_knows_which_cameras_see_the_same_place():
+    heard = Heard()
+    for n, t in enumerate(np.arange(0, 6, 0.2)):  # four in a and four others in b, all at once
+        for camera, first in (("a", 0), ("b", 4)):
+            pieces = [tracklet(camera, k + 1, 0, float(t), look(first + k), revision=n + 1) for k in range(4)]
+            heard(update(camera, float(t), pieces, [(k + 1, person_box(150 + 200 * k)) for k in range(4)]))
+    again = Linker()
+    again.restore(heard.linker.checkpoint())
+    late = update("b", 6, [tracklet("b", 9, 5, 6, look(0))], [(9, person_box(900))])
+    [event] = of_kind(heard(late), HandedOver)
+    assert event.evidence is not None and event.evidence.cues["place"] < -0.1  # never the same person so far
+    assert of_kind(again.step(late), HandedOver) == [event]
+
+
 def test_a_restored_linker_keeps_what_operators_said():
     heard = Heard()
     both(heard, [person_box(200), person_box(600)], [look(0), look(1)])
@@ -609,6 +623,28 @@ def test_who_was_parted_stays_parted_when_one_of_them_is_merged_with_another():
     assert [heard.identity(c, 1) for c in "abc"] == [1, 3, 2]
     heard(Command(t_ns=at(101), verb="merge", global_ids=(2, 1)))
     assert [revised(heard, 102).identity(c, 1) for c in "abc"] == [2, 3, 2]
+
+
+def test_who_was_parted_stays_parted_when_the_new_one_is_merged_with_another():
+    heard = Heard()
+    heard.see("a", 1, 0, 2, look(0))
+    heard.see("b", 1, 4, 6, look(0))
+    heard(update("c", 100, [tracklet("c", 1, 100, 100)], [(1, person_box(300))]))
+    heard(Command(t_ns=at(100), verb="split", global_ids=(1,), track_keys=(key("b", 1),)))
+    heard(Command(t_ns=at(101), verb="merge", global_ids=(2, 3)))
+    assert [revised(heard, 102).identity(c, 1) for c in "abc"] == [1, 2, 2]
+
+
+def test_who_was_joined_stays_joined_when_looks_join_them_with_a_third():
+    heard = Heard()
+    heard.see("a", 1, 0, 2, look(0))
+    heard.see("b", 1, 4, 6, look(1), pictures=1)
+    heard(Command(t_ns=at(6), verb="merge", global_ids=(1, 2)))
+    heard(update("c", 50, [tracklet("c", 1, 50, 50)], [(1, person_box(300))]))
+    # The third was seen longest, so the first goes over to its number.
+    heard(update("c", 90, [tracklet("c", 1, 50, 90, look(0), revision=2)], [(1, person_box(300))]))
+    assert [heard.identity(c, 1) for c in "abc"] == [3, 3, 3]
+    assert [revised(heard, 92).identity(c, 1) for c in "abc"] == [3, 3, 3]
 
 
 def test_splitting_off_nothing_or_everything_is_nothing():
