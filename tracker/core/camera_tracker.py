@@ -28,6 +28,8 @@ CLEAR_QUALITY = 0.3  # worse pictures neither prove nor disprove anything
 CUT_AFTER = 3  # clear pictures in a row of a stranger: the track has gone over to somebody else
 AGREE_SHARE = 0.5  # pictures closer than this are of one person
 MAX_SURPRISE = 15.0  # squared Mahalanobis distance of centre and height: 99.8 % of chi^2 with 3 degrees
+BLIND_S = 0.6  # after this long unseen, place alone brings nobody back
+
 MIN_ALIKE = 0.6  # nobody's box shrinks or grows by more from one frame to the next
 NEAR_COST = 0.6  # a sure box that fits this well is taken at once
 SURE_CHANGE = 1.9  # nobody's sure boxes differ by more in height within a second
@@ -161,7 +163,7 @@ class CameraTracker:
         confirmed = np.array([t.confirmed for t in self._tracks], bool)
         free_sure = self._associate(t_ns, alive[confirmed], sure_rows, detections, quality, gate=NEAR_COST)
         waiting = self._unmatched(alive[confirmed])
-        fresh = np.array([self._unseen_s(t_ns, i) <= 2 * s.coast_s for i in waiting], bool)
+        fresh = np.array([self._unseen_s(t_ns, i) <= s.coast_s for i in waiting], bool)
         # ByteTrack: weak boxes keep tracks alive, but only where the track was a moment ago.
         self._associate(t_ns, waiting[fresh], doubtful_rows, detections, quality, doubtful=True)
         # A sure box further off comes after a weak one in place: it may well be somebody else.
@@ -282,7 +284,8 @@ class CameraTracker:
         away = (unseen > s.coast_s)[:, None]
         clear = known & (quality >= CLEAR_QUALITY)[None, :]
         stranger = clear & (looks > self._looks.between(STRANGER_SHARE))
-        cost[away & (stranger | (~clear & (overlap < 0.3)))] = IMPOSSIBLE
+        blind = ~clear & ((overlap < 0.3) | (unseen > BLIND_S)[:, None])
+        cost[away & (stranger | blind)] = IMPOSSIBLE
         sure_height = np.array([self._tracks[i].sure_height for i in tracks])[:, None]
         change = sure_height / np.maximum(center_form(seen.boxes)[None, :, 3], 1.0)
         change = np.maximum(change, 1 / np.maximum(change, 1e-9))
