@@ -382,7 +382,7 @@ class _Run:
         final = finished(rows[ids > 0], ids[ids > 0], self.site.process.fill_gaps_s)
         with MotWriter(self.out / "tracks" / f"{camera_id}.txt") as tracks:
             for row, global_id in final:
-                tracks.write(_mot_row(int(row["frame"]), global_id, row["box"], row["score"]))
+                tracks.write(_mot_row(int(row["frame"]), global_id, row["box"], float(row["score"])))
         for global_id, visit in _visits(camera_id, final):
             visits[global_id].append(visit)
 
