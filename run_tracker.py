@@ -687,7 +687,7 @@ def _common(one: argparse.ArgumentParser, *, progress: bool = False) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="one setting, as in link.false_merge_rate=0.02",
+        help="one setting, as in link.join_probability=0.8",
     )
     if progress:
         one.add_argument("-q", "--quiet", action="store_true", help="show no progress")

@@ -235,7 +235,7 @@ def test_reference_is_up_to_date():
 
 def test_values_are_told_in_words():
     fields = config.LinkSettings.model_fields
-    assert values_of(fields["false_merge_rate"]) == "number, > 0, < 1"
+    assert values_of(fields["join_probability"]) == "number, > 0, < 1"
     assert values_of(fields["max_identities"]) == "whole number, ≥ 10"
     assert values_of(config.FlowSettings.model_fields["kind"]) == "`dis` or `none`"
     assert values_of(config.CameraSettings.model_fields["start"]) == "text or number or null"

@@ -123,9 +123,7 @@ def build_appearance(settings: EmbedderSettings) -> AppearanceModel:
         card = models.find(settings.model).card
         details: dict[str, Any] = dict(card.details.get("distances", {})) if card is not None else {}
         known = {
-            k: float(details[k])
-            for k in ("different_mean", "different_sigma", "separation")
-            if k in details
+            k: float(details[k]) for k in ("different_mean", "different_sigma", "separation") if k in details
         }
         return AppearanceModel(**known)
     return AppearanceModel()

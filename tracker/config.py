@@ -169,21 +169,20 @@ class TrackSettings(Settings):
 
 
 class LinkSettings(Settings):
-    """The linker. Thresholds follow from the accepted error, they are not typed in."""
+    """The linker. What is near and what is far it learns from the site itself."""
 
-    false_merge_rate: float = Field(0.3, gt=0, lt=1)  # accepted share of wrong joins
+    join_probability: float = Field(0.6, gt=0, lt=1)  # how probable it must be that two are one person
     max_gap_s: float = Field(120.0, gt=0)  # longest time unseen after which somebody is still recognised
     revise_s: float = Field(300.0, gt=0)  # how far back decisions are looked at again
     revise_every_s: float = Field(1.0, gt=0)  # how often
     leave_s: float = Field(5.0, gt=0)  # unseen for this long: `left`
     return_log_odds: float = Field(
-        -4.0, ge=-20, le=5
+        -8.0, ge=-20, le=5
     )  # of coming back into the view one has left by its edge
     stitch_s: float = Field(
         3.0, gt=0
     )  # pieces of one camera's tracks this close in time are joined by motion
     max_identities: int = Field(20_000, ge=10)  # the longest unseen are forgotten first
-    floor_sigma_m: float = Field(0.35, gt=0)  # how well a foot point is known at best
 
 
 class BusSettings(Settings):

@@ -550,8 +550,8 @@ def _refuse_live(site: Site) -> None:
 def start_times(site: Site) -> tuple[dict[str, int], str]:
     """When each recording starts (ns), and how that is known.
 
-    A camera's ``start`` (ISO time for all, or seconds after the earliest) counts; else the times the containers were made at,
-    if every one says so; else all start together at 0.
+    A camera's ``start`` (ISO time for all, or seconds after the earliest) counts; else the times the containers were
+    made at, if every one says so; else all start together at 0.
     """
     given = {c: s.start for c, s in site.cameras.items() if s.start is not None}
     if given:
@@ -635,7 +635,7 @@ class _Reader:
             for frame in self._source:
                 if not self._put(frame):
                     return
-        except Exception as error:  # handed to the thread that asks for the frames
+        except Exception as error:  # noqa: BLE001 - handed to the thread that asks for the frames
             last = error
         self._put(last)
 

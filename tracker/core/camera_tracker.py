@@ -60,9 +60,13 @@ class Track:
     t_sure_ns: int = 0  # when a sure box was last taken, and how high it was, px
     sure_height: float = 1.0
     weight_sum: float = 0.0
-    velocity_px_s: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))  # when last seen
+    velocity_px_s: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros(2, np.float32)
+    )  # when last seen
     embedding_count: int = 0
-    doubts: list[tuple[int, NDArray[np.float32], float]] = field(default_factory=list)  # pictures of a stranger
+    doubts: list[tuple[int, NDArray[np.float32], float]] = field(
+        default_factory=list
+    )  # pictures of a stranger
     revision: int = 0
     t_published_ns: int = 0
     changed: bool = False
@@ -223,7 +227,7 @@ class CameraTracker:
             expected = iou(boxes, self._motion.boxes()[confirmed]).max(axis=1)
         overlap, inside = iou(boxes, boxes), covered(boxes, boxes)
         same = (overlap > self.settings.duplicate_iou) | (inside > self.settings.duplicate_cover)
-        same |= inside.T > self.settings.duplicate_cover + 0.1
+        same |= self.settings.duplicate_cover + 0.1 < inside.T
         order = np.lexsort((-expected, -np.round(detections.scores, 2)))
         for place, row in enumerate(order):
             before = order[:place]
@@ -316,10 +320,11 @@ class CameraTracker:
     def _distances(self, tracks: NDArray[np.intp], seen: Detections) -> NDArray[np.float64]:
         """(N, M) cosine distance where both sides have an embedding, NaN elsewhere."""
         looks = np.full((len(tracks), len(seen)), np.nan)
-        have = [k for k, i in enumerate(tracks) if self._tracks[i].appearance is not None]
-        if have and len(seen.embedded):
-            known = np.stack([self._tracks[tracks[k]].appearance for k in have])
-            looks[np.ix_(have, seen.embedded)] = 1 - known @ seen.embeddings.T
+        if len(seen.embedded):
+            for k, i in enumerate(tracks):
+                appearance = self._tracks[i].appearance
+                if appearance is not None:
+                    looks[k, seen.embedded] = 1 - seen.embeddings @ appearance
         return looks
 
     def _revive(
@@ -446,7 +451,11 @@ class CameraTracker:
             if len(old.doubts) < CUT_AFTER or old.row == NO_DETECTION or not self._agree(old.doubts):
                 continue
             since_ns = old.doubts[0][0]
-            new = Track(self._next, since_ns, t_ns, old.box, old.box, old.score, row=old.row, seen=len(old.doubts))
+            # Until now the boxes were told under the old number: the new one begins here, so that the linker may
+            # still find that the two are one person.
+            new = Track(
+                self._next, t_ns, t_ns, old.box, old.box, old.score, row=old.row, seen=len(old.doubts)
+            )
             self._next += 1
             new.score_sum = old.score * new.seen
             new.t_sure_ns, new.sure_height = old.t_sure_ns, old.sure_height
@@ -524,10 +533,10 @@ class CameraTracker:
             self._thin(track)
             track.changed = False
         if track.embedding_sum is not None:
-            mean = track.embedding_sum / track.weight_sum
-            prototypes = np.stack(track.embeddings)
+            mean = (track.embedding_sum / track.weight_sum).astype(np.float32)
+            prototypes = np.stack(track.embeddings).astype(np.float16)
         else:
-            mean, prototypes = np.zeros(0), np.zeros((0, 0))
+            mean, prototypes = np.zeros(0, np.float32), np.zeros((0, 0), np.float16)
         return Tracklet(
             key=TrackKey(camera_id=self.camera_id, run=self.run, number=track.number),
             revision=track.revision,
@@ -540,9 +549,9 @@ class CameraTracker:
             image_size=self.image_size,
             boxes_seen=track.seen,
             score_mean=track.score_sum / track.seen,
-            prototypes=prototypes.astype(np.float16),
+            prototypes=prototypes,
             quality=np.array(track.quality, np.float32),
-            mean_embedding=mean.astype(np.float32),
+            mean_embedding=mean,
             embeddings_seen=track.embedding_count,
             model_hash=self.model_hash,
         )

@@ -31,7 +31,9 @@ class AppearanceModel:
 
     different_mean: float = 0.6  # between strangers, until this site has shown some
     different_sigma: float = 0.09  # of one person's strangers
-    separation: float = 2.0  # one person's distance lies this many sigma below a stranger's; the embedder's strength
+    separation: float = (
+        2.0  # one person's distance lies this many sigma below a stranger's; the embedder's strength
+    )
     prior_strength: float = 15.0  # the prior weighs as much as this many pairs of strangers
     cohort_strength: float = 4.0  # and the site as much as this many of a pair's own strangers
     few_pictures: float = 1.0  # variance added, as a share, for 1 / pictures of either side
@@ -75,7 +77,8 @@ class AppearanceModel:
         mean, sigma = cohort
         few = 1 + self.few_pictures * (1 / np.maximum(pictures_a, 1) + 1 / np.maximum(pictures_b, 1))
         z = (mean - distance) / (sigma * np.sqrt(few))
-        ratio = self.separation * z - self.separation**2 / 2
+        apart = self.separation / np.sqrt(few)  # one person's mean stays where it is; the spread grows
+        ratio = apart * z - apart**2 / 2
         return np.where(np.isfinite(distance), np.clip(ratio, -MAX_APPEARANCE_LLR, MAX_APPEARANCE_LLR), 0.0)
 
 
@@ -124,7 +127,14 @@ def walk_llr(
     return float(np.clip(one + np.log(60.0), -3.0, 3.0))
 
 
-def stitch_llr(end_box: F, velocity_px_s: F, start_box: F, gap_s: float, *, window_s: float) -> float:
+def stitch_llr(
+    end_box: NDArray[np.floating],
+    velocity_px_s: NDArray[np.floating],
+    start_box: NDArray[np.floating],
+    gap_s: float,
+    *,
+    window_s: float,
+) -> float:
     """Of one camera's track going on as another after ``gap_s``: is the second where the first was heading?"""
     size = max((end_box[3] - end_box[1] + start_box[3] - start_box[1]) / 2, 1.0)
     end = np.array([(end_box[0] + end_box[2]) / 2, (end_box[1] + end_box[3]) / 2])
@@ -139,7 +149,7 @@ def stitch_llr(end_box: F, velocity_px_s: F, start_box: F, gap_s: float, *, wind
     return float(np.clip(one - two + max(0.0, 1.0 - gap_s / window_s), -MAX_PLACE_LLR, 5.0))
 
 
-def at_border(box: F, image_size: tuple[int, int], margin: float = 0.02) -> bool:
+def at_border(box: NDArray[np.floating], image_size: tuple[int, int], margin: float = 0.02) -> bool:
     """Does the box touch the picture's edge (within ``margin`` of its size): was somebody coming or going there?"""
     w, h = image_size
     if not (w and h):

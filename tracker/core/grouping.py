@@ -28,6 +28,9 @@ MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
 SAID_LLR = 1.0  # what was said stays said unless there is better
 MAX_MEETING_LLR = 20.0
 LEAVING_S = 1.0  # who would reach the picture's edge within this time has left by it
+UNSEEN_LOOKS_LLR = -2.0
+WALKED_HEIGHTS = 0.5
+KNOWN_PICTURES = 3  # from fewer pictures nobody is learned from
 NEVER = -1e6
 
 
@@ -43,6 +46,7 @@ class Piece:
         self.box: NDArray[np.float32] = tracklet.last_box
         self.place: tuple[float, float] | None = None
         self.first_place: tuple[float, float] | None = None
+        self.walked = False  # has been elsewhere than where it began: no chair, no poster
         self._looks: NDArray[np.float32] | None = None
         self._take_looks()
 
@@ -61,6 +65,10 @@ class Piece:
         else:
             self.presence.append([t_ns, t_ns])
         self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
+        if not self.walked:
+            first = self.tracklet.first_box
+            off = np.hypot(*((box[:2] + box[2:] - first[:2] - first[2:]) / 2))
+            self.walked = bool(off > WALKED_HEIGHTS * (first[3] - first[1]))
         if np.isfinite(floor_xy_m).all() and np.isfinite(sigma_m):
             self.place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
             self.first_place = self.first_place or self.place
@@ -111,6 +119,7 @@ class Piece:
             "trail": self.trail,
             "box": [float(v) for v in self.box],
             "place": self.place,
+            "walked": self.walked,
             "first_place": self.first_place,
             "looks": self._looks is not None,
         }
@@ -123,6 +132,7 @@ class Piece:
         piece.presence = [list(span) for span in state["presence"]]
         piece.trail = [(int(t), x, y, s) for t, x, y, s in state["trail"]]
         piece.box = np.array(state["box"], np.float32)
+        piece.walked = bool(state["walked"])
         piece.place = None if state["place"] is None else (state["place"][0], state["place"][1])
         first = state["first_place"]
         piece.first_place = None if first is None else (first[0], first[1])
@@ -155,7 +165,7 @@ class Scores:
             pictures: (N,) how many pictures each is of, 0 where none.
             link: (N, N) time, border and walk: for pieces one after the other, NEVER where they are at once.
             meeting: (N, N) place and co-presence: for pieces seen at once by two cameras.
-            met: (N, N) where ``meeting`` holds.
+            met: (N, N) where ``meeting`` holds. Places add up; that two cameras share a view counts once.
             conflict: (N, N) cannot be one person.
             gap_s: (N, N) time between them, negative where at once.
         """
@@ -164,6 +174,9 @@ class Scores:
         self.gap_s = gap_s
         self.appearance = appearance
         self.forced = np.zeros_like(conflict)
+        self.placed = np.zeros_like(
+            conflict
+        )  # where ``meeting`` is a place seen, not only the cameras' shared view
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -211,7 +224,10 @@ class Scores:
         cohort = self.appearance.cohort(*self._strangers(a, b, mean_a, mean_b))
         looks = float(self.appearance.llr(np.array(distance), cohort, np.array(n_a), np.array(n_b)))
         met = self.met[block]
-        place = float(np.clip(self.meeting[block][met].sum(), -MAX_MEETING_LLR, MAX_MEETING_LLR))
+        placed, guessed = met & self.placed[block], met & ~self.placed[block]
+        seen = np.where(placed, self.meeting[block], 0.0).sum()
+        shared = np.where(guessed, self.meeting[block], 0.0).sum() / max(int(guessed.sum()), 1)
+        place = float(np.clip(seen + shared, -MAX_MEETING_LLR, MAX_MEETING_LLR))
         nearest = np.unravel_index(int(self.gap_s[block].argmin()), met.shape)
         time = 0.0 if met.any() else float(self.link[block][nearest])
         cues = {"appearance": looks, "time": max(time, -50.0), "place": place}
@@ -245,6 +261,8 @@ class Overlaps:
     def learn(self, pieces: Sequence[Piece], met: NDArray[np.bool_], groups: Sequence[Sequence[int]]) -> None:
         """From a reading of who is who: N pieces, ``met`` (N, N) seen at once by two cameras."""
         cameras = np.array([p.key.camera_id for p in pieces])
+        walkers = np.array([p.walked and p.pictures >= KNOWN_PICTURES for p in pieces], bool)
+        met = met & walkers[:, None] & walkers[None, :]
         together = np.zeros_like(met)
         for members in groups:
             together[np.ix_(list(members), list(members))] = True
@@ -261,7 +279,9 @@ class Overlaps:
     def llr(self, cameras: NDArray[np.str_]) -> F:
         """(N, N) log-odds of being seen at once, for pieces of N cameras."""
         names, at = np.unique(cameras, return_inverse=True)
-        share = np.array([[self._either(str(a), str(b)) for b in names] for a in names]).reshape(len(names), len(names))
+        share = np.array([[self._either(str(a), str(b)) for b in names] for a in names]).reshape(
+            len(names), len(names)
+        )
         odds = np.log(share / (1 - share)) if len(names) else share
         return np.clip(odds, *self.LIMITS)[np.ix_(at, at)]
 
@@ -301,7 +321,7 @@ def score_pieces(
     link = link + MID_VIEW_LLR * (~left).astype(float) + MID_VIEW_LLR * (~came).astype(float)
     link = np.maximum(link, NEVER)
 
-    meeting = overlaps.llr(cameras)
+    meeting, placed = overlaps.llr(cameras), np.zeros((n, n), bool)
     met = (gap_s < -APART_S) & ~here
     conflict = np.zeros((n, n), bool)
     np.fill_diagonal(met, False)
@@ -325,14 +345,21 @@ def score_pieces(
             elif met[i, j]:
                 if a.trail and b.trail:
                     found = _meeting(a, b)
-                    meeting[i, j] = meeting[i, j] if found is None else found
+                    if found is not None:
+                        meeting[i, j], placed[i, j], placed[j, i] = found, True, True
             elif a.place is not None and b.first_place is not None:
                 distance = float(np.hypot(a.place[0] - b.first_place[0], a.place[1] - b.first_place[1]))
                 sigma = np.hypot(a.trail[-1][3], b.trail[0][3]) if a.trail and b.trail else 0.5
                 link[i, j] += walk_llr(distance, float(sigma), max(gap, 0.0))
             conflict[j, i], link[j, i], meeting[j, i] = conflict[i, j], link[i, j], meeting[i, j]
+    # Coming when somebody else has gone is no reason by itself: between cameras, looks must speak too.
+    unknown = (pictures == 0)[:, None] | (pictures == 0)[None, :]
+    link = np.where(unknown & ~here, np.minimum(link, UNSEEN_LOOKS_LLR), link)
+    meeting = np.where(unknown & ~placed, np.minimum(meeting, UNSEEN_LOOKS_LLR), meeting)
     np.fill_diagonal(link, NEVER)
-    return Scores(looks, pictures, link, meeting, met, conflict, gap_s, appearance)
+    scores = Scores(looks, pictures, link, meeting, met, conflict, gap_s, appearance)
+    scores.placed = placed
+    return scores
 
 
 def _went_out(piece: Piece) -> bool:
@@ -372,7 +399,9 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
     has = pictures > 0
     link, gap = scores.link.copy(), scores.gap_s.copy()
     count = scores.met.astype(float)
-    total = np.where(scores.met, scores.meeting, 0.0)
+    total = np.where(scores.met & scores.placed, scores.meeting, 0.0)
+    shared = np.where(scores.met & ~scores.placed, scores.meeting, 0.0)
+    guesses = (scores.met & ~scores.placed).astype(float)
     conflict = scores.conflict.copy()
     same_said = np.array(said)[:, None] == np.array(said)[None, :]
     forced = scores.forced.copy()
@@ -386,11 +415,13 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
         others = (conflict & ~np.eye(n, dtype=bool) & np.outer(alive, alive)).astype(float)
         known = np.isfinite(distance)
         near = np.where(known, distance, 0.0)
-        number, total_near, squares = (m[i] @ others + m @ others[i] for m in (known.astype(float), near, near**2))
+        number, total_near, squares = (
+            m[i] @ others + m @ others[i] for m in (known.astype(float), near, near**2)
+        )
         cohort = appearance.cohort(number, total_near, squares)
         llr = appearance.llr(distance[i], cohort, np.full(n, pictures[i]), pictures)
         together = count[i] > 0
-        place = np.clip(total[i], -MAX_MEETING_LLR, MAX_MEETING_LLR)
+        place = np.clip(total[i] + shared[i] / np.maximum(guesses[i], 1), -MAX_MEETING_LLR, MAX_MEETING_LLR)
         value = llr + np.where(together, place, link[i]) + SAID_LLR * same_said[i]
         value = np.where(forced[i], -NEVER, value)
         return np.where(conflict[i] | ~alive | (value <= NEVER / 2), -np.inf, value)
@@ -412,7 +443,7 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
         nearer = gap[j] < gap[i]
         link[i] = link[:, i] = np.where(nearer, link[j], link[i])
         gap[i] = gap[:, i] = np.where(nearer, gap[j], gap[i])
-        for matrix in (count, total):
+        for matrix in (count, total, shared, guesses):
             matrix[i] = matrix[:, i] = matrix[i] + matrix[j]
         for flags in (conflict, same_said, forced):
             flags[i] = flags[:, i] = flags[i] | flags[j]

@@ -205,7 +205,11 @@ class Linker:
         keys = sorted(keys)
         recent = self._recent(update.t_ns)
         scores = score_pieces(
-            [self._pieces[k] for k in (*keys, *recent)], self.settings, self.appearance, self._are_one_body, self._sees_with
+            [self._pieces[k] for k in (*keys, *recent)],
+            self.settings,
+            self.appearance,
+            self._are_one_body,
+            self._sees_with,
         )
         open_ids = sorted({self._owner[k] for k in recent})
         rows = {g: [len(keys) + n for n, k in enumerate(recent) if self._owner[k] == g] for g in open_ids}
@@ -472,9 +476,9 @@ class Linker:
     # ---- helpers ---------------------------------------------------------------------------------------------
 
     def _threshold(self) -> float:
-        """The log-odds from which joining is right, given the accepted share of wrong joins."""
-        rate = self.settings.false_merge_rate
-        return float(np.log((1 - rate) / rate))
+        """The log-odds from which joining is right."""
+        probability = self.settings.join_probability
+        return float(np.log(probability / (1 - probability)))
 
     def _recent(self, t_ns: int) -> list[TrackKey]:
         horizon_ns = t_ns - int(self.settings.revise_s * 1e9)
