@@ -53,7 +53,7 @@ class MotSequence:
         """Read ``seqinfo.ini``."""
         ini = configparser.ConfigParser()
         ini.read(folder / "seqinfo.ini", encoding="utf-8")
-        own = ini["MotSequence"]
+        own = ini["Sequence"]
         return cls(
             folder,
             int(own["imWidth"]),
