@@ -92,7 +92,7 @@ def track_settings(site: Site, camera: CameraSettings) -> TrackSettings:
     settings = site.track
     if (
         settings.sure_score is None
-        and camera.detections is None
+        and not camera.brings_detections
         and isinstance(site.detector, OnnxDetectorSettings)
     ):
         card = models.find(site.detector.model).card

@@ -70,6 +70,11 @@ def _matrix(rows: list[list[float]], name: str) -> NDArray[np.float64]:
     return matrix
 
 
+def is_recorded(url: str) -> bool:
+    """Does a location name recorded detections instead of pictures?"""
+    return url.lower().endswith((".npz", "det.txt"))
+
+
 class CameraSettings(Settings):
     """One camera: where its pictures come from and what of them counts."""
 
@@ -85,6 +90,11 @@ class CameraSettings(Settings):
     ignore: list[Polygon] = Field(default_factory=list)  # pixels; feet in one of these are not looked at
     mask: str | None = None  # a picture; black = ignored
     timeout_s: float = Field(5.0, gt=0, le=300)  # a live camera silent for this long has failed
+
+    @property
+    def brings_detections(self) -> bool:
+        """Are its detections recorded, beside its pictures or without any?"""
+        return self.detections is not None or is_recorded(self.url)
 
     @field_validator("url", mode="before")
     @classmethod

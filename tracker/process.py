@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from tracker import __version__
 from tracker.build import build_detector, build_embedder, build_flow, build_linker, build_pipeline
-from tracker.config import Site
+from tracker.config import Site, is_recorded
 from tracker.core.ledger import Ledger
 from tracker.core.pipeline import Answers, ask_batch
 from tracker.errors import UserError
@@ -519,11 +519,6 @@ class RecordedSource:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def is_recorded(url: str) -> bool:
-    """Does the location name recorded detections instead of pictures?"""
-    return url.lower().endswith((".npz", "det.txt"))
 
 
 def _recorded_inputs(site: Site) -> dict[str, RecordedInput]:

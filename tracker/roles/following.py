@@ -513,11 +513,10 @@ def worker(
 def check_cameras(site: Site, camera_ids: Sequence[CameraId]) -> None:
     """Every mistake that can be known before a frame is read."""
     from tracker.io.sources import is_live, locate
-    from tracker.process import is_recorded
 
     for camera_id in camera_ids:
         camera = site.cameras[camera_id]
-        if camera.detections is not None or is_recorded(camera.url):
+        if camera.brings_detections:
             raise UserError(
                 f"cameras.{camera_id}: recorded detections are no camera; use the command process"
             )
