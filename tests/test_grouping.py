@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from tests.scenes import at, look, person_box, tracklet
 from tracker.core.evidence import AppearanceModel
-from tracker.core.grouping import NEVER, Piece, Scores, competed, group
+from tracker.core.grouping import (
+    MANY_PICTURES,
+    MAX_MEETING_LLR,
+    NEVER,
+    SAID_LLR,
+    Piece,
+    Scores,
+    competed,
+    group,
+)
 
 THRESHOLD = 2.2  # log-odds of 9 : 1
 
@@ -120,6 +129,80 @@ def test_the_order_of_the_pieces_does_not_matter(seed):
     assert found == again
     assert sorted(i for g in found for i in g) == list(range(n))
     assert not any(i in g and j in g for i, j in apart for g in found)
+    assert any(len(g) > 1 for g in found)
+
+
+def slow_group(given: Scores, said: Sequence[int], threshold: float) -> list[list[int]]:
+    """The twin of `group`: what was joined is scored anew from its members, and all joins are weighed again."""
+    model = given.appearance
+    groups = [[i] for i in range(len(given))]
+
+    def pooled(rows: list[int]) -> tuple[NDArray, float]:
+        w = np.minimum(given.pictures[rows], MANY_PICTURES)
+        return w @ given.looks[rows] / max(w.sum(), 1e-12), w.sum()
+
+    def any_of(flags: NDArray, a: list[int], b: list[int]) -> bool:
+        return bool(flags[np.ix_(a, b)].any())
+
+    def score(a: list[int], b: list[int]) -> float:
+        if a is b or any_of(given.conflict, a, b):
+            return -np.inf
+        if any_of(given.forced, a, b):
+            return -NEVER
+        (mean_a, n_a), (mean_b, n_b) = pooled(a), pooled(b)
+        far = [
+            1 - mean @ pooled(c)[0]
+            for mean, n, group_ in ((mean_a, n_a, b), (mean_b, n_b, a))
+            for c in groups
+            if n and pooled(c)[1] and c is not group_ and any_of(given.conflict, c, group_)
+        ]
+        cohort = model.cohort(*(np.array(v) for v in (float(len(far)), sum(far), sum(d * d for d in far))))
+        distance = 1 - mean_a @ mean_b if n_a and n_b else np.nan
+        value = float(model.llr(np.array(distance), cohort, np.array(n_a), np.array(n_b)))
+        block = np.ix_(a, b)
+        met, placed = given.met[block], given.met[block] & given.placed[block]
+        if met.any():
+            guessed = given.meeting[block][met & ~placed]
+            shared = guessed.mean() if len(guessed) else 0.0
+            value += np.clip(given.meeting[block][placed].sum() + shared, -MAX_MEETING_LLR, MAX_MEETING_LLR)
+        else:
+            value += given.link[block].flat[given.gap_s[block].argmin()]
+        value += SAID_LLR * bool({said[i] for i in a} & {said[i] for i in b})
+        return value if value > NEVER / 2 else -np.inf
+
+    S = np.array([[score(a, b) for b in groups] for a in groups])
+    while len(groups) > 1:
+        conflict = np.array([[a is b or any_of(given.conflict, a, b) for b in groups] for a in groups])
+        odds = competed(S, conflict)
+        if odds.max() < threshold:
+            break
+        i, j = sorted(divmod(int(odds.argmax()), len(groups)))
+        groups[i] = sorted(groups[i] + groups.pop(j))
+        S = np.delete(np.delete(S, j, axis=0), j, axis=1)
+        S[i] = S[:, i] = [score(groups[i], b) for b in groups]
+    return sorted(groups)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_groups_are_those_of_a_slow_twin(seed):
+    rng = np.random.default_rng(seed)
+    n = 20
+    rows = [
+        None if rng.uniform() < 0.1 else look(int(rng.integers(4)), float(rng.uniform(0, 1)))
+        for _ in range(n)
+    ]
+    pairs = [(i, j) for i in range(n) for j in range(i)]
+    kinds = rng.choice(3, len(pairs), p=[0.6, 0.25, 0.15])
+    apart, met = ([pair for pair, kind in zip(pairs, kinds, strict=True) if kind == k] for k in (1, 2))
+    given = scores(rows, apart=apart, met=met)
+    for matrix in (given.link, given.gap_s, given.meeting):
+        noise = np.triu(rng.uniform(-2.5, 2.5, (n, n)), 1)
+        matrix += noise + noise.T
+    given.placed = np.array(given.met & (np.add.outer(range(n), range(n)) % 2 == 0))
+    given.force(*map(int, rng.choice(n, 2, replace=False)))
+    said = [int(g) for g in rng.integers(0, 12, n)]
+    found = group(given, said, 1.0)
+    assert found == slow_group(given, said, 1.0)
     assert any(len(g) > 1 for g in found)
 
 

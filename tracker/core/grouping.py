@@ -325,33 +325,38 @@ def score_pieces(
     met = (gap_s < -APART_S) & ~here
     conflict = np.zeros((n, n), bool)
     np.fill_diagonal(met, False)
-    for i in range(n):
-        for j in range(i):
-            a, b = (pieces[i], pieces[j]) if first[i] <= first[j] else (pieces[j], pieces[i])
-            gap = float(gap_s[i, j])
-            if here[i, j]:
-                if gap < 0 and a.seen_together_s(b) > APART_S:
-                    conflict[i, j] = not are_one_body(a, b)
-                    link[i, j] = 5.0 if not conflict[i, j] else NEVER
-                elif border_last[i if a is pieces[i] else j]:
-                    # Whoever leaves a view by its edge seldom comes back to the same view soon.
-                    link[i, j] += settings.return_log_odds
-                if gap >= 0 and gap <= settings.stitch_s:
-                    size = a.tracklet.velocity_px_s
-                    going_on = stitch_llr(
-                        a.box, size, b.tracklet.first_box, max(gap, 0.0), window_s=settings.stitch_s
-                    )
-                    link[i, j] = max(link[i, j], going_on)
-            elif met[i, j]:
-                if a.trail and b.trail:
-                    found = _meeting(a, b)
-                    if found is not None:
-                        meeting[i, j], placed[i, j], placed[j, i] = found, True, True
-            elif a.place is not None and b.first_place is not None:
-                distance = float(np.hypot(a.place[0] - b.first_place[0], a.place[1] - b.first_place[1]))
-                sigma = np.hypot(a.trail[-1][3], b.trail[0][3]) if a.trail and b.trail else 0.5
-                link[i, j] += walk_llr(distance, float(sigma), max(gap, 0.0))
-            conflict[j, i], link[j, i], meeting[j, i] = conflict[i, j], link[i, j], meeting[i, j]
+    # Whoever leaves a view by its edge seldom comes back to the same view soon.
+    link = link + np.where(here & (gap_s >= 0) & left, settings.return_log_odds, 0.0)
+    trails = [_trail(p) for p in pieces]
+    has_place = np.array([p.place is not None for p in pieces], bool)
+    walks = has_place[:, None] & has_place[None, :] & (link > NEVER / 2)
+    # Most pairs are far apart in time: only where there is more to know is a pair looked at by itself.
+    close = np.where(here, gap_s <= settings.stitch_s, met | walks)
+    for i, j in np.argwhere(np.tril(close, -1)):
+        a, b = (i, j) if first[i] <= first[j] else (j, i)
+        one, other, gap = pieces[a], pieces[b], float(gap_s[i, j])
+        if here[i, j]:
+            if gap < 0 and one.seen_together_s(other) > APART_S:
+                conflict[i, j] = not are_one_body(one, other)
+                link[i, j] = 5.0 if not conflict[i, j] else NEVER
+            elif gap < 0 and border_last[a]:
+                link[i, j] += settings.return_log_odds
+            if gap >= 0:
+                velocity_px_s, box = one.tracklet.velocity_px_s, other.tracklet.first_box
+                going_on = stitch_llr(one.box, velocity_px_s, box, gap, window_s=settings.stitch_s)
+                link[i, j] = max(link[i, j], going_on)
+        elif met[i, j]:
+            found = _meeting(trails[a], trails[b])
+            if found is not None:
+                meeting[i, j], placed[i, j], placed[j, i] = found, True, True
+        elif one.place is not None and other.first_place is not None:
+            distance = float(
+                np.hypot(one.place[0] - other.first_place[0], one.place[1] - other.first_place[1])
+            )
+            sigma = np.hypot(one.trail[-1][3], other.trail[0][3]) if one.trail and other.trail else 0.5
+            link[i, j] += walk_llr(distance, float(sigma), max(gap, 0.0))
+    for matrix in (conflict, link, meeting):
+        matrix[:] = np.where(np.tri(n, dtype=bool), matrix, matrix.T)
     # Coming when somebody else has gone is no reason by itself: between cameras, looks must speak too.
     unknown = (pictures == 0)[:, None] | (pictures == 0)[None, :]
     link = np.where(unknown & ~here, np.minimum(link, UNSEEN_LOOKS_LLR), link)
@@ -369,18 +374,27 @@ def _went_out(piece: Piece) -> bool:
     return at_border(piece.box, size) or at_border(ahead, size)
 
 
-def _meeting(a: Piece, b: Piece) -> float | None:
-    """Place cue of two pieces that two calibrated cameras see at once; None if never at the same instant."""
-    t_a = np.array([p[0] for p in a.trail], np.int64)
-    t_b = np.array([p[0] for p in b.trail], np.int64)
+def _trail(piece: Piece) -> tuple[NDArray[np.int64], F]:
+    """Times (K,) in ns, and (K, 3) places on the floor with their uncertainty in metres."""
+    return (
+        np.array([t for t, *_ in piece.trail], np.int64),
+        np.array([place for _, *place in piece.trail], float).reshape(-1, 3),
+    )
+
+
+def _meeting(a: tuple[NDArray[np.int64], F], b: tuple[NDArray[np.int64], F]) -> float | None:
+    """Place cue of two trails that two calibrated cameras see at once; None if never at the same instant."""
+    (t_a, p), (t_b, q) = a, b
+    if not (len(t_a) and len(t_b)):
+        return None
     at = np.clip(np.searchsorted(t_b, t_a), 0, len(t_b) - 1)
     at = np.where((at > 0) & (np.abs(t_b[at - 1] - t_a) < np.abs(t_b[at] - t_a)), at - 1, at)
     near = np.abs(t_b[at] - t_a) <= TRAIL_EVERY_S * 1e9
     if not near.any():
         return None
-    p, q = np.array(a.trail)[near], np.array(b.trail)[at[near]]
-    distance = np.hypot(p[:, 1] - q[:, 1], p[:, 2] - q[:, 2])
-    return meeting_llr(distance, np.hypot(p[:, 3], q[:, 3]))
+    p, q = p[near], q[at[near]]
+    distance = np.hypot(p[:, 0] - q[:, 0], p[:, 1] - q[:, 1])
+    return meeting_llr(distance, np.hypot(p[:, 2], q[:, 2]))
 
 
 def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[int]]:
@@ -410,27 +424,29 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
     appearance = scores.appearance
 
     distance = np.where(has[:, None] & has[None, :], 1 - looks @ looks.T, np.nan)
+    others = conflict & ~np.eye(n, dtype=bool)  # who tells what either's strangers look like
+    known = np.isfinite(distance).astype(float)
+    near = np.where(np.isfinite(distance), distance, 0.0)
 
-    def row(i: int) -> F:
-        others = (conflict & ~np.eye(n, dtype=bool) & np.outer(alive, alive)).astype(float)
-        known = np.isfinite(distance)
-        near = np.where(known, distance, 0.0)
-        number, total_near, squares = (
-            m[i] @ others + m @ others[i] for m in (known.astype(float), near, near**2)
+    def likely(rows: Any, strangers: Sequence[F]) -> F:
+        """(R, N) log-odds of groups being one, from number, sum and sum of squares of distances to strangers."""
+        cohort = appearance.cohort(*strangers)
+        llr = appearance.llr(distance[rows], cohort, pictures[rows][:, None], pictures[None, :])
+        place = np.clip(
+            total[rows] + shared[rows] / np.maximum(guesses[rows], 1), -MAX_MEETING_LLR, MAX_MEETING_LLR
         )
-        cohort = appearance.cohort(number, total_near, squares)
-        llr = appearance.llr(distance[i], cohort, np.full(n, pictures[i]), pictures)
-        together = count[i] > 0
-        place = np.clip(total[i] + shared[i] / np.maximum(guesses[i], 1), -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        value = llr + np.where(together, place, link[i]) + SAID_LLR * same_said[i]
-        value = np.where(forced[i], -NEVER, value)
-        return np.where(conflict[i] | ~alive | (value <= NEVER / 2), -np.inf, value)
+        value = llr + np.where(count[rows] > 0, place, link[rows]) + SAID_LLR * same_said[rows]
+        value = np.where(forced[rows], -NEVER, value)
+        return np.where(conflict[rows] | ~alive | (value <= NEVER / 2), -np.inf, value)
 
-    S = np.stack([row(i) for i in range(n)]) if n else np.zeros((0, 0))
-    while True:
-        odds = competed(S, conflict)
-        best = int(np.argmax(odds)) if odds.size else 0
-        if not odds.size or odds.flat[best] < threshold:
+    excluded = others.astype(float)
+    S = likely(slice(None), [m + m.T for m in (known @ excluded, near @ excluded, near**2 @ excluded)])
+    weight, barred = _weight(S), conflict.astype(float)
+    against = weight @ barred  # as in `competed`; below, only what a join changes is worked out again
+    odds = _odds(S, weight, against)
+    while n:
+        best = int(np.argmax(odds))
+        if odds.flat[best] < threshold:
             break
         i, j = sorted(divmod(best, n))
         w_i, w_j = pictures[i], pictures[j]
@@ -439,6 +455,8 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
         pictures[i], has[i] = w_i + w_j, has[i] | has[j]
         if has[i]:
             distance[i] = distance[:, i] = np.where(has, 1 - looks @ looks[i], np.nan)
+            known[i] = known[:, i] = np.isfinite(distance[i])
+            near[i] = near[:, i] = np.where(np.isfinite(distance[i]), distance[i], 0.0)
         # Of two groups' pieces those nearest in time tell whether one can go on as the other.
         nearer = gap[j] < gap[i]
         link[i] = link[:, i] = np.where(nearer, link[j], link[i])
@@ -450,9 +468,22 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
         groups[i] = sorted(groups[i] + groups[j])
         groups[j], alive[j] = [], False
         conflict[i, i] = True
-        S[j], S[:, j] = -np.inf, -np.inf
-        S[i] = row(i)
-        S[:, i] = S[i]
+
+        excluded[i] = excluded[:, i] = conflict[i] & alive
+        excluded[j] = excluded[:, j] = 0.0
+        excluded[i, i] = 0.0
+        S[j] = S[:, j] = -np.inf
+        S[i] = S[:, i] = likely(
+            slice(i, i + 1), [(m[i] @ excluded + m @ excluded[i])[None] for m in (known, near, near**2)]
+        )[0]
+        changed = np.flatnonzero(conflict[i])  # i and j among them
+        barred[i] = barred[:, i] = conflict[i]
+        for k in (i, j):
+            weight[k] = weight[:, k] = _weight(S[k])
+        against[:, changed] = weight @ barred[:, changed]
+        against[[i, j]] = weight[[i, j]] @ barred
+        odds[changed] = _odds(S, weight, against, changed)
+        odds[:, changed] = odds[changed].T
     return sorted(g for g in groups if g)
 
 
@@ -461,16 +492,21 @@ def competed(S: F, conflict: NDArray[np.bool_]) -> F:
 
     Joining a with b excludes joining a with c where b and c cannot be one.
     """
-    if not S.size:
-        return S
-    weight = np.exp(np.clip(S, -50, 50))
-    weight[~np.isfinite(S)] = 0.0
-    rivals = weight @ conflict.astype(float)  # [a, b] = sum over c of weight[a, c] where c excludes b
-    rivals = rivals - weight  # b excludes itself in `conflict`'s diagonal
-    rivals = np.maximum(rivals, 0) + np.maximum(rivals.T, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        odds = S - np.log1p(rivals)
-    return np.where(np.isfinite(S), odds, -np.inf)
+    weight = _weight(S)
+    return _odds(S, weight, weight @ conflict.astype(float))
+
+
+def _weight(S: F) -> F:
+    """The odds of log-odds, 0 where impossible; any shape."""
+    return np.where(np.isfinite(S), np.exp(np.clip(S, -50, 50)), 0.0)
+
+
+def _odds(S: F, weight: F, against: F, rows: NDArray[np.intp] | slice = slice(None)) -> F:
+    """Some rows of `competed`, from ``against[a, b]``: the sum of ``weight[a, c]`` over all c that exclude b."""
+    # b excludes itself in `conflict`'s diagonal.
+    here = np.maximum(against[rows] - weight[rows], 0)
+    there = np.maximum(against[:, rows] - weight[:, rows], 0).T
+    return np.where(np.isfinite(S[rows]), S[rows] - np.log1p(here + there), -np.inf)
 
 
 def _sighting(
