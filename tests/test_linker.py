@@ -25,6 +25,7 @@ from tests.scenes import (
     update,
 )
 from tracker.config import LinkSettings
+from tracker.core import linker as linker_module
 from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
 from tracker.core.order import TimeOrder
@@ -743,6 +744,51 @@ def test_memory_of_somebody_who_stays_is_bounded_too():
     assert len(heard.linker.view().identities) == 1
     assert len(heard.linker.view().identities[0].tracks) <= 8  # of the last 20 s, not all 40
     assert max(sizes[20:]) < 1.3 * max(sizes[:10])
+
+
+def test_time_alone_makes_the_linker_forget():
+    """Cameras that all went silent used to leave their people in memory for good."""
+    heard = Heard(max_gap_s=20, revise_s=20)
+    heard.see("a", 1, 0, 1, look(0))
+    heard(Advance(t_ns=at(20)))
+    assert len(heard.linker.view().identities) == 1
+    heard(Advance(t_ns=at(22)))
+    assert heard.linker.view().identities == ()
+
+
+def test_nothing_is_kept_of_who_is_forgotten_while_still_in_view():
+    """Two tracks seen side by side after both were forgotten used to be counted for good."""
+    heard = Heard()
+    both = [(1, person_box(300)), (2, person_box(600))]
+    heard(update("a", 0, [tracklet("a", n, 0, 0, look(n)) for n in (1, 2)], both))
+    heard(Command(t_ns=at(0.1), verb="forget", global_ids=(1, 2)))
+    before = len(heard.linker.checkpoint().state)
+    heard(update("a", 0.2, (), both))
+    assert len(heard.linker.checkpoint().state) <= before
+
+
+def test_a_crowd_is_looked_at_again_in_bounded_time(monkeypatch):
+    """Every tracklet of five minutes used to be looked at, which takes the cube of their number."""
+    looked_at = []
+    plain = linker_module.score_pieces
+
+    def counted(pieces, *more):
+        looked_at.append([p.key for p in pieces])
+        return plain(pieces, *more)
+
+    monkeypatch.setattr(linker_module, "score_pieces", counted)
+    linker = Linker(LinkSettings(revise_every_s=1000))
+    monkeypatch.setattr(linker_module, "MOST_PIECES", 80)
+    crowd = 120
+    for n in range(crowd):
+        linker.step(update("abcdef"[n % 6], 10 + n / 10, [tracklet("abcdef"[n % 6], n, n / 10, 9 + n / 10)]))
+        if n == 50:  # few are all looked at
+            assert len(looked_at[-1]) == n + 1
+    assert max(map(len, looked_at)) <= linker_module.MOST_PIECES + 1
+    looked_at.clear()
+    linker.step(Advance(t_ns=at(30), final=True))
+    [keys] = looked_at
+    assert sorted(k.number for k in keys) == list(range(crowd - linker_module.MOST_PIECES, crowd))
 
 
 # ---- another embedder ----------------------------------------------------------------------------------------

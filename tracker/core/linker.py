@@ -53,6 +53,7 @@ STATE_VERSION = 1
 
 SAME_PERSON_COVER = 0.8  # two boxes of one camera, one this far inside the other, may be one person twice
 UPDATED_EVERY_NS = 1_000_000_000
+MOST_PIECES = 400  # looked at in one revision: about half a second of one core; of more, those seen last
 
 
 @dataclass
@@ -95,7 +96,6 @@ class Linker:
         self._next = 1
         self._t_ns = 0
         self._t_revised_ns = 0
-        self._names: dict[int, str] = {}
 
     # ---- what the linker hears -------------------------------------------------------------------------------
 
@@ -187,8 +187,11 @@ class Linker:
                 piece.see(update.t_ns, tracks.boxes[n], tracks.floor_xy_m[n], float(tracks.floor_sigma_m[n]))
         if len(seen) > 1:
             inside = covered(tracks.boxes[seen], tracks.boxes[seen])
+            told = [key in self._pieces for key in keys]  # nothing is counted of who was forgotten
             for a in range(len(seen)):
                 for b in range(a):
+                    if not (told[a] and told[b]):
+                        continue
                     pair = (keys[a], keys[b]) if keys[a] < keys[b] else (keys[b], keys[a])
                     together, as_one = self._overlaps.get(pair, (0, 0))
                     one = max(inside[a, b], inside[b, a]) > SAME_PERSON_COVER
@@ -395,6 +398,8 @@ class Linker:
         if message.final:
             events += self._revise(message.t_ns)
         events += self._leavers(message.t_ns, everybody=message.final)
+        if not message.final:
+            self._forget_old(message.t_ns)
         return events
 
     def _leavers(self, t_ns: int, *, everybody: bool = False) -> list[Event]:
@@ -481,8 +486,11 @@ class Linker:
         return float(np.log(probability / (1 - probability)))
 
     def _recent(self, t_ns: int) -> list[TrackKey]:
+        """The tracklets whose identity is still looked at; older ones keep what was said last."""
         horizon_ns = t_ns - int(self.settings.revise_s * 1e9)
-        return sorted(k for k, p in self._pieces.items() if k in self._owner and p.t_last_ns >= horizon_ns)
+        recent = (k for k, p in self._pieces.items() if k in self._owner and p.t_last_ns >= horizon_ns)
+        newest = sorted(recent, key=lambda k: (-self._pieces[k].t_last_ns, k))
+        return sorted(newest[:MOST_PIECES])
 
     def _are_one_body(self, a: Piece, b: Piece) -> bool:
         """Two tracks of one camera on one body: one box inside the other nearly whenever both are seen."""
