@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from tracker.config import Site
@@ -43,6 +43,9 @@ ENVIRONMENT = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the answer is the exit code."""
+    # Our matrices are small: threads of NumPy's that wait for a busy core make them up to eight times slower.
+    if "numpy" not in sys.modules and "OMP_NUM_THREADS" not in os.environ:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         return _run(parser().parse_args(argv))
     except KeyboardInterrupt:
@@ -82,7 +85,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _complain(text: str) -> int:
-    print(f"throughline: {text}", file=sys.stderr)
+    from tracker.errors import mask_url
+
+    print(f"throughline: {mask_url(text)}", file=sys.stderr)
     return MISTAKE
 
 
@@ -517,7 +522,7 @@ def print_schema(_: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="throughline",
         description="One identity per person, across every camera.",
         epilog="throughline VERB --help",
@@ -691,6 +696,13 @@ def _common(one: argparse.ArgumentParser, *, progress: bool = False) -> None:
     )
     if progress:
         one.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        from tracker.errors import mask_url
+
+        super().error(mask_url(message))
 
 
 class _Version(argparse.Action):

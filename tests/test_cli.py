@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -134,6 +135,45 @@ def test_each_mistake_is_one_sentence(
     assert sentence in error
     assert error.count("\n") == 1 and "Traceback" not in error and out == ""
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["process", "rtsp://me:hunter2@host/x", "-o", "out"],
+        ["process", "a=rtsp://me:hunter2@host/x", "-o", "out"],
+        ["process", "rtsp://me:hunter2@host/x.yaml", "-o", "out"],
+        ["process", "a.mp4", "--offset", "rtsp://me:hunter2@host/x", "-o", "out"],
+        ["live", "site.yaml", "rtsp://me:hunter2@host/x"],
+    ],
+)
+def test_no_message_holds_a_password(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Credentials of a location that could not be used were printed."""
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(words)
+    except SystemExit as stop:
+        code = int(str(stop.code))
+    said = capsys.readouterr()
+    assert code == 2 and "host" in said.err
+    assert "hunter2" not in said.err + said.out
+
+
+def test_small_matrices_are_done_on_one_thread_unless_somebody_says_otherwise():
+    code = "import os, run_tracker; run_tracker.main({words}); print(os.environ.get('OPENBLAS_NUM_THREADS'))"
+    for given, expected in (
+        ({}, "1"),
+        ({"OPENBLAS_NUM_THREADS": "3"}, "3"),
+        ({"OMP_NUM_THREADS": "3"}, "None"),
+    ):
+        plain = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(words=["config", "schema"])],
+            capture_output=True, text=True, check=True, env={**plain, **given},
+        )  # fmt: skip
+        assert done.stdout.splitlines()[-1] == expected
 
 
 def test_config_check_lists_all_mistakes_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker.errors import UserError
+from tracker.errors import UserError, mask_url
 from tracker.io.clock import ReplayClock, WallClock
 from tracker.io.sources import (
     ImageFolderSource,
@@ -30,7 +30,6 @@ from tracker.io.sources import (
     WebcamSource,
     is_live,
     locate,
-    mask_url,
     name_time_ns,
     open_recording,
     probe,

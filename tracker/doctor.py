@@ -137,7 +137,8 @@ def disk(folder: Path) -> Finding:
 
 def camera(source: str) -> Finding:
     """Whether a source opens, and for a recording whether a first frame can be read."""
-    from tracker.io.sources import is_live, mask_url, open_recording, probe
+    from tracker.errors import mask_url
+    from tracker.io.sources import is_live, open_recording, probe
 
     shown = mask_url(source)
     try:

@@ -1,5 +1,15 @@
 """What a user did that cannot work, said in one sentence: what, where, what to do."""
 
+import re
+
+# Also of a URL that has been through a path, which makes one slash of two.
+CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^/?#\s]*@")
+
 
 class UserError(Exception):
     """Shown as one line without a traceback; the command exits with 2."""
+
+
+def mask_url(text: str) -> str:
+    """The text with the credentials of every URL in it replaced, for messages and logs."""
+    return CREDENTIALS.sub(r"\1***@", text)

@@ -36,11 +36,11 @@ from tracker.build import build_detector, build_embedder, build_flow, build_link
 from tracker.config import Site, is_recorded
 from tracker.core.ledger import Ledger
 from tracker.core.pipeline import Answers, ask_batch
-from tracker.errors import UserError
+from tracker.errors import UserError, mask_url
 from tracker.io.detectors import Recorded, load_recorded
 from tracker.io.parallel import Spread
 from tracker.io.sinks import JsonLinesSink, MotWriter, OverlayVideo
-from tracker.io.sources import SECOND_NS, Recording, is_live, mask_url, open_recording, probe
+from tracker.io.sources import SECOND_NS, Recording, is_live, open_recording, probe
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,

@@ -31,7 +31,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from tracker.errors import UserError
+from tracker.errors import UserError, mask_url
 from tracker.stages import Clock, FrameSource
 from tracker.types import CameraId, Frame
 
@@ -55,7 +55,6 @@ LIVE_OPTIONS = {"analyzeduration": "500000", "probesize": "1000000", "flags": "l
 NAME_TIME = re.compile(
     r"(?<!\d)(20\d\d)[-_.]?(\d\d)[-_.]?(\d\d)[T_\- ]?(\d\d)[-_.:h]?(\d\d)[-_.:m]?(\d\d)(?:[.,](\d{1,3}))?(?!\d)"
 )
-CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class SourceLost(UserError):
@@ -92,11 +91,6 @@ class Recording(FrameSource, Protocol):
 def is_live(location: str) -> bool:
     """Whether a location is a camera (a stream's URL or a webcam's number), not a recording."""
     return location.isdecimal() or location.lower().startswith(LIVE_SCHEMES)
-
-
-def mask_url(text: str) -> str:
-    """The text with the credentials of every URL in it replaced, for messages and logs."""
-    return CREDENTIALS.sub("***@", text)
 
 
 def locate(location: str) -> list[Path]:
