@@ -617,18 +617,19 @@ def test_identities_are_not_used_again_when_the_checkpoint_is_gone(tmp_path: Pat
 # Parts
 
 
-def test_a_newer_frame_replaces_the_waiting_one_and_is_counted() -> None:
+def test_of_too_many_waiting_frames_the_oldest_go_and_are_counted() -> None:
     camera = Camera("a", Feed(), Walk("a", 1))
     inbox = Inbox([camera])
-    for seq in range(3):
+    for seq in range(5):
         inbox.put(frame("a", seq, seq))
     inbox.say(CameraStatus(camera_id="a", run=1, t_ns=9, state="gone"))
-    frames, words = inbox.take(0)
-    assert [f.seq for f in frames] == [2] and words == []  # the word comes after the frame
-    assert [w.state for w in inbox.take(0)[1]] == ["gone"]
+    # Three may wait: 0 and 1 are gone, and the word comes after the last frame.
+    told = [inbox.take(0) for _ in range(4)]
+    assert [[f.seq for f in frames] for frames, _ in told] == [[2], [3], [4], []]
+    assert [[w.state for w in words] for _, words in told] == [[], [], [], ["gone"]]
     assert inbox.take(0) == ([], [])
     count = inbox.counts["a"]
-    assert (count.read, count.dropped) == (3, 2)
+    assert (count.read, count.dropped) == (5, 2)
 
 
 def test_where_nothing_may_be_lost_the_camera_waits() -> None:
@@ -654,7 +655,7 @@ def test_frames_that_do_not_rise_in_time_are_left_out() -> None:
     feed.frames.put(None)
     capture(camera, inbox, threading.Event(), WallClock(), run=1)
     assert (inbox.counts["a"].read, inbox.counts["a"].disordered) == (3, 2)
-    assert [f.t_ns for f in inbox.take(0)[0]] == [30]
+    assert [f.t_ns for _ in range(3) for f in inbox.take(0)[0]] == [10, 20, 30]
     assert [w.state for w in inbox.take(0)[1]] == ["ended"]
 
 

@@ -18,7 +18,7 @@ from flow.warp import camera_motion, is_still, move_boxes
 from tracker.core.boxes import FloorPlan, center_form, foot_points, inside_polygon, iou
 from tracker.core.camera_tracker import CameraTracker, picture_quality, sound
 from tracker.stages import Detector, Embedder
-from tracker.types import CONFIRMED, TENTATIVE, CameraUpdate, Detections, Frame, Record, Tracks
+from tracker.types import TENTATIVE, CameraUpdate, Detections, Frame, Record, Tracks
 
 FOOT_SIGMA = 0.04  # how far a box's lower edge is from the foot, as a share of its height
 CUT_FOOT_SIGMA = 0.25  # where the picture's lower edge cuts the legs off
@@ -87,9 +87,9 @@ class CameraPipeline:
     def wants_detection(self, load: float) -> bool:
         """Whether this frame is worth the detector, given the load (1.0 = the time budget is used up).
 
-        The detector rests at most every second frame, only under load, and never while somebody is new or unseen.
+        The detector rests at most every second frame, only under load, and never while somebody is new.
         """
-        certain = self._last is not None and bool((self._last.states == CONFIRMED).all())
+        certain = self._last is not None and not (self._last.states == TENTATIVE).any()
         rest = load > self._tracker.settings.rest_load and certain and self._rested == 0
         self._rested = self._rested + 1 if rest else 0
         return not rest

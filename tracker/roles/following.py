@@ -1,6 +1,6 @@
 """The worker: frames in, updates out.
 
-Per camera a capture thread -> ``Inbox`` (the newest frame waits) -> one inference loop -> ``Outbox`` -> one network
+Per camera a capture thread -> ``Inbox`` (the newest frames wait) -> one inference loop -> ``Outbox`` -> one network
 thread with the sockets. One camera's failure is said, counted, and ends there.
 """
 
@@ -77,11 +77,16 @@ class CameraCount:
 
 
 class Inbox:
-    """Between capture and inference: per camera one waiting frame, and what is to be said after it."""
+    """Between capture and inference: per camera a few waiting frames, and what is to be said after them.
+
+    A stall shorter than the frames that may wait costs latency; a longer one costs the oldest of them.
+    """
+
+    WAITING = 3
 
     def __init__(self, cameras: Sequence[Camera]) -> None:
         self._lossless = {camera.camera_id for camera in cameras if camera.lossless}
-        self._frames: dict[CameraId, Frame | None] = {camera.camera_id: None for camera in cameras}
+        self._frames: dict[CameraId, deque[Frame]] = {camera.camera_id: deque() for camera in cameras}
         self._words: dict[CameraId, deque[CameraStatus]] = {camera.camera_id: deque() for camera in cameras}
         self._changed = threading.Condition()
         self._closed = False
@@ -89,37 +94,38 @@ class Inbox:
         self.counts = {camera.camera_id: CameraCount() for camera in cameras}
 
     def put(self, frame: Frame) -> None:
-        """Leave a frame; it replaces a waiting one, or waits for it where no frame may be lost."""
+        """Leave a frame; where too many wait the oldest goes, or this one waits where no frame may be lost."""
         camera_id, count = frame.camera_id, self.counts[frame.camera_id]
         with self._changed:
-            while camera_id in self._lossless and self._frames[camera_id] is not None and not self._closed:
+            waiting = self._frames[camera_id]
+            while camera_id in self._lossless and len(waiting) >= self.WAITING and not self._closed:
                 self._changed.wait()
             self._first_s = self._first_s or time.monotonic()
             is_warm = time.monotonic() - self._first_s >= WARM_UP_S
             count.read += 1
             count.read_warm += is_warm
-            if self._frames[camera_id] is not None:
+            if len(waiting) >= self.WAITING:
+                waiting.popleft()
                 count.dropped += 1
                 count.dropped_warm += is_warm
-            self._frames[camera_id] = frame
+            waiting.append(frame)
             self._changed.notify_all()
 
     def say(self, status: CameraStatus) -> None:
-        """Leave a word; it is taken after the frame that waits now."""
+        """Leave a word; it is taken after the frames that wait now."""
         with self._changed:
             self._words[status.camera_id].append(status)
             self._changed.notify_all()
 
     def take(self, timeout_s: float) -> tuple[list[Frame], list[CameraStatus]]:
-        """All waiting frames, one a camera, and the words of the cameras without one. Empty when time is over."""
+        """The oldest frame of every camera, and the words of the cameras without one. Empty when time is over."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._has_something(), timeout_s)
             frames: list[Frame] = []
             words: list[CameraStatus] = []
-            for camera_id, frame in self._frames.items():
-                if frame is not None:
-                    frames.append(frame)
-                    self._frames[camera_id] = None
+            for camera_id, waiting in self._frames.items():
+                if waiting:
+                    frames.append(waiting.popleft())
                 else:
                     words += self._words[camera_id]
                     self._words[camera_id].clear()
@@ -133,7 +139,7 @@ class Inbox:
             self._changed.notify_all()
 
     def _has_something(self) -> bool:
-        return any(frame is not None for frame in self._frames.values()) or any(self._words.values())
+        return any(self._frames.values()) or any(self._words.values())
 
 
 def capture(
@@ -512,8 +518,11 @@ def worker(
 
 def check_cameras(site: Site, camera_ids: Sequence[CameraId]) -> None:
     """Every mistake that can be known before a frame is read."""
+    from tracker.config import RecordedDetectorSettings
     from tracker.io.sources import is_live, locate
 
+    if isinstance(site.detector, RecordedDetectorSettings):
+        raise UserError("detector: kind is recorded, but cameras bring no detections; name a network")
     for camera_id in camera_ids:
         camera = site.cameras[camera_id]
         if camera.brings_detections:
