@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,16 @@ def test_a_live_camera_is_for_live(tmp_path):
     assert "secret" not in str(error.value)
 
 
+def test_recorded_as_the_detector_needs_recorded_detections(tmp_path):
+    """There used to be a run in which nobody was ever seen."""
+    given = recording(tmp_path / "a.npz", [(1, person_box(300), None)])
+    clip = paint(tmp_path / "b", 1, frames=2)
+    mixed = site({"a": given, "b": {"url": clip, "fps": 10}}, detector={"kind": "recorded"})
+    with pytest.raises(UserError, match=r"detector: .* for b;"):
+        process(mixed, tmp_path / "out")
+    assert process(site({"a": given}, detector={"kind": "recorded"}), tmp_path / "out").frames == {"a": 1}
+
+
 def test_boxes_without_a_rate_need_one(tmp_path):
     path = tmp_path / "det.txt"
     path.write_text("1,-1,10,20,30,60,0.9,-1,-1,-1\n")
@@ -452,6 +463,19 @@ class Watching:
 
     def between(self, before: int, after: int) -> None:
         self.pairs.add((before, after))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are not modes there")
+def test_what_an_interrupted_run_leaves_is_for_nobody_else(painted, tmp_path, monkeypatch):
+    """The spool holds embeddings, and the locations with their passwords; anybody could read it."""
+    before = os.umask(0o022)
+    try:
+        interrupted(painted, tmp_path / "out", monkeypatch)
+    finally:
+        os.umask(before)
+    spool = tmp_path / "out" / ".spool"
+    assert spool.stat().st_mode & 0o777 == 0o700
+    assert (spool / "answers").stat().st_mode & 0o777 == 0o600
 
 
 def test_flow_goes_on_from_the_last_picture_that_was_done(painted, tmp_path, monkeypatch):

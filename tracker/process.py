@@ -139,7 +139,13 @@ class _Run:
         self._prepare(resume)
         # OpenCV cuts its work by threads, and its results with it: one thread, the same bytes everywhere.
         cv2.setNumThreads(1)
-        self.detector = build_detector(site.detector) if len(self._recorded) < len(site.cameras) else None
+        missing = ", ".join(c for c in site.cameras if c not in self._recorded)
+        self.detector = build_detector(site.detector) if missing else None
+        if missing and self.detector is None:
+            raise UserError(
+                f"detector: kind is recorded, but no detections are given for {missing}; "
+                "name them as cameras.NAME.detections, or name a network as the detector"
+            )
         self.embedder = build_embedder(site.embedder) if self._has_pixels() else None
         self._flow = build_flow(site.flow) if self._has_pixels() else None
         model_hash = self.embedder.model_hash if self.embedder else ""
@@ -182,7 +188,7 @@ class _Run:
         done = self._replay_answers()
         sources = self._open_sources()
         total = self._expected(sources)
-        with open(self.out / ".spool" / "answers", "ab") as answers:
+        with open(self.out / ".spool" / "answers", "ab", opener=_private) as answers:
             with _merged(sources, self.stages) as frames:
                 for batch in _batches(frames, len(sources)):
                     skipped = [f for f in batch if f.seq <= done.get(f.camera_id, -1)]
@@ -288,7 +294,10 @@ class _Run:
         if not resume and spool.exists():
             shutil.rmtree(spool)
         try:
-            spool.mkdir(parents=True, exist_ok=True)
+            self.out.mkdir(parents=True, exist_ok=True)
+            # What people look like, and the cameras' passwords: for nobody else's eyes.
+            spool.mkdir(mode=0o700, exist_ok=True)
+            spool.chmod(0o700)
             (spool / "run").write_text(fingerprint, encoding="utf-8")
         except OSError as error:
             raise UserError(f"{self.out} cannot be written to ({error.strerror})") from None
@@ -657,6 +666,12 @@ def _batches(frames: Iterator[Frame], cameras: int) -> Iterator[list[Frame]]:
 
 
 # ---- the answers' spool --------------------------------------------------------------------------------------
+
+
+def _private(path: str, flags: int) -> int:
+    """For ``open``: a file that only its owner can read; it holds what people look like."""
+    return os.open(path, flags, 0o600)
+
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=array_to_plain)
 _DECODER = msgspec.msgpack.Decoder(tuple[str, int, int, Answers], dec_hook=plain_to_array)
