@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.scenes import SIZE, at, blurred, look, person_box, seen
 from tracker.config import TrackSettings
-from tracker.core.camera_tracker import CameraTracker, clearly_best, picture_quality
+from tracker.core.camera_tracker import MOST_DOUBTS, CameraTracker, clearly_best, picture_quality
 from tracker.types import CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, Tracklet, Tracks
 
 FPS = 10
@@ -346,6 +346,17 @@ def test_a_track_that_goes_over_to_somebody_else_is_cut():
     for number, person in ((1, 0), (2, 1)):
         for row in last[number].prototypes.astype(np.float32):
             assert row @ look(person) > 0.8 and abs(row @ look(1 - person)) < 0.3
+
+
+def test_pictures_that_agree_with_nothing_are_not_kept_for_good():
+    """Every one of them used to be remembered, and compared with all others in every frame."""
+    rng = np.random.default_rng(9)
+    # After the first 20 no two pictures are alike: each shows one of 15 others, in turn.
+    odd = [seen([person_box(300.0)], [blurred(look(1 + n % 15), rng)]) for n in range(200)]
+    watched = Watched().run([*walk(lambda t: 300.0, 0, 20, rng), *odd])
+    assert watched.ids() == [1]
+    [track] = watched.tracker._tracks
+    assert 3 < len(track.doubts) <= MOST_DOUBTS
 
 
 def test_a_few_odd_pictures_cut_nothing():

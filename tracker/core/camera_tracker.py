@@ -26,6 +26,7 @@ RECORDED_SURE_SCORE = 0.6  # where no detector's card says from which score on a
 STRANGER_SHARE = 0.8  # looks this far on the way to another person's: not the one who was here
 CLEAR_QUALITY = 0.3  # worse pictures neither prove nor disprove anything
 CUT_AFTER = 3  # clear pictures in a row of a stranger: the track has gone over to somebody else
+MOST_DOUBTS = 50  # pictures that agree neither with the track's person nor with each other; the oldest go
 AGREE_SHARE = 0.5  # pictures closer than this are of one person
 MAX_SURPRISE = 15.0  # squared Mahalanobis distance of centre and height: 99.8 % of chi^2 with 3 degrees
 BLIND_S = 0.6  # after this long unseen, place alone brings nobody back
@@ -390,6 +391,7 @@ class CameraTracker:
             far = 1 - float(track.appearance @ embedding) > self._looks.between(STRANGER_SHARE)
             if far and quality >= CLEAR_QUALITY:
                 track.doubts.append((t_ns, embedding, quality))
+                del track.doubts[:-MOST_DOUBTS]
                 return
             track.doubts.clear()
         self._take_in(track, embedding, quality)
