@@ -580,3 +580,32 @@ def test_answers_are_read_as_they_were_written(tmp_path):
     np.testing.assert_array_equal(first[3].camera, full.camera)
     assert path.read_bytes() == whole  # the cut row is gone, so that new ones follow whole ones
     assert list(read_answers(tmp_path / "none")) == []
+
+
+def walked(folder: Path, *cameras: str) -> Site:
+    """Cameras that each recorded one walk."""
+    return site({c: recording(folder / f"{c}.npz", walk(range(1, 21))) for c in cameras})
+
+
+def test_a_folder_used_again_holds_the_new_run_alone(tmp_path):
+    """Tracks of another run's cameras used to stay beside the new ones, and were scored with them."""
+    out = tmp_path / "out"
+    process(walked(tmp_path, "hall", "yard"), out)
+    process(walked(tmp_path, "hall"), out)
+    assert [p.name for p in sorted((out / "tracks").iterdir())] == ["hall.txt"]
+    assert [p.name for p in sorted((out / "tracks_as_published").iterdir())] == ["hall.txt"]
+
+
+def test_a_complete_run_is_not_resumed(tmp_path):
+    """--resume used to begin anew, over the finished results."""
+    out = tmp_path / "out"
+    process(walked(tmp_path, "hall"), out)
+    before = (out / "events.jsonl").read_bytes()
+    with pytest.raises(UserError, match="complete"):
+        process(walked(tmp_path, "hall"), out, resume=True)
+    assert (out / "events.jsonl").read_bytes() == before
+
+
+def test_a_part_beyond_the_recordings_is_a_mistake(tmp_path):
+    with pytest.raises(UserError, match="no frame"):
+        process(walked(tmp_path, "hall"), tmp_path / "out", from_s=9999.0)

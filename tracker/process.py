@@ -199,6 +199,8 @@ class _Run:
                     if progress is not None:
                         progress(sum(self.frames.values()), total)
         self._sources = sources
+        if not self._last:
+            raise UserError("there is no frame to process: --from and --to leave nothing of the recordings")
         self._end()
 
     def _step(self, batch: list[Frame], spool: BinaryIO) -> None:
@@ -291,8 +293,12 @@ class _Run:
             raise UserError(
                 f"{self.out}: the interrupted run had other inputs or settings; leave out --resume"
             )
+        if resume and not spool.exists() and (self.out / "run.json").is_file():
+            raise UserError(f"{self.out}: the run there is complete; leave out --resume to do it again")
         if not resume and spool.exists():
             shutil.rmtree(spool)
+        if not resume:
+            _remove_results(self.out)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             # What people look like, and the cameras' passwords: for nobody else's eyes.
@@ -426,6 +432,19 @@ class _Run:
             "frames_per_s": round(sum(self.frames.values()) / max(seconds, 1e-9), 2),
             "stages_s": {k: round(v, 3) for k, v in sorted(self.stages.seconds.items())},
         }
+
+
+def _remove_results(out: Path) -> None:
+    """Take away what an earlier run of ours left, so that no camera of it stands beside this run's."""
+    if not (out / "run.json").is_file():
+        return
+    found = [p for f, kind in (("tracks", "txt"), ("tracks_as_published", "txt"), ("video", "mp4"))
+             for p in (out / f).glob(f"*.{kind}")]  # fmt: skip
+    try:
+        for path in (*found, out / "events.jsonl", out / "identities.json", out / "run.json"):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} holds an earlier run that cannot be removed ({error.strerror})") from None
 
 
 def _write_videos(
