@@ -96,15 +96,12 @@ def _complain(text: str) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """The shipped clips through the whole pipeline, scored against their truth."""
-    import yaml
-
     from tracker import config, evaluate
     from tracker.process import process
 
     out = _out_folder(arguments.out)
-    clips, file = _package_folder("tracker.demo"), _package_folder("configs") / "demo.yaml"
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    site = config.from_values(values, source=str(file), folder=clips, overrides=arguments.set)
+    clips = _package_folder("tracker.demo")
+    site = config.load(_package_folder("configs") / "demo.yaml", overrides=arguments.set)
     with _progress_bar(arguments) as progress:
         summary = process(site, out, video=not arguments.no_video, progress=progress)
     print(summary_text(summary))
@@ -388,7 +385,7 @@ def across_text(found: CrossCameraScores) -> str:
         ),
         (
             "fragments",
-            f"{found.fragments_per_person:.2f} ids a person ({found.ids_on_persons} ids on {found.persons} people, "
+            f"{found.fragments_per_person:.2f} ids touch a person at some time ({found.ids_on_persons} ids on {found.persons} people, "
             f"{found.persons_missed} missed)",
         ),
         (
