@@ -385,7 +385,8 @@ def across_text(found: CrossCameraScores) -> str:
         ),
         (
             "fragments",
-            f"{found.fragments_per_person:.2f} ids touch a person at some time ({found.ids_on_persons} ids on {found.persons} people, "
+            f"{found.fragments_per_person:.2f} ids touch a person at some time "
+            f"({found.ids_on_persons} ids on {found.persons} people, "
             f"{found.persons_missed} missed)",
         ),
         (
