@@ -11,6 +11,7 @@ from tracker.core.boxes import (
     FloorPlan,
     areas,
     buffered,
+    buffered_iou,
     center_form,
     corner_form,
     covered,
@@ -186,3 +187,12 @@ def test_no_points_and_points_that_are_no_numbers():
     plan = FloorPlan(np.eye(3))
     assert plan.locate(np.zeros((0, 2))).shape == (0, 2)
     assert np.isnan(plan.locate([[np.nan, 5.0]])).all()
+
+
+def test_buffered_iou_is_the_iou_of_both_boxes_buffered():
+    rng = np.random.default_rng(3)
+    a, b = (np.sort(rng.uniform(0, 100, (n, 2, 2)), axis=1).reshape(n, 4) for n in (6, 9))
+    share = rng.uniform(0, 0.5, 6)
+    slow = [iou(buffered(a[n : n + 1], share[n]), buffered(b, share[n]))[0] for n in range(6)]
+    np.testing.assert_allclose(buffered_iou(a, b, share), slow, atol=1e-12)
+    assert buffered_iou(a, b[:0], share).shape == (6, 0) and buffered_iou(a[:0], b, share[:0]).shape == (0, 9)

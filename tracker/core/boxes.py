@@ -17,10 +17,10 @@ def areas(boxes: Boxes) -> NDArray[np.float64]:
 def intersections(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     """(N, M) areas shared by each of N boxes with each of M."""
     a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = np.maximum(high - low, 0)
-    return np.asarray(sides[..., 0] * sides[..., 1])
+    # Side by side, not as (N, M, 2): a last axis of two is the slowest there is.
+    width = np.minimum.outer(a[:, 2], b[:, 2]) - np.maximum.outer(a[:, 0], b[:, 0])
+    height = np.minimum.outer(a[:, 3], b[:, 3]) - np.maximum.outer(a[:, 1], b[:, 1])
+    return np.asarray(np.maximum(width, 0) * np.maximum(height, 0))
 
 
 def iou(a: Boxes, b: Boxes) -> NDArray[np.float64]:
@@ -41,6 +41,21 @@ def buffered(boxes: Boxes, share: float | NDArray[np.floating]) -> NDArray[np.fl
     b = np.asarray(boxes, np.float64).reshape(-1, 4)
     grow = (b[:, 2:] - b[:, :2]) * np.asarray(share, np.float64).reshape(-1, 1)
     return np.concatenate((b[:, :2] - grow, b[:, 2:] + grow), axis=1)
+
+
+def buffered_iou(a: Boxes, b: Boxes, share: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, M) IoU of N boxes with M when both of a pair are buffered by ``share`` (N,) of row n."""
+    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
+    grown, grow = buffered(a, share), np.asarray(share, np.float64)[:, None]
+    size = b[:, 2:] - b[:, :2]
+    left, top = b[:, 0] - grow * size[:, 0], b[:, 1] - grow * size[:, 1]
+    right, bottom = b[:, 2] + grow * size[:, 0], b[:, 3] + grow * size[:, 1]
+    width = np.minimum(grown[:, 2:3], right) - np.maximum(grown[:, 0:1], left)
+    height = np.minimum(grown[:, 3:4], bottom) - np.maximum(grown[:, 1:2], top)
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    own = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
+    union = areas(grown)[:, None] + own - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def center_form(boxes: Boxes) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from reid.gallery import select_diverse
 from tracker.config import TrackSettings
 from tracker.core.assign import Matching, assign
-from tracker.core.boxes import areas, buffered, center_form, covered, iou
+from tracker.core.boxes import areas, buffered_iou, center_form, covered, intersections, iou
 from tracker.core.motion import MotionBatch
 from tracker.types import CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, TrackKey, Tracklet, Tracks
 
@@ -226,13 +226,19 @@ class CameraTracker:
         confirmed = np.array([t.confirmed for t in self._tracks], bool)
         if confirmed.any() and len(boxes):
             expected = iou(boxes, self._motion.boxes()[confirmed]).max(axis=1)
-        overlap, inside = iou(boxes, boxes), covered(boxes, boxes)
+        shared, own = intersections(boxes, boxes), np.maximum(areas(boxes), 1e-12)
+        overlap = shared / np.maximum(own[:, None] + own[None, :] - shared, 1e-12)
+        inside = shared / own[:, None]
         same = (overlap > self.settings.duplicate_iou) | (inside > self.settings.duplicate_cover)
         same |= self.settings.duplicate_cover + 0.1 < inside.T
         order = np.lexsort((-expected, -np.round(detections.scores, 2)))
-        for place, row in enumerate(order):
-            before = order[:place]
-            kept[row] &= not (same[row, before] & kept[before]).any()
+        better = np.tril(
+            same[np.ix_(order, order)], -1
+        )  # [place, earlier place]: the same person as a better box
+        stays = kept[order]
+        for place in np.flatnonzero(better.any(axis=1)):
+            stays[place] &= not (better[place] & stays).any()
+        kept[order] = stays
         return np.asarray(kept)
 
     def _associate(
@@ -271,9 +277,7 @@ class CameraTracker:
         unseen = np.array([self._unseen_s(t_ns, int(i)) for i in tracks])
         predicted = self._motion.boxes()[tracks]
         grow = np.minimum(0.15 + 0.3 * unseen, 0.5)
-        overlap = np.empty((len(tracks), len(seen)))
-        for k in range(len(tracks)):  # the buffer differs by track and belongs to both boxes of a pair
-            overlap[k] = iou(buffered(predicted[k : k + 1], grow[k]), buffered(seen.boxes, grow[k]))[0]
+        overlap = buffered_iou(predicted, seen.boxes, grow)
         height = center_form(predicted)[:, 3:] / np.maximum(center_form(seen.boxes)[None, :, 3], 1.0)
         alike = np.minimum(height, 1 / np.maximum(height, 1e-9))  # BoT/Hybrid-SORT: heights change slowly
         place = 1 - overlap * np.sqrt(alike)
