@@ -64,7 +64,9 @@ def _run(arguments: argparse.Namespace) -> int:
         level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
     )
     try:
-        return int(arguments.run(arguments))
+        answer = int(arguments.run(arguments))
+        sys.stdout.flush()  # here, where a reader who has gone is no error, and not when Python ends
+        return answer
     except (UserError, ModelError) as problem:
         return _complain(str(problem))
     except BrokenPipeError:
