@@ -10,6 +10,11 @@ LABELS = np.array([2, 0, 0, 1, 0, 3, 2, 0, 1, 0, 2, 0, 1])
 SITES = np.where(LABELS < 2, 0, 7)
 
 
+CAMERAS = np.array(
+    [1, 1, 1, 1, 1, 1, 2, 1, 1, 2, 2, 3, 1]
+)  # person 0: 1, 1, 1, 1, 2, 3; 1: 1 alone; 2: 1, 2, 2
+
+
 def sampler(seed=0, **changes):
     settings = {"people": 3, "pictures": 3, "rng": np.random.default_rng(seed)} | changes
     return IdentitySampler(LABELS, SITES, **settings)
@@ -58,6 +63,116 @@ def test_one_seed_gives_one_sequence():
     first = [one.batch().tolist() for _ in range(5)]
     assert first == [two.batch().tolist() for _ in range(5)]
     assert first != [three.batch().tolist() for _ in range(5)]
+
+
+def test_the_state_of_chance_is_the_state_of_the_sampler():
+    one, two = sampler(1), sampler(5)
+    for _ in range(3):
+        one.batch()
+    state = one._rng.bit_generator.state
+    expected = [one.batch().tolist() for _ in range(5)]
+    two._rng.bit_generator.state = state
+    assert [two.batch().tolist() for _ in range(5)] == expected
+
+
+def test_a_person_is_seen_by_as_many_cameras_as_possible():
+    drawn = sampler(people=4, pictures=3, cameras=CAMERAS)
+    for _ in range(50):
+        rows = drawn.batch().reshape(4, 3)
+        for person, pictures in zip(LABELS[rows[:, 0]], rows, strict=True):
+            assert (LABELS[pictures] == person).all()
+            assert len(set(CAMERAS[pictures])) == min(3, len(set(CAMERAS[person == LABELS])))
+            assert len(set(pictures)) == min(3, (person == LABELS).sum())
+
+
+def test_cameras_and_their_pictures_are_equally_likely():
+    # Person 0 alone, two pictures: of two of its three cameras, so each camera comes in 2/3 of the batches, and each
+    # of the four pictures of camera 1 in a quarter of those.
+    own = LABELS == 0
+    drawn = IdentitySampler(
+        LABELS[own],
+        SITES[own],
+        people=1,
+        pictures=2,
+        cameras=CAMERAS[own],
+        rng=np.random.default_rng(0),
+    )
+    counts = np.bincount(np.concatenate([drawn.batch() for _ in range(3000)]), minlength=6) / 3000
+    expected = np.where(CAMERAS[own] == 1, 2 / 3 / 4, 2 / 3)
+    assert counts == pytest.approx(expected, abs=0.04)  # four standard errors
+
+
+def test_a_person_with_few_pictures_brings_all_before_any_comes_again():
+    drawn = sampler(people=4, pictures=7, cameras=CAMERAS)
+    for _ in range(20):
+        for rows in drawn.batch().reshape(4, 7):
+            times = np.bincount(rows, minlength=len(LABELS))[LABELS[rows[0]] == LABELS]
+            assert times.max() - times.min() <= 1
+
+
+def test_a_batch_may_be_of_one_site():
+    drawn = sampler(people=2, single_site=True, site_shares={0: 1.0, 7: 3.0})
+    sites = np.array([SITES[drawn.batch()] for _ in range(2000)])
+    assert (sites == sites[:, :1]).all()
+    assert (sites[:, 0] == 7).mean() == pytest.approx(0.75, abs=0.04)
+
+
+def test_look_alikes_of_another_site_stay_away_from_a_batch_of_one_site():
+    drawn = sampler(people=2, single_site=True)
+    for _ in range(50):
+        assert len(set(SITES[drawn.batch(np.array([[3, 2], [2, 3], [1, 0], [0, 1]]))])) == 1
+        assert len(set(SITES[drawn.batch(np.array([[3, 1], [2, 0], [1, 3], [0, 2]]))])) == 1
+
+
+def test_nobody_comes_from_a_site_without_a_share():
+    drawn = sampler(people=2, site_shares={0: 0.0, 7: 1.0})
+    for _ in range(20):
+        assert (SITES[drawn.batch()] == 7).all()
+        assert (SITES[drawn.batch(np.array([[3], [2], [1], [0]]))] == 7).all()
+
+
+def test_one_identity_alone_still_makes_a_batch():
+    """Of one person, which no loss can learn from but the centre's; what two people would need is refused."""
+    settings = {"pictures": 4, "rng": np.random.default_rng(0)}
+    one = IdentitySampler(np.zeros(2, int), np.zeros(2, int), people=1, **settings)
+    assert sorted(one.batch()) == [0, 0, 1, 1]
+    with pytest.raises(ValueError, match="batch of 2 people cannot be drawn from 1"):
+        IdentitySampler(np.zeros(2, int), np.zeros(2, int), people=2, **settings)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sites", "changes", "message"),
+    [
+        ([], [], {}, "no row to draw"),
+        ([0, 2], [0, 0], {}, "2 people are not numbered from 0 without gaps"),
+        ([-1, 0], [0, 0], {}, "not numbered from 0"),
+        ([0, 1], [0], {}, "columns of equal length"),
+        ([0, 1], [0, 0], {"cameras": np.array([1])}, "columns of equal length"),
+        ([0, 0, 1], [0, 1, 1], {}, "somebody is in two"),
+        ([0, 1], [0, 0], {"people": 0}, "at least 1 person"),
+        ([0, 1], [0, 0], {"pictures": 0}, "at least 1 person and 1 picture"),
+        (
+            [0, 1],
+            [0, 1],
+            {"site_shares": {0: 1.0}},
+            r"shares are for the sites \[0\], the rows of the sites \[0, 1\]",
+        ),
+        ([0, 1], [0, 1], {"site_shares": {0: 1.0, 1: -1.0}}, "shares are at least 0"),
+        ([0, 1], [0, 1], {"site_shares": {0: 0.0, 1: 0.0}}, "one of them more"),
+        ([0, 1], [0, 1], {"site_shares": {0: 1.0, 1: float("nan")}}, "shares are at least 0"),
+        ([0, 1], [0, 1], {"site_shares": {0: 1.0, 1: 0.0}}, "batch of 2 people cannot be drawn from 1"),
+        ([0, 1], [0, 1], {"single_site": True}, "cannot be drawn from one site of 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(labels, sites, changes, message):
+    settings = {"people": 2, "pictures": 2, "rng": np.random.default_rng(0)} | changes
+    with pytest.raises(ValueError, match=message):
+        IdentitySampler(np.array(labels, np.int64), np.array(sites, np.int64), **settings)
+
+
+def test_look_alikes_of_other_people_are_refused():
+    with pytest.raises(ValueError, match=r"look-alikes of 4 people are wanted, got \(3, 1\)"):
+        sampler().batch(np.array([[1], [0], [1]]))
 
 
 def test_too_few_people_are_refused():
