@@ -110,7 +110,7 @@ def export(options: argparse.Namespace) -> int:
 
     everything = datasets.load(options.data, options.crops, options.cache).crops
     chosen = np.random.default_rng(0).permutation(len(everything))[:512]
-    test = query_and_gallery(options.test, options.data, options.cache)
+    test = query_and_gallery(options.test, options.data, cache=options.cache)
     try:
         report = write(
             options.checkpoint,
@@ -333,9 +333,10 @@ def search(options: argparse.Namespace) -> int:
 
 
 def _crop(path: Path) -> Any:
-    from reid.people import is_wide, read_crop
+    from reid.people import is_wide
+    from reid.pictures import read_picture
 
-    crop = read_crop(path)
+    crop = read_picture(path)
     if is_wide(crop):
         height, width = crop.shape[:2]
         _tell(f"{path} is {width} x {height} pixels: a crop of one person is expected, not a whole picture")

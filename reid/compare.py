@@ -8,7 +8,7 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import models
-from reid.evaluate import Embedder, as_row, load_any_embedder, query_and_gallery, score
+from reid.evaluate import Embedder, evaluate, load_any_embedder
 
 BATCHES = (1, 32)
 
@@ -31,7 +31,7 @@ class Compared:
     file_bytes: int
     parameters: int | None  # None where the onnx package is not installed, which counts them
     dim: int
-    tests: Mapping[str, Mapping[str, Any]]  # by the test's name, as `reid.evaluate.as_row`: per cent
+    tests: Mapping[str, Mapping[str, Any]]  # by the test's name, a row of `reid.evaluate.evaluate`: per cent
     ms_per_crop: Mapping[int, float]  # by the number of crops in a batch
 
 
@@ -66,10 +66,9 @@ def compare(
     embedders = [load_any_embedder(name, device=device, threads=threads) for name in names]
     rows: list[dict[str, Mapping[str, Any]]] = [{} for _ in embedders]
     for test in tests:
-        sides = query_and_gallery(test, data, cache)
         for own, embedder in zip(rows, embedders, strict=True):
             progress(f"{test}: {embedder.name}")
-            own[test] = as_row(score(embedder, *sides))
+            (own[test],) = evaluate(embedder, [test], data, cache=cache)
     progress("milliseconds a crop")
     times = {batch: crop_times_ms(embedders, batch, rounds=rounds) for batch in BATCHES}
     files = [models.locate(name)[1] for name in names]
@@ -159,11 +158,6 @@ def markdown(compared: Sequence[Compared]) -> str:
             ]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def as_json(compared: Sequence[Compared]) -> list[dict[str, Any]]:
-    """The same as plain values for ``json.dumps``."""
-    return [asdict(one) for one in compared]
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid.calibrate import PairCalibration
+from reid.datasets import SUFFIXES
 from reid.gallery import distances, select_diverse, set_distance
+from reid.pictures import read_picture
 
 Answer = Literal["yes", "no", "unsure"]
 # Below it a pair is of two persons, whatever the wanted rate of false accepts: at most one in twenty is not.
 NO_BELOW = 0.05
 ROWS_PER_PERSON = 32
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 BATCH = 32
 FORMAT = 1
 
@@ -41,27 +42,6 @@ class Embedder(Protocol):
 
 
 # --- pictures
-
-
-def read_crop(path: Path) -> NDArray[np.uint8]:
-    """The picture in a file as (h, w, 3) uint8 BGR; 16 bits a channel become 8.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no picture, one without area, or one of floating-point numbers.
-    """
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if len(data) else None
-    if picture is None or not picture.size:
-        raise ValueError(f"{path} is not a picture that can be read, or has no area")
-    if picture.dtype == np.uint16:
-        picture = np.asarray(picture, np.uint16) >> 8
-    elif picture.dtype != np.uint8:
-        bad = int(np.count_nonzero(~np.isfinite(picture)))
-        raise ValueError(
-            f"{path} holds {picture.dtype} numbers, {bad} of them NaN or infinite: a crop has 8 bits a channel"
-        )
-    return picture.astype(np.uint8, copy=False)
 
 
 def is_wide(crop: NDArray[np.uint8]) -> bool:
@@ -332,7 +312,7 @@ def search(
 
     for path in progress(files):
         try:
-            waiting.append(read_crop(path))
+            waiting.append(read_picture(path))
         except (ValueError, OSError) as problem:
             unreadable.append(str(problem))
             continue
@@ -374,7 +354,7 @@ def contact_sheet(query: NDArray[np.uint8], found: Sequence[Found]) -> NDArray[n
         said = one.judgement
         likely = "" if said.probability is None else f"P {said.probability:.3f}"
         tiles.append(
-            _tile(read_crop(one.path), FRAMES[said.answer], (f"#{rank}  d {said.distance:.3f}", likely))
+            _tile(read_picture(one.path), FRAMES[said.answer], (f"#{rank}  d {said.distance:.3f}", likely))
         )
     blank = np.full_like(tiles[0], 255)
     columns = min(COLUMNS, len(tiles))
