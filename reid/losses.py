@@ -5,7 +5,7 @@ tuples; a loss turns their distances into one value per tuple; a reduction makes
 goes with any distance, a similarity is turned round (its negative is the distance d of the formulas).
 
 What holds for all of them: a batch without a tuple costs exactly zero and still has a gradient. A row that is not
-finite makes the loss NaN, mined or not, so that a diverged network is seen. All is reckoned in float32 or finer,
+finite makes the loss not finite, mined or not: a diverged network is seen. All is reckoned in float32 or finer,
 also inside autocast. Rows that are not (N, D), or labels that do not fit them, are a ValueError.
 """
 
