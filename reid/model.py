@@ -1,139 +1,133 @@
-"""The embedding network, put together from parts.
+"""The embedding network, put together from parts: encoder, pooling, projection, neck.
 
-A slim residual network of dense 3x3 convolutions: on a CPU these give more accuracy for a millisecond than
-the depthwise ones of OSNet. Written from the papers: residual blocks (He et al., CVPR 2016), instance
-normalisation on half of the early channels (IBN-Net, Pan et al., ECCV 2018: less of one site's light and
-colour in the features), generalised-mean pooling (Radenovic et al., TPAMI 2018) and a batch-normalisation
-neck (Luo et al., CVPR Workshops 2019), which takes away what all people have in common: the row after it is what
-training pulls at and what is compared when running.
+An encoder turns pictures into feature maps and says how many channels they have (``width``); a pooling turns maps
+into ``parts`` numbers a channel; the projection brings them to the embedding's size, and a batch-normalisation neck
+(Luo et al., "Bag of tricks", CVPR Workshops 2019) takes away what all people have in common: the row after it is
+what training pulls at and what is compared when running.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reid.efficientnet import efficientnet_lite0
+from reid.osnet import FamilyNorm, osnet
 
 
-class HalfInstanceNorm(nn.Module):
-    """Instance normalisation of the first half of the channels, batch normalisation of the rest."""
+@runtime_checkable
+class Pooling(Protocol):
+    """(N, C, H, W) feature maps -> (N, ``parts`` * C)."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.split = channels // 2
-        self.instance = nn.InstanceNorm2d(self.split, affine=True)
-        self.batch = nn.BatchNorm2d(channels - self.split)
+    parts: int
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
-        return torch.cat([self.instance(x[:, : self.split]), self.batch(x[:, self.split :])], 1)
+    def __call__(self, x: Tensor) -> Tensor:
+        """Pool over place."""
 
 
-class Convolution(nn.Sequential):
-    """A convolution without bias, then a norm (batch normalisation by default); no activation."""
+class AveragePooling(nn.Module):
+    """The mean over place."""
 
-    def __init__(
-        self, inside: int, outside: int, *, size: int = 3, stride: int = 1, norm: nn.Module | None = None
-    ) -> None:
-        super().__init__(
-            nn.Conv2d(inside, outside, size, stride, size // 2, bias=False),
-            nn.BatchNorm2d(outside) if norm is None else norm,
-        )
-        self.stride = stride
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
-
-    def __init__(self, inside: int, outside: int, *, stride: int = 1, half_instance: bool = False) -> None:
-        super().__init__()
-        self.stride = stride
-        norm = HalfInstanceNorm(outside) if half_instance else None
-        self.first = Convolution(inside, outside, stride=stride, norm=norm)
-        self.second = Convolution(outside, outside)
-        same = inside == outside and stride == 1
-        self.shortcut = nn.Identity() if same else Convolution(inside, outside, size=1, stride=stride)
+    parts = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) -> (N, C_out, H / stride, W / stride)."""
-        y = self.second(F.relu(self.first(x), inplace=True))
-        return F.relu(y + self.shortcut(x), inplace=True)
+        """(N, C, H, W) -> (N, C)."""
+        return x.mean((2, 3))
+
+
+class MaximumPooling(nn.Module):
+    """The largest value of any place."""
+
+    parts = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C)."""
+        return x.amax((2, 3))
 
 
 class GeneralisedMean(nn.Module):
-    """Pooling over place by (mean of x^3)^(1/3), between the mean and the maximum.
+    """``(mean of x^p)^(1/p)`` over place: p = 1 is the mean, large p the maximum (Radenovic et al., TPAMI 2018, eq. 3).
 
-    The exponent is the usual start of the learned one and stays there: a cube costs two products, a learned
-    power a tenth of the training step.
+    Values below 1e-6 count as 1e-6: a power has no slope at zero. In float32, since powers overflow in half precision.
+
+    Args:
+        p: Exponent, or where it starts; at least 1.
+        learned: Whether training moves it. A learned power costs a tenth of a training step; a cube is two products.
     """
 
+    parts = 1
+
+    def __init__(self, *, p: float = 3.0, learned: bool = False) -> None:
+        super().__init__()
+        if p < 1.0:
+            raise ValueError(f"a generalised mean has an exponent of at least 1, not {p}")
+        self.p = nn.Parameter(torch.tensor(p), requires_grad=learned)
+        self.is_cube = p == 3.0 and not learned
+
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) of values >= 0 -> (N, C). In float32: cubes overflow and vanish in half precision."""
-        return self.root(self.mean_cube(x))
-
-    def mean_cube(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C): what can still be averaged over regions of equal size."""
-        x = x.float()
-        return (x * x * x).mean((2, 3))
-
-    def root(self, cubes: Tensor) -> Tensor:
-        """Back to the scale of the values; the floor keeps the slope finite where a channel is silent."""
-        return cubes.clamp(min=1e-9).pow(1.0 / 3.0)
+        """(N, C, H, W) of values >= 0 -> (N, C)."""
+        x = x.float().clamp(min=1e-6)
+        if self.is_cube:
+            return (x * x * x).mean((2, 3)).pow(1.0 / 3.0)
+        return x.pow(self.p).mean((2, 3)).pow(1.0 / self.p)
 
 
 class BodyPooling(nn.Module):
     """The whole crop, its upper and its lower half, each pooled and set side by side.
 
-    Upper and lower clothes stay apart, as in part-based models (Sun et al., PCB, ECCV 2018), at no cost.
+    Upper and lower clothes stay apart, as in part-based models (Sun et al., PCB, ECCV 2018), at hardly any cost.
     """
 
-    def __init__(self, *, pool: GeneralisedMean) -> None:
+    parts = 3
+
+    def __init__(self, *, pool: nn.Module) -> None:
         super().__init__()
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), H even -> (N, 3 C)."""
+        """(N, C, H, W), H at least 2 -> (N, 3 C)."""
         middle = x.shape[2] // 2
-        upper, lower = self.pool.mean_cube(x[:, :, :middle]), self.pool.mean_cube(x[:, :, middle:])
-        return self.pool.root(torch.cat([(upper + lower) / 2.0, upper, lower], 1))
+        return torch.cat([self.pool(x), self.pool(x[:, :, :middle]), self.pool(x[:, :, middle:])], 1)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Blocks of equal width; the first one may halve the picture."""
+def pooling(name: str) -> nn.Module:
+    """A pooling by name: ``average``, ``maximum``, ``gem`` (learned p), ``gem3`` (p stays 3) or ``body``.
 
-    width: int
-    blocks: int
-    stride: int
-    half_instance: bool = False
-
-
-class Encoder(nn.Sequential):
-    """Pictures to feature maps."""
-
-    def __init__(self, *, stem: int, stages: Sequence[Stage]) -> None:
-        parts: list[nn.Module] = [Convolution(3, stem, stride=2), nn.ReLU(inplace=True)]
-        inside = stem
-        for stage in stages:
-            for number in range(stage.blocks):
-                stride = stage.stride if number == 0 else 1
-                parts.append(
-                    ResidualBlock(inside, stage.width, stride=stride, half_instance=stage.half_instance)
-                )
-                inside = stage.width
-        super().__init__(*parts)
-        self.width = inside
+    Raises:
+        ValueError: There is no such pooling.
+    """
+    match name:
+        case "average":
+            return AveragePooling()
+        case "maximum":
+            return MaximumPooling()
+        case "gem":
+            return GeneralisedMean(learned=True)
+        case "gem3":
+            return GeneralisedMean()
+        case "body":
+            return BodyPooling(pool=GeneralisedMean())
+        case _:
+            raise ValueError(f"no pooling is called {name!r}: average, maximum, gem, gem3 or body")
 
 
 class ReidNet(nn.Module):
-    """Encoder, pooling, projection and neck, one after the other."""
+    """Encoder, pooling, projection and neck, one after the other.
 
-    def __init__(self, *, encoder: nn.Module, pool: nn.Module, projection: nn.Linear) -> None:
+    Args:
+        encoder: Pictures (N, 3, H, W) to maps (N, ``encoder.width``, h, w).
+        pool: Maps to (N, ``pool.parts`` * width).
+        dim: D, the length of an embedding.
+    """
+
+    def __init__(self, *, encoder: nn.Module, pool: nn.Module, dim: int) -> None:
         super().__init__()
-        self.encoder, self.pool, self.projection = encoder, pool, projection
-        self.dim = projection.out_features
-        self.neck = nn.BatchNorm1d(self.dim)
+        if dim < 1:
+            raise ValueError(f"an embedding has at least 1 number, not {dim}")
+        self.encoder, self.pool, self.dim = encoder, pool, dim
+        self.projection = nn.Linear(int(encoder.width) * int(pool.parts), dim)  # type: ignore[arg-type]
+        self.neck = nn.BatchNorm1d(dim)
         self.neck.bias.requires_grad_(False)  # no shift, so that the classifier's directions start at zero
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,7 +135,21 @@ class ReidNet(nn.Module):
         return self.neck(self.projection(self.pool(self.encoder(x))))
 
 
-# Of 8-bit pictures; rounded from ImageNet's, a habit that no result hangs on.
+class Siamese(nn.Module):
+    """Two pictures through one network: how far apart are they? (Bromley et al., NIPS 1993)"""
+
+    def __init__(self, *, embedder: nn.Module) -> None:
+        super().__init__()
+        self.embedder = embedder
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Two (N, 3, H, W), normalised -> (N,) cosine distance of each pair, in [0, 2]."""
+        rows = F.normalize(self.embedder(torch.cat([first, second])), dim=1)
+        a, b = rows.chunk(2)
+        return 1.0 - (a * b).sum(1)
+
+
+# Of 8-bit pictures; rounded from ImageNet's.
 MEAN_BGR = (103.5, 116.3, 123.7)
 SCALE = 58.0
 
@@ -151,14 +159,28 @@ def normalise(crops: Tensor) -> Tensor:
     return (crops - crops.new_tensor(MEAN_BGR).view(1, 3, 1, 1)) / SCALE
 
 
-def reid_small() -> ReidNet:
-    """The first embedder: 1.5 M parameters, 256 numbers a crop."""
-    encoder = Encoder(
-        stem=32,
-        stages=[Stage(64, 1, 2, half_instance=True), Stage(128, 2, 2), Stage(224, 1, 1)],
-    )
-    pool = BodyPooling(pool=GeneralisedMean())
-    return ReidNet(encoder=encoder, pool=pool, projection=nn.Linear(3 * encoder.width, 256))
+VARIANTS = (
+    *("lite_small", "lite", "lite_large"),
+    *(f"osnet_{width}{norm}" for width in ("x0_25", "x0_5", "x1_0") for norm in ("", "_ibn", "_ain")),
+)
 
 
-VARIANTS = {"reid_small": reid_small}
+def build(network: str, *, dim: int = 256, pool: str = "body") -> ReidNet:
+    """A network by the name of its variant, with chance from torch's global generator.
+
+    ``lite_small``, ``lite`` and ``lite_large`` are 4, 5 and 6 stages of EfficientNet-Lite0 (0.58, 1.04 and 2.72 M
+    parameters with the default head); ``osnet_x0_25``, ``osnet_x0_5_ibn``, ``osnet_x1_0_ain`` and so on are OSNet.
+
+    Raises:
+        ValueError: There is no such variant or pooling.
+    """
+    match network.split("_"):
+        case ["lite", *size] if network in VARIANTS:
+            stages = {"small": 4, "": 5, "large": 6}["".join(size)]
+            encoder: nn.Module = efficientnet_lite0(stages=stages)
+        case ["osnet", whole, part, *norm] if network in VARIANTS:
+            norms: dict[str, FamilyNorm] = {"": "batch", "ibn": "instance-after", "ain": "adaptive"}
+            encoder = osnet(width=float(f"{whole[1:]}.{part}"), norm=norms["".join(norm)])
+        case _:
+            raise ValueError(f"no network is called {network!r}: one of {', '.join(VARIANTS)}")
+    return ReidNet(encoder=encoder, pool=pooling(pool), dim=dim)
