@@ -67,9 +67,9 @@ def _uniform(shape: int | tuple[int, ...], low: float, high: float, rng: torch.G
 
 
 def _chosen(pictures: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Row numbers of the pictures that a chance of ``share`` picks, on their device."""
+    """Row numbers of the pictures that a chance of ``share`` picks, on the generator's device."""
     drawn = torch.rand(len(pictures), generator=rng, device=rng.device) < share
-    return drawn.nonzero().squeeze(1).to(pictures.device)
+    return drawn.nonzero().squeeze(1)
 
 
 def reframe(
@@ -103,7 +103,8 @@ def relight(pictures: Tensor, rng: torch.Generator, settings: Augmentation = USU
     changed = changed.view(count, 3, height, width)
     rows = _chosen(pictures, settings.gamma_share, rng)
     low, high = (math.log(end) for end in settings.gamma)
-    exponent = _uniform(count, low, high, rng).exp().to(pictures.device)[rows].view(-1, 1, 1, 1)
+    exponent = _uniform((len(rows), 1, 1, 1), low, high, rng).exp().to(pictures.device)
+    rows = rows.to(pictures.device)
     changed[rows] = changed[rows].div_(255.0).pow_(exponent).mul_(255.0)
     return changed
 
@@ -139,6 +140,7 @@ def blur(pictures: Tensor, rng: torch.Generator, settings: Augmentation = USUAL)
     rows = _chosen(pictures, settings.soft_share, rng)
     sigma = _uniform((len(rows), 2), *settings.soft_sigma, rng).to(pictures.device)
     if len(rows):
+        rows = rows.to(pictures.device)
         result[rows] = _soften(result[rows], sigma)
     return result
 
@@ -162,7 +164,7 @@ def grain(pictures: Tensor, rng: torch.Generator, settings: Augmentation = USUAL
     rows = _chosen(pictures, settings.noise_share, rng)
     sigma = _uniform((len(rows), 1, 1, 1), *settings.noise_sigma, rng)
     noise = torch.randn((len(rows), *pictures.shape[1:]), generator=rng, device=rng.device).mul_(sigma)
-    return pictures.index_add(0, rows, noise.to(pictures.device)).clamp_(0.0, 255.0)
+    return pictures.index_add(0, rows.to(pictures.device), noise.to(pictures.device)).clamp_(0.0, 255.0)
 
 
 def erase(pictures: Tensor, rng: torch.Generator, settings: Augmentation = USUAL) -> Tensor:

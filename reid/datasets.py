@@ -242,9 +242,8 @@ def _open_folder(path: Path) -> _Source:
 
 
 def _is_picture(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and not name.endswith("/")
+    hidden = name.startswith((".", "__MACOSX/")) or "/." in name or "/__MACOSX/" in name
+    return name.lower().endswith(SUFFIXES) and not hidden
 
 
 def _unzip(archive: zipfile.ZipFile, name: str) -> NDArray[np.uint8]:

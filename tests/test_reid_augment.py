@@ -88,6 +88,12 @@ def test_a_step_leaves_its_input_alone_and_may_meet_no_picture(step: Any) -> Non
     assert step(source[:0], rng()).shape == (0, 3, 128, 64)
 
 
+def test_parameters_are_drawn_where_the_generator_is_and_moved_to_the_pictures() -> None:
+    # Pictures on a device without values: whatever mixed the two, or asked for a value, would fail.
+    result = augment.augment(pictures().to("meta"), rng(), (96, 48))
+    assert (result.device.type, result.shape) == ("meta", (16, 3, 96, 48))
+
+
 def test_with_everything_off_nothing_happens() -> None:
     result = augment.augment(noisy(), rng(), (128, 64), NOTHING)
     assert torch.allclose(result, noisy(), atol=1e-3)
