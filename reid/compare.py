@@ -191,17 +191,18 @@ def _panel(
 ) -> NDArray[np.uint8]:
     panel = np.full((PANEL_HEIGHT, PANEL_WIDTH, 3), 255, np.uint8)
     costs, worths = np.log([ms for ms, _ in points]), np.array([worth for _, worth in points])
-    margin = 0.15 * max(float(np.ptp(costs)), 0.5)
-    low, high = float(costs.min()) - margin, float(costs.max()) + 2.0 * margin  # names stand to the right
-    bottom = max(0.0, 5.0 * np.floor(float(worths.min()) / 5.0) - 5.0)
-    top = min(100.0, 5.0 * np.ceil(float(worths.max()) / 5.0) + 5.0)
+    room = 0.5 * max(float(np.ptp(costs)), 1.0)  # on a logarithmic scale, this holds a tick at least
+    low, high = float(costs.min()) - 0.5 * room, float(costs.max()) + room  # names stand to the right
+    step = 5.0 if float(np.ptp(worths)) <= 25.0 else 10.0
+    bottom = max(0.0, step * np.floor(float(worths.min()) / step - 0.5))
+    top = min(100.0, step * np.ceil(float(worths.max()) / step + 0.5))
 
     def place(cost: float, worth: float) -> tuple[int, int]:
         x = LEFT + (cost - low) / (high - low) * (PANEL_WIDTH - LEFT - RIGHT)
         y = PANEL_HEIGHT - BOTTOM - (worth - bottom) / (top - bottom) * (PANEL_HEIGHT - TOP - BOTTOM)
         return round(x), round(y)
 
-    for worth in np.linspace(bottom, top, 5):
+    for worth in np.arange(bottom, top + 1.0, step):
         cv2.line(panel, place(low, worth), place(high, worth), GRID, 1)
         _write(panel, f"{worth:.0f}", (14, place(low, worth)[1] + 4))
     for ms in _ticks(np.exp(low), np.exp(high)):
@@ -213,18 +214,18 @@ def _panel(
     for one, cost, worth in zip(compared, costs, worths, strict=True):
         x, y = place(cost, worth)
         cv2.circle(panel, (x, y), 5, DOT, -1, cv2.LINE_AA)
-        _write(panel, one.model, (x + 8, y - 6))
+        _write(panel, one.model, (x + 8, y + 16))  # a rising line leaves this corner free
     _write(panel, title, (LEFT, 22))
     return panel
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between two numbers."""
+    """1, 2, 3, 5 and 7 times the powers of ten between two numbers."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     return [
         step * 10.0**power
         for power in powers
-        for step in (1.0, 2.0, 5.0)
+        for step in (1.0, 2.0, 3.0, 5.0, 7.0)
         if low <= step * 10.0**power <= high
     ]
 
