@@ -55,10 +55,33 @@ def test_body_pooling_is_the_pool_of_the_whole_and_of_both_halves():
     assert torch.equal(BodyPooling(pool=pool)(x), expected)
 
 
-def test_a_silent_channel_has_a_finite_slope():
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_silent_channel_has_a_finite_slope(learned):
     x = torch.zeros(1, 2, 4, 2, requires_grad=True)
-    BodyPooling(pool=GeneralisedMean())(x).sum().backward()
+    BodyPooling(pool=GeneralisedMean(learned=learned))(x).sum().backward()
     assert x.grad is not None and x.grad.isfinite().all()
+
+
+def test_a_large_exponent_stays_within_its_bounds_of_the_maximum():
+    # Of n places, maximum / n^(1/p) <= mean <= maximum: of 24 and p = 100, at most 3.2 % below.
+    x = maps(2, 5, 6, 4)
+    large, maximum = GeneralisedMean(p=100.0)(x), MaximumPooling()(x)
+    assert (large <= maximum * (1.0 + 1e-5)).all() and (large >= maximum * 0.968).all()
+
+
+def test_a_generalised_mean_grows_with_its_exponent():
+    rising = [GeneralisedMean(p=p)(maps(2, 5, 6, 4)) for p in (1.0, 2.0, 3.0, 6.0, 20.0)]
+    assert all((low < high).all() for low, high in zip(rising, rising[1:], strict=False))
+    pool = GeneralisedMean(learned=True)
+    pool(maps(2, 5, 6, 4)).sum().backward()
+    assert pool.p.grad > 0.0
+
+
+@pytest.mark.parametrize("name", ["average", "maximum", "gem", "gem3"])
+def test_pooling_forgets_where(name):
+    x, pool = maps(2, 5, 6, 4), pooling(name)
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(pool(x.flatten(2)[:, :, order].view_as(x)), pool(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["average", "maximum", "gem", "gem3", "body"])
@@ -104,6 +127,60 @@ def test_a_siamese_pair_is_compared_by_cosine():
         rows = nn.functional.normalize(network(a)), nn.functional.normalize(network(b))
         assert torch.allclose(far, 1.0 - (rows[0] * rows[1]).sum(1), atol=1e-5)
         assert torch.allclose(Siamese(embedder=network)(a, a), torch.zeros(2), atol=1e-5)
+
+
+class Means(nn.Module):
+    """The least encoder: the mean of every 4 x 4 pixels."""
+
+    width = 3
+
+    def forward(self, x):
+        return nn.functional.avg_pool2d(x, 4)
+
+
+def tiny():
+    torch.manual_seed(0)
+    return ReidNet(encoder=Means(), pool=BodyPooling(pool=AveragePooling()), dim=5)
+
+
+def test_the_network_is_its_parts_one_after_the_other():
+    network, x = tiny().eval(), maps(2, 3, 16, 8)
+    nn.init.uniform_(network.neck.running_mean)
+    nn.init.uniform_(network.neck.running_var, 0.5, 2.0)
+    pooled = network.pool(network.encoder(x))
+    assert pooled.shape == (2, 3 * 3)
+    rows = pooled @ network.projection.weight.T + network.projection.bias
+    expected = (rows - network.neck.running_mean) / (network.neck.running_var + network.neck.eps).sqrt()
+    assert torch.allclose(network(x), expected, atol=1e-6)
+
+
+def test_in_training_the_neck_takes_away_what_all_have_in_common():
+    rows = tiny()(20.0 * maps(8, 3, 16, 8) + 10.0)
+    assert rows.mean(0).abs().max() < 1e-4
+    assert torch.allclose(rows.square().mean(0), torch.ones(5), atol=1e-2)
+
+
+def test_the_neck_learns_a_scale_and_no_shift():
+    network = tiny()
+    network(maps(4, 3, 16, 8)).square().sum().backward()
+    assert network.neck.weight.grad is not None
+    assert network.neck.bias.grad is None and network.neck.bias.eq(0.0).all()
+
+
+def test_a_siamese_pair_has_no_order():
+    pair = Siamese(embedder=tiny().eval())
+    a, b = maps(3, 3, 16, 8), maps(3, 3, 16, 8, seed=1)
+    assert torch.allclose(pair(a, b), pair(b, a), atol=1e-6)
+    assert pair(a, b).min() >= 0.0 and pair(a, b).max() <= 2.0
+
+
+@pytest.mark.parametrize("width", ["x0_25", "x0_5", "x1_0"])
+def test_the_name_of_an_osnet_says_its_width_and_its_norm(width):
+    """Instance norms: none in OSNet, 1 + 2 in OSNet-IBN, 1 + 4 in OSNet-AIN."""
+    for norm, instances in (("", 0), ("_ibn", 3), ("_ain", 5)):
+        encoder = build(f"osnet_{width}{norm}").encoder
+        assert encoder.width == 512 * float(width[1:].replace("_", "."))
+        assert sum(isinstance(part, nn.InstanceNorm2d) for part in encoder.modules()) == instances
 
 
 def test_normalising_centres_each_colour():
