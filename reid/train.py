@@ -78,19 +78,20 @@ def metric_loss(recipe: Recipe, progress: float, rng: torch.Generator) -> nn.Mod
     if recipe.loss == "none" or progress < recipe.easy:
         return None
     margin = recipe.margin
+    if recipe.loss == "adaptive":
+        return losses.AdaptiveTripletLoss(margin=margin)
+    if recipe.loss == "circle":
+        return losses.CircleLoss()
+    miner = triplet_miner(recipe.miner, progress, rng)
     match recipe.loss:
         case "contrastive":
-            return losses.ContrastiveLoss(margin=margin)
+            return losses.ContrastiveLoss(margin=margin, miner=mining.pairs_of(miner))
         case "triplet":
-            return losses.TripletLoss(margin=margin, miner=triplet_miner(recipe.miner, progress, rng))
+            return losses.TripletLoss(margin=margin, miner=miner)
         case "soft-triplet":
-            return losses.TripletLoss(margin="soft", miner=triplet_miner(recipe.miner, progress, rng))
-        case "adaptive":
-            return losses.AdaptiveTripletLoss(margin=margin)
+            return losses.TripletLoss(margin="soft", miner=miner)
         case "quadruplet":
-            return losses.QuadrupletLoss()
-        case "circle":
-            return losses.CircleLoss()
+            return losses.QuadrupletLoss(miner=mining.quadruplets_of(miner))
         case _:
             raise ValueError(f"no loss is called {recipe.loss!r}")
 
