@@ -1,29 +1,33 @@
 """From distances to decisions: a threshold for a wanted error rate, and a probability for each distance.
 
 A threshold is never typed in. It follows from pairs of which it is known whether they show one person, made by
-the very model and the very kind of pair (crop to crop, set to set) that will be judged.
+the very model and the very kind of pair (crop to crop, set to set) that will be judged. `calibrate` measures both
+kinds on people that the training never saw, and answers the lines that go into the model's card.
 
-    python -m reid.calibrate --data DIR --model NAME
-
-measures it on 100 people of Market-1501's training part, with sets of pictures as a tracker collects them. Test
-people are left alone. A training with the same ``--hold-out`` and ``--seed`` did not see these 100; of people that
-it did see, the false rejects come out flattering; the false accepts hold for others in the same cameras as well, and
-are more at a new site.
+Of people that the training did see, the false rejects come out flattering; the false accepts hold for others in the
+same cameras as well, and are more at a new site.
 """
 
-import argparse
-import json
-import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reid.gallery import set_distance
+from reid.rerank import distance_blocks
 
-LOG = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from reid.datasets import Pictures
+    from reid.evaluate import Embedder
+
+RATES = (0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001, 0.00005)  # of false accepts, for single crops
+SET_RATES = (0.05, 0.01, 0.001)  # and for sets, of which there are fewer
+# Fewer pairs than this beyond a threshold do not tell it (Doddington et al., 2000: 30 errors for 30 % precision).
+ENOUGH_ERRORS = 30
 
 
 def threshold(different: ArrayLike, false_accept_rate: float) -> float:
@@ -176,53 +180,408 @@ def set_pairs(
     return same, different
 
 
-def main() -> None:
-    """The command line: one JSON line with the fitted line, thresholds and what they cost."""
-    from reid import datasets  # these two here, because the functions above need neither pictures nor models
-    from reid.embedder import load_embedder
+# --- single crops
 
-    parser = argparse.ArgumentParser(
-        prog="python -m reid.calibrate", description="Distance to probability for an embedder."
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder with market1501/")
-    parser.add_argument(
-        "--model", default=None, help="name or .onnx path; the default embedder when left out"
-    )
-    parser.add_argument(
-        "--people", type=int, default=100, help="how many; as training's --hold-out, if it had one"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="as the training's, so that the same people are drawn"
-    )
-    parser.add_argument("--rows", type=int, default=8, help="pictures in a set at most")
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    everybody = datasets.load(options.data, "market1501_train")
-    _, held = datasets.hold_out(everybody, options.people, np.random.default_rng(options.seed))
-    embedder = load_embedder(options.model)
-    same, different = set_pairs(
-        embedder.embed(list(held.crops)),
-        held.ids,
-        held.cameras,
-        rows=options.rows,
-        most_different=50_000,
-        rng=np.random.default_rng(options.seed),
-    )
-    line = fit_probability(same, different)
-    at = {rate: threshold(different, rate) for rate in (0.001, 0.01, 0.05)}
-    said = {
-        "model": embedder.name,
-        "sha256": embedder.model_hash,
-        "pairs": [len(same), len(different)],
-        "offset": round(line.offset, 4),
-        "slope": round(line.slope, 4),
-        "threshold": {str(rate): round(tau, 4) for rate, tau in at.items()},
-        "false_rejects": {
-            str(rate): round(error_rates(same, different, tau)[1], 4) for rate, tau in at.items()
+
+def crop_pairs(
+    embeddings: NDArray[np.floating], ids: NDArray[np.integer], cameras: NDArray[np.integer]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Distances of all pairs of pictures from two different cameras.
+
+    Args:
+        embeddings: (N, D).
+        ids: (N,) who.
+        cameras: (N,) seen by which camera.
+
+    Returns:
+        (P,) distances of the pairs of one person, and (M,) of those of two persons; each pair once.
+    """
+    same, different = [], []
+    start = 0
+    for block in distance_blocks(embeddings, embeddings):
+        rows = np.arange(start, start + len(block))[:, None]
+        start += len(block)
+        counts = (np.arange(len(ids)) > rows) & (cameras[rows] != cameras)
+        one_person = ids[rows] == ids
+        same.append(block[counts & one_person])
+        different.append(block[counts & ~one_person])
+    nothing = [np.empty(0, np.float32)]
+    return np.concatenate(same or nothing), np.concatenate(different or nothing)
+
+
+@dataclass(frozen=True, init=False)
+class PairCalibration:
+    """What the distance of two single crops says: a falling curve through knots, flat beyond the outer ones.
+
+    Probabilities hold where "one person" and "two persons" are equally likely beforehand. The names of the
+    constructor's arguments are those of the card's table ``[details.pair_calibration]``.
+    """
+
+    distances: tuple[float, ...]  # (K,) of the knots, 1 - cosine, rising
+    probabilities: tuple[float, ...]  # (K,) of one person, never rising
+    thresholds: Mapping[float, float]  # false-accept rate -> the largest distance that is accepted at it
+    ece: float  # expected calibration error, of people that were not fitted to; NaN where not measured
+    people: int  # how many it was fitted to
+
+    def __init__(
+        self,
+        *,
+        distance: ArrayLike,
+        probability: ArrayLike,
+        thresholds: Mapping[float, float],
+        ece: float = math.nan,
+        people: int = 0,
+    ) -> None:
+        """Take knots and thresholds.
+
+        Raises:
+            ValueError: There is no knot, the distances do not rise, the probabilities rise or leave [0, 1], a
+                threshold's rate is outside (0, 1), or the threshold of a larger rate is smaller.
+        """
+        x, p = (np.asarray(values, np.float64) for values in (distance, probability))
+        if (
+            x.ndim != 1
+            or x.shape != p.shape
+            or not len(x)
+            or not np.isfinite(x).all()
+            or (np.diff(x) <= 0).any()
+        ):
+            raise ValueError(
+                f"knots need rising distances with a probability each, not {distance!r}, {probability!r}"
+            )
+        if not ((p >= 0) & (p <= 1)).all() or (np.diff(p) > 0).any():
+            raise ValueError(f"probabilities of knots lie in [0, 1] and never rise, not {probability!r}")
+        rates = sorted(thresholds)
+        taus = [float(thresholds[rate]) for rate in rates]
+        if not all(0.0 < rate < 1.0 for rate in rates) or not (np.diff(taus) >= 0).all():
+            raise ValueError(f"thresholds rise with false-accept rates in (0, 1), not {dict(thresholds)}")
+        for name, value in (
+            ("distances", tuple(x.tolist())),
+            ("probabilities", tuple(p.tolist())),
+            ("thresholds", MappingProxyType(dict(zip(rates, taus)))),
+            ("ece", float(ece)),
+            ("people", int(people)),
+        ):
+            object.__setattr__(self, name, value)
+
+    def probability(self, distance: ArrayLike, prior: float = 0.5) -> NDArray[np.float64]:
+        """How likely pairs at these distances show one person.
+
+        Args:
+            distance: Of any shape.
+            prior: How likely that is before looking, in [0, 1]; its odds multiply the curve's.
+        """
+        if not 0.0 <= prior <= 1.0:
+            raise ValueError(f"a probability beforehand lies in [0, 1], not at {prior}")
+        p = np.interp(np.asarray(distance, np.float64), self.distances, self.probabilities)
+        return np.asarray(p if prior == 0.5 else p * prior / (p * prior + (1.0 - p) * (1.0 - prior)))
+
+    def threshold(self, rate: float) -> float:
+        """The largest distance that is accepted at this false-accept rate.
+
+        Between two measured rates, on a straight line over the rate's logarithm.
+
+        Raises:
+            ValueError: The rate is smaller or larger than all that were measured.
+        """
+        rates = list(self.thresholds)
+        if not rates or not rates[0] <= rate <= rates[-1]:
+            known = f"from {rates[0]:g} to {rates[-1]:g}" if rates else "for none"
+            raise ValueError(
+                f"no threshold is known at a false-accept rate of {rate:g}: they were measured {known}"
+            )
+        return float(np.interp(math.log(rate), np.log(rates), list(self.thresholds.values())))
+
+    def card(self) -> str:
+        """The table for a model's card, as TOML."""
+        taus = ", ".join(f'"{rate:g}" = {tau:.6g}' for rate, tau in self.thresholds.items())
+        return "\n".join(
+            [
+                "[details.pair_calibration]",
+                f"distance = [{', '.join(f'{x:.6g}' for x in self.distances)}]",
+                f"probability = [{', '.join(f'{p:.9g}' for p in self.probabilities)}]",
+                f"ece = {self.ece:.4g}",
+                f"people = {self.people}",
+                f"thresholds = {{ {taus} }}",
+            ]
+        )
+
+    @classmethod
+    def from_card(cls, said: Mapping[str, Any]) -> "PairCalibration":
+        """What `card` wrote.
+
+        Raises:
+            ValueError: An entry is missing, unknown or of another kind, or makes no calibration.
+        """
+        try:
+            rates = {float(rate): float(tau) for rate, tau in said["thresholds"].items()}
+            return cls(**{**said, "thresholds": rates})
+        except (TypeError, KeyError, AttributeError, ValueError) as problem:
+            raise ValueError(
+                "pair_calibration needs distance, probability, thresholds, ece and people, as reid.calibrate "
+                f"writes them ({problem})"
+            ) from problem
+
+
+def isotonic(same: ArrayLike, different: ArrayLike) -> tuple[NDArray[np.float64], ...]:
+    """The falling step function nearest to "one person" in squares, by pooling adjacent violators (Ayer et al., 1955).
+
+    Both kinds weigh half, however many pairs there are of each.
+
+    Args:
+        same: (P,) distances of pairs of one person, P >= 1.
+        different: (M,) of two persons, M >= 1.
+
+    Returns:
+        (L,) distances, each once, rising; (L,) probability of one person at each; (L,) weight of each, in sum 1.
+
+    Raises:
+        ValueError: A kind is empty or holds a number that is not finite.
+    """
+    from scipy.optimize import isotonic_regression
+
+    near, far = _finite(same, "pairs of one person"), _finite(different, "pairs of two persons")
+    levels, where = np.unique(np.concatenate([near, far]), return_inverse=True)
+    of_one = np.bincount(where[: len(near)], minlength=len(levels)) * (0.5 / len(near))
+    of_two = np.bincount(where[len(near) :], minlength=len(levels)) * (0.5 / len(far))
+    weight = of_one + of_two
+    fitted = isotonic_regression(of_one / weight, weights=weight, increasing=False).x
+    return levels, np.asarray(fitted, np.float64), weight
+
+
+def fit_pairs(
+    same: ArrayLike, different: ArrayLike, *, ece: float = math.nan, people: int = 0, knots: int = 24
+) -> PairCalibration:
+    """Fit a falling curve of few knots, and thresholds for the `RATES` that the pairs are enough for.
+
+    Each knot is the mean of a stretch of the `isotonic` fit. Stretches are cut so that each has the same share of
+    pairs and of the curve's fall, half and half: knots stand where pairs are and where the curve bends. Means of a
+    falling function fall. No probability is nearer to 0 or 1 than half a pair among all of its kind.
+
+    Args:
+        same: (P,) distances of pairs of one person.
+        different: (M,) of two persons.
+        ece: To be remembered, as is ``people``.
+        people: See ``ece``.
+        knots: At most so many, at least 2.
+
+    Raises:
+        ValueError: A kind is empty or holds a number that is not finite.
+    """
+    levels, fitted, weight = isotonic(same, different)
+    passed = np.cumsum(weight) - 0.5 * weight
+    fallen = (fitted[0] - fitted) / max(fitted[0] - fitted[-1], 1e-12)
+    stretch = np.minimum((0.5 * (passed + fallen) * knots).astype(np.int64), knots - 1)
+    held = np.bincount(stretch, weight, knots)
+    filled = held > 0
+    x = (np.bincount(stretch, weight * levels, knots)[filled] / held[filled]).round(6)
+    p = np.bincount(stretch, weight * fitted, knots)[filled] / held[filled]
+    p = np.minimum.accumulate(p.clip(0.5 / np.size(same), 1.0 - 0.5 / np.size(different)))
+    p = np.array([float(f"{value:.9g}") for value in p])
+    first = np.diff(x, prepend=-np.inf) > 0  # rounding may have made two into one
+    strangers = np.asarray(different, np.float64).ravel()
+    return PairCalibration(
+        distance=x[first],
+        probability=p[first],
+        thresholds={
+            rate: float(f"{threshold(strangers, rate):.6g}")
+            for rate in RATES
+            if rate * len(strangers) >= ENOUGH_ERRORS
         },
-    }
-    LOG.info("%s", json.dumps(said))
+        ece=ece,
+        people=people,
+    )
 
 
-if __name__ == "__main__":
-    main()
+# --- how far probabilities can be believed
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What was said and what happened, by equal steps of the probability said (Guo et al., ICML 2017, section 2).
+
+    Both kinds of pairs weigh half. Steps that hold no pair are left out.
+    """
+
+    weight: NDArray[np.float64]  # (B,) share of all pairs, in sum 1
+    said: NDArray[np.float64]  # (B,) mean probability of one person
+    happened: NDArray[np.float64]  # (B,) share of pairs of one person
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error (eq. 3): the mean of what both differ by, in [0, 1]."""
+        return float(self.weight @ np.abs(self.said - self.happened))
+
+
+def reliability(probability: ArrayLike, same: ArrayLike, bins: int = 15) -> Reliability:
+    """Compare probabilities with what was the case.
+
+    Args:
+        probability: (N,) in [0, 1], that each pair shows one person.
+        same: (N,) whether it does; both must occur.
+        bins: How many steps.
+
+    Raises:
+        ValueError: A probability is outside [0, 1] or NaN, the lengths differ, or one kind does not occur.
+    """
+    p, is_same = np.asarray(probability, np.float64).ravel(), np.asarray(same, np.bool_).ravel()
+    if len(p) != len(is_same) or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"{len(p)} probabilities in [0, 1] were expected for {len(is_same)} pairs")
+    if is_same.all() or not is_same.any():
+        raise ValueError("reliability needs pairs of one person and pairs of two")
+    weight = np.where(is_same, 0.5 / is_same.sum(), 0.5 / (~is_same).sum())
+    step = np.minimum((p * bins).astype(np.int64), bins - 1)
+    held, said, happened = (
+        np.bincount(step, weight * values, bins).astype(np.float64)
+        for values in (np.ones(len(p)), p, is_same)
+    )
+    filled = held > 0
+    return Reliability(held[filled], said[filled] / held[filled], happened[filled] / held[filled])
+
+
+def expected_calibration_error(probability: ArrayLike, same: ArrayLike, bins: int = 15) -> float:
+    """The `Reliability.ece` of `reliability`."""
+    return reliability(probability, same, bins).ece
+
+
+def _reliability_of(
+    calibration: PairCalibration, same: NDArray[np.floating], different: NDArray[np.floating]
+) -> Reliability:
+    probability = calibration.probability(np.concatenate([same, different]))
+    return reliability(probability, np.arange(len(probability)) < len(same))
+
+
+def cross_fitted_ece(
+    embeddings: NDArray[np.floating],
+    ids: NDArray[np.integer],
+    cameras: NDArray[np.integer],
+    *,
+    rng: np.random.Generator,
+) -> float:
+    """The error on people that were not fitted to: fit to one half of them, measure on the other, both ways; the mean.
+
+    Args:
+        embeddings: (N, D).
+        ids: (N,) who; at least 4 people.
+        cameras: (N,) seen by which camera.
+        rng: Draws the halves.
+
+    Raises:
+        ValueError: A half has no pair of one person across cameras, or none of two.
+    """
+    people = rng.permutation(np.unique(ids))
+    in_first = np.isin(ids, people[: len(people) // 2])
+    halves = [crop_pairs(embeddings[half], ids[half], cameras[half]) for half in (in_first, ~in_first)]
+    return float(np.mean([_reliability_of(fit_pairs(*halves[k]), *halves[1 - k]).ece for k in range(2)]))
+
+
+def ece_on(embedder: "Embedder", pictures: "Pictures", calibration: PairCalibration) -> float:
+    """The error of a calibration on pictures of another place, of pairs across their cameras.
+
+    Raises:
+        ValueError: Nobody is seen by two cameras, or there is one person only.
+    """
+    _, _, pairs = _rows_and_pairs(embedder, pictures, least=2)
+    return _reliability_of(calibration, *pairs).ece
+
+
+# --- a model's calibration
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """What distances of a model mean, measured on held-out people."""
+
+    model: str
+    sha256: str
+    people: int
+    pictures: int
+    pairs: tuple[int, int]  # single crops across cameras: of one person, of two persons
+    pair_calibration: PairCalibration
+    reliability: (
+        Reliability  # on the very pairs it was fitted to; its ece is flattering, that of the card is not
+    )
+    set_pairs: tuple[int, int]  # sets across cameras, as a tracker collects them
+    calibration: Calibration  # of the distance of sets
+    set_thresholds: Mapping[
+        float, tuple[float, float]
+    ]  # false accepts -> largest distance, false rejects at it
+
+    def card(self) -> str:
+        """Lines of TOML for the ``[details]`` of the model's card."""
+        line = self.calibration
+        return (
+            f"calibration = {{ offset = {line.offset:.4f}, slope = {line.slope:.4f} }}\n\n"
+            f"{self.pair_calibration.card()}\n"
+        )
+
+    def as_row(self) -> dict[str, object]:
+        """All but the knots, ready for JSON."""
+        return {
+            "model": self.model,
+            "sha256": self.sha256,
+            "people": self.people,
+            "pictures": self.pictures,
+            "pairs": list(self.pairs),
+            "ece": round(self.pair_calibration.ece, 4),
+            "thresholds": {f"{rate:g}": tau for rate, tau in self.pair_calibration.thresholds.items()},
+            "set_pairs": list(self.set_pairs),
+            "offset": round(self.calibration.offset, 4),
+            "slope": round(self.calibration.slope, 4),
+            "set_thresholds": {f"{rate:g}": round(tau, 4) for rate, (tau, _) in self.set_thresholds.items()},
+            "set_false_rejects": {
+                f"{rate:g}": round(lost, 4) for rate, (_, lost) in self.set_thresholds.items()
+            },
+        }
+
+
+def calibrate(embedder: "Embedder", held: "Pictures", *, seed: int = 0, rows: int = 8) -> CalibrationReport:
+    """Measure what a model's distances mean.
+
+    Args:
+        embedder: The model.
+        held: Pictures of people that its training did not see, at least 4, seen by two cameras or more. All pairs
+            across cameras count, so cameras of different places should not be mixed: strangers from two places are
+            easily told apart.
+        seed: Draws the halves of `cross_fitted_ece` and the sets.
+        rows: Pictures in a set at most.
+
+    Raises:
+        ValueError: There are too few people or cameras, or the distances tell nobody apart.
+    """
+    known, embeddings, (same, different) = _rows_and_pairs(embedder, held, least=4)
+    rng = np.random.default_rng(seed)
+    people = len(known.identities())
+    ece = cross_fitted_ece(embeddings, known.ids, known.cameras, rng=rng)
+    pair_calibration = fit_pairs(same, different, ece=ece, people=people)
+    near, far = set_pairs(embeddings, known.ids, known.cameras, rows=rows, most_different=50_000, rng=rng)
+    taus = {rate: threshold(far, rate) for rate in SET_RATES}
+    return CalibrationReport(
+        model=embedder.name,
+        sha256=embedder.model_hash,
+        people=people,
+        pictures=len(known),
+        pairs=(len(same), len(different)),
+        pair_calibration=pair_calibration,
+        reliability=_reliability_of(pair_calibration, same, different),
+        set_pairs=(len(near), len(far)),
+        calibration=fit_probability(near, far),
+        set_thresholds={rate: (tau, error_rates(near, far, tau)[1]) for rate, tau in taus.items()},
+    )
+
+
+def _rows_and_pairs(
+    embedder: "Embedder", pictures: "Pictures", least: int
+) -> tuple["Pictures", NDArray[np.float32], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """The pictures of known people, at least so many, their rows, and the distances of their `crop_pairs`."""
+    from reid.datasets import require_cameras, require_people
+
+    name = "the set to calibrate with"
+    require_people(pictures, least, name)
+    require_cameras(pictures, 2, name)
+    known = pictures.where(np.isin(pictures.ids, pictures.identities()))
+    embeddings = embedder.embed(list(known.crops))
+    pairs = crop_pairs(embeddings, known.ids, known.cameras)
+    if not len(pairs[0]):
+        raise ValueError(f"nobody in {name} is seen by two cameras: there is no pair of one person")
+    return known, embeddings, pairs
