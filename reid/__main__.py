@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from reid import recipe
 
 if TYPE_CHECKING:
+    from reid.datasets import Pictures
     from reid.embedder import OnnxEmbedder
     from reid.people import Judgement
 
@@ -94,23 +95,24 @@ def export_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--crops",
-        default="market1501_train",
         metavar="SET",
-        help="set of pictures to compare and calibrate with",
+        help="set to compare and calibrate with (default: the first it was trained on)",
     )
 
 
 def export(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from reid import datasets
     from reid.evaluate import query_and_gallery
     from reid.export import export as write
+    from reid.export import load_checkpoint
     from reid.parity import ParityError
 
-    everything = datasets.load(options.data, options.crops, options.cache).crops
+    _, made_by = load_checkpoint(options.checkpoint)  # a wrong file is told before the pictures are read
+    everything = _pictures(options.crops or made_by.sets[0], options).crops
     chosen = np.random.default_rng(0).permutation(len(everything))[:512]
-    test = query_and_gallery(options.test, options.data, cache=options.cache)
+    size = (made_by.height, made_by.width)
+    test = query_and_gallery(options.test, options.data, size=size, cache=options.cache)
     try:
         report = write(
             options.checkpoint,
@@ -213,6 +215,68 @@ def compare(options: argparse.Namespace) -> int:
         else comparing.markdown(compared)
     )
     return OK
+
+
+def calibrate_options(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    _add_data(parser, required=False)
+    parser.add_argument(
+        "--set",
+        default="market1501_train",
+        metavar="SET",
+        help="people to measure on: a named set, or a folder or zip of pictures (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--people",
+        type=int,
+        metavar="N",
+        help="draw so many, as train's --hold-out for this set did (default: 100 of a named set, else all)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="as the training's (default: %(default)s)")
+    parser.add_argument(
+        "--rows", type=_positive, default=8, help="pictures in a set at most (default: %(default)s)"
+    )
+    parser.add_argument("--check", metavar="SET", help="say how far it holds on people of another place")
+    _add_json(parser)
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from reid import datasets
+    from reid.calibrate import calibrate as measure
+    from reid.calibrate import ece_on
+
+    pictures, people = _pictures(options.set, options), options.people
+    if people is None and options.set in datasets.PARTS:
+        people = 100
+    if people is not None:
+        _, pictures = datasets.hold_out(pictures, people, np.random.default_rng(options.seed))
+    embedder = _embedder(options)
+    report = measure(embedder, pictures, seed=options.seed, rows=options.rows)
+    row = report.as_row()
+    if options.check is not None:
+        row["ece_elsewhere"] = round(
+            ece_on(embedder, _pictures(options.check, options), report.pair_calibration), 4
+        )
+    if options.json:
+        print(json.dumps({**row, "card": report.card()}, indent=1))
+        return OK
+    # The whole can be pasted under the [details] of the card.
+    print("\n".join(f"# {name} {value}" for name, value in row.items()))
+    print(report.card(), end="")
+    return OK
+
+
+def _pictures(name: str, options: argparse.Namespace) -> "Pictures":
+    """A named set, or a folder or zip."""
+    from reid import datasets
+
+    if name not in datasets.PARTS:
+        return datasets.read(Path(name), cache=options.cache)
+    if options.data is None:
+        raise ValueError(f"the set {name} needs the folder of its pictures (--data)")
+    return datasets.load(options.data, name, options.cache)
 
 
 # --- asking
@@ -505,6 +569,11 @@ VERBS = {
     "train": Verb("train an embedder, or go on with a run that was interrupted", train_options, train),
     "evaluate": Verb("score an embedder on labelled pictures", evaluate_options, evaluate),
     "compare": Verb("score and time several embedders side by side", compare_options, compare),
+    "calibrate": Verb(
+        "measure which distance means how likely one person, for the model's card",
+        calibrate_options,
+        calibrate,
+    ),
     "export": Verb("write a trained network as ONNX, if it proves to be the same", export_options, export),
     "enrol": Verb("remember a person from a few crops, without training", enrol_options, enrol),
     "verify": Verb(
@@ -538,6 +607,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the answer is the exit status. A user's mistake is told in one sentence, without a traceback."""
     from models import ModelError
 
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # what is wrong with a picture is said once, by us
     options = parser().parse_args(argv)
     try:
         status = int(options.run(options))

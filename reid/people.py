@@ -195,11 +195,18 @@ class People:
             row: The picture asked about.
             calibration: As for the function `judge`.
             rate: How often a stranger may be taken for any *one* of the people.
+
+        Raises:
+            ValueError: The calibration has no threshold for this rate or its half.
         """
         found = []
         for name, count in self.counts().items():
             far = set_distance(row[None], self.rows(name))
-            found.append((name, judge(far, calibration, rate if count == 1 else rate / 2.0)))
+            try:
+                found.append((name, judge(far, calibration, rate if count == 1 else rate / 2.0)))
+            except ValueError as problem:
+                held = f" (the {count} rows of {name} are held to half the rate)" if count > 1 else ""
+                raise ValueError(f"{problem}{held}") from problem
         return sorted(found, key=lambda one: (one[1].distance, one[0]))
 
 

@@ -94,6 +94,13 @@ def test_several_rows_are_held_to_half_the_rate():
     assert two.judge(BLUE, LINE, 0.002)[0][1].accepted_to == LINE.threshold(0.001)
 
 
+def test_a_rate_whose_half_was_not_measured_is_refused():
+    two = People.nobody(MeanColour()).with_person("Ann", np.stack([BLUE, RED]))
+    with pytest.raises(ValueError, match="the 2 rows of Ann are held to half the rate"):
+        two.judge(BLUE, LINE, 0.0015)  # measured from 0.001 on
+    assert two.judge(BLUE, None, 0.0015)[0][1].answer is None
+
+
 def test_nobody_is_like_anybody_where_nobody_is_enrolled():
     assert People.nobody(MeanColour()).judge(BLUE, LINE, 0.001) == []
 
