@@ -10,9 +10,8 @@ Verification judges every pair of a query and a gallery picture that is left, at
     rows = evaluate(load_embedder(), ["pku-1-2", "my/folder"], data)
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +23,7 @@ import models
 from reid import datasets
 from reid.datasets import Pictures
 from reid.embedder import OnnxEmbedder
-from reid.pictures import HEIGHT, WIDTH
+from reid.pictures import HEIGHT, WIDTH, to_input
 from reid.rerank import Metric, distance_blocks, expand_queries, rerank, unit_rows
 
 TESTS = ("market1501", "pku-1-2", "pku-2-1")
@@ -255,7 +254,7 @@ def query_and_gallery(
             path of a folder or zip that `datasets.read` understands, where every picture of a known person asks all
             the others, and both sides are one object.
         data: The folder that holds the named tests' pictures.
-        size: (height, width) of a folder's crops; those of the named tests, hardly larger than that, are 128x64.
+        size: (height, width) of the crops; those of the named tests are brought to it from 128x64, as in training.
         cache: See `datasets.read`.
 
     Raises:
@@ -276,12 +275,18 @@ def query_and_gallery(
     if data is None:
         raise ValueError(f"the test {test} needs the folder of its pictures")
     if test == "market1501":
-        return datasets.load(data, "market1501_query", cache), datasets.load(
-            data, "market1501_gallery", cache
-        )
-    pku = datasets.load(data, "pku", cache)
+        parts = (datasets.load(data, f"market1501_{side}", cache) for side in ("query", "gallery"))
+        query, gallery = (_resized(part, size) for part in parts)
+        return query, gallery
+    pku = _resized(datasets.load(data, "pku", cache), size)
     asking, asked = (1, 2) if test == "pku-1-2" else (2, 1)
     return pku.where(pku.cameras == asking), pku.where(pku.cameras == asked)
+
+
+def _resized(pictures: Pictures, size: tuple[int, int]) -> Pictures:
+    if pictures.crops.shape[1:3] == size:
+        return pictures
+    return replace(pictures, crops=np.stack([to_input(crop, size) for crop in pictures.crops]))
 
 
 @dataclass(frozen=True)
@@ -350,9 +355,12 @@ def evaluate(
 ) -> list[dict[str, object]]:
     """A row for each test: `as_row`, the model, how it was compared; see `query_and_gallery` and `score`."""
     said = {"model": embedder.name, "distance": distance, "rerank": rerank, "expand": expand}
-    size = embedder.size if isinstance(embedder, ForeignEmbedder) else (HEIGHT, WIDTH)
     rows = []
     for test in tests:
+        # Own pictures may be larger than 128x64; a network of others that can use that gets them so.
+        size = (HEIGHT, WIDTH)
+        if isinstance(embedder, ForeignEmbedder) and test not in TESTS:
+            size = embedder.size
         sides = query_and_gallery(test, data, size=size, cache=cache)
         scores = score(embedder, *sides, distance=distance, reranked=rerank, expand=expand)
         rows.append({"test": test} | said | as_row(scores))
@@ -376,17 +384,6 @@ def as_row(scores: Scores) -> dict[str, object]:
         **{f"TAR@{rate:g}": percent(share) for rate, share in verification.accepted.items()},
         "pairs": [verification.same, verification.different],
     }
-
-
-def crop_ms(embedder: Embedder, batch: int, *, rounds: int = 30) -> float:
-    """Milliseconds for one crop of 128x64 at this batch size: the median of ``rounds`` calls."""
-    crops = list(np.random.default_rng(0).integers(0, 256, (batch, 128, 64, 3), dtype=np.uint8))
-    spent = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        embedder.embed(crops)
-        spent.append(time.perf_counter() - began)
-    return float(np.median(spent)) * 1e3 / batch
 
 
 class ForeignEmbedder:

@@ -267,7 +267,7 @@ def test_pictures_that_cannot_be_scored_are_said(folder: Path, tmp_path: Path) -
 
 def test_the_named_tests_take_their_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(folder: Path, part: str, cache: Path | None) -> Pictures:
-        crops = np.zeros((3, 128, 64, 3), np.uint8)
+        crops = np.full((3, 128, 64, 3), 7, np.uint8)
         return Pictures(crops, np.array([len(part), 1, 2]), np.array([1, 2, 2]))
 
     monkeypatch.setattr(module.datasets, "load", load)
@@ -275,6 +275,10 @@ def test_the_named_tests_take_their_sides(monkeypatch: pytest.MonkeyPatch) -> No
     assert (query.ids[0], gallery.ids[0]) == (len("market1501_query"), len("market1501_gallery"))
     assert [side.cameras.tolist() for side in query_and_gallery("pku-1-2", Path())] == [[1], [2, 2]]
     assert [side.cameras.tolist() for side in query_and_gallery("pku-2-1", Path())] == [[2, 2], [1]]
+    for test in module.TESTS:
+        for side in query_and_gallery(test, Path(), size=(160, 80)):
+            assert side.crops.shape[1:] == (160, 80, 3)
+            assert (side.crops == 7).all()
 
 
 def test_two_sides_are_scored_whatever_the_size_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,15 +337,14 @@ def test_a_foreign_network_of_one_batch_size_is_fed_that(tmp_path: Path) -> None
     assert rows[:, 0] == pytest.approx((np.arange(6) / 255 - 0.485) / 0.229, rel=1e-5)
 
 
-def test_linear_resizing_is_torchs() -> None:
-    torch = pytest.importorskip("torch")
-    embedder = ForeignEmbedder.__new__(ForeignEmbedder)
-    embedder.size = (16, 9)
-    crop = np.random.default_rng(0).integers(0, 256, (11, 6, 3), dtype=np.uint8)
-    planes = torch.from_numpy(crop[:, :, ::-1].copy()).permute(2, 0, 1)[None].float() / 255.0
-    wanted = torch.nn.functional.interpolate(planes, (16, 9), mode="bilinear", align_corners=False)[0].numpy()
-    wanted = (wanted - module.MEAN_RGB[:, None, None]) / module.DEVIATION_RGB[:, None, None]
-    assert embedder._prepared(crop) == pytest.approx(wanted, abs=1e-4)
+def test_a_foreign_networks_resizing_is_linear_between_pixel_centres(foreign: Path) -> None:
+    """As torch's bilinear without aligned corners: 4 columns from 2 lie at -1/4, 1/4, 3/4 and 5/4 of the two."""
+    embedder = load_any_embedder(str(foreign), device="cpu")
+    assert isinstance(embedder, ForeignEmbedder)
+    crop = np.zeros((8, 2, 3), np.uint8)
+    crop[:, 1] = 200
+    rows = embedder._prepared(crop)[0] * module.DEVIATION_RGB[0] + module.MEAN_RGB[0]
+    assert rows[0] * 255 == pytest.approx([0.0, 50.0, 150.0, 200.0], abs=1e-3)
 
 
 def test_what_is_no_embedder_at_all_is_refused(tmp_path: Path) -> None:
