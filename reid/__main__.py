@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 OK, NO, MISTAKE, UNSURE, INTERRUPTED = 0, 1, 2, 3, 130
 ANSWERS = {"yes": OK, "no": NO, "unsure": UNSURE, None: UNSURE}
+SHOWN = 10  # enrolled people, of whom there may be many
 EXIT_STATUS = """exit status:
   0  yes
   1  no, or nobody
@@ -353,7 +354,7 @@ def verify(options: argparse.Namespace) -> int:
     people = read_people(options.people)
     people.check_made_by(embedder)
     ranked = people.judge(rows[0], embedder.pair_calibration, options.rate)
-    return _print_ranked("person", ranked, embedder, options)
+    return _print_ranked("person", ranked[:SHOWN], embedder, options)
 
 
 def search_options(parser: argparse.ArgumentParser) -> None:

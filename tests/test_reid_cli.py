@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -15,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reid.__main__ import INTERRUPTED, MISTAKE, NO, OK, TEST_NAMES, UNSURE, VERBS, main
+from reid.__main__ import INTERRUPTED, MISTAKE, NO, OK, TEST_NAMES, UNSURE, VERBS, main, parser
 from reid.calibrate import PairCalibration
 from reid.pictures import HEIGHT, WIDTH
 
@@ -98,7 +100,7 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_verb_has_help_without_torch():
     code = """
-from reid.__main__ import VERBS, main
+from reid.__main__ import VERBS, main, parser
 for verb in VERBS:
     try:
         main([verb, '--help'])
@@ -117,6 +119,22 @@ assert not {'cv2', 'onnxruntime', 'numpy'} & set(sys.modules), 'help loads what 
 def test_the_verbs_are_those_that_are_promised():
     promised = ["train", "evaluate", "compare", "calibrate", "export", "enrol", "verify", "search"]
     assert sorted(VERBS) == sorted(promised)
+
+
+def test_pages_show_commands_that_can_be_typed(capsys: pytest.CaptureFixture[str]):
+    wrong, seen = [], set()
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for words in re.findall(
+            r"^ *(?:\$ )?python -m reid ([a-z].*)$", page.read_text("utf-8"), re.MULTILINE
+        ):
+            arguments = shlex.split(words, comments=True)
+            seen.add(arguments[0])
+            try:
+                parser().parse_args(arguments)
+            except SystemExit:
+                wrong.append((page.name, arguments, capsys.readouterr().err.splitlines()[-1]))
+    assert wrong == []
+    assert seen == set(VERBS)
 
 
 def test_help_names_the_tests_there_are():
