@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import models
-from reid.calibrate import Calibration
+from reid.calibrate import Calibration, PairCalibration
 from reid.pictures import HEIGHT, WIDTH, to_input
 
 # A batch has one of these sizes, so that a device plans and allocates a few shapes, not every number.
@@ -32,14 +32,21 @@ def batch_sizes(count: int, *, padded: bool) -> list[int]:
 
 
 class OnnxEmbedder:
-    """A network with its preprocessing inside: ``crops`` (N, 128, 64, 3) uint8 BGR -> ``embeddings`` (N, D).
+    """A network with its preprocessing inside: ``crops`` (N, H, W, 3) uint8 BGR -> ``embeddings`` (N, D).
+
+    Every crop is brought to the network's size here, before the batch: a graph that resizes by itself takes pictures
+    of one size at a time, and a crop's row must not depend on whether others share its size. Such a graph passes a
+    picture of its own size as it is. Left to the graph, resizing gives nearly the same (both average when shrinking):
+    pixels differ by about one level in 255.
 
     Attributes:
         name: Of the card, or the file.
         model_hash: SHA-256 of the file; rows of two models cannot be compared.
         providers: That the session got, the preferred one first.
         dim: D, the length of a row.
+        size: Height and width of the network's pictures.
         calibration: What a `reid.gallery.set_distance` of its rows says, from its card; None where unknown.
+        pair_calibration: What the distance of two single rows says, from its card; None where unknown.
     """
 
     def __init__(self, opened: models.OpenedModel) -> None:
@@ -56,22 +63,35 @@ class OnnxEmbedder:
         inputs = {one.name: one for one in self._session.get_inputs()}
         outputs = {one.name: one for one in self._session.get_outputs()}
         crops, rows = inputs.get("crops"), outputs.get("embeddings")
+        shape = list(crops.shape) if crops is not None else []
         fits = (
             len(inputs) == 1
             and crops is not None
             and crops.type == "tensor(uint8)"
-            and list(crops.shape[1:]) == [HEIGHT, WIDTH, 3]
+            and len(shape) == 4
+            and shape[3] == 3
             and rows is not None
             and len(rows.shape) == 2
             and isinstance(rows.shape[1], int)
         )
         if not fits or rows is None:
             raise ValueError(
-                f"the model {opened.path} is not an embedder: it needs one input crops uint8 "
-                f"(N, {HEIGHT}, {WIDTH}, 3) and an output embeddings (N, D); export it with reid.export"
+                f"the model {opened.path} is not an embedder: it needs one input crops uint8 (N, H, W, 3) "
+                "and an output embeddings (N, D); export it with python -m reid export"
             )
         self.dim = int(rows.shape[1])
+        self.size = self._picture_size(shape[1:3])
         self.calibration = _calibration(opened.card)
+        self.pair_calibration = _pair_calibration(opened.card)
+
+    def _picture_size(self, sides: Sequence[int | str]) -> tuple[int, int]:
+        """Of the file's input; where that is free, of its metadata."""
+        said = self._session.get_modelmeta().custom_metadata_map
+        height, width = (
+            side if isinstance(side, int) else int(said.get(name, usual))
+            for side, name, usual in zip(sides, ("height", "width"), (HEIGHT, WIDTH), strict=True)
+        )
+        return height, width
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """(N, D) unit rows for N crops (h, w, 3) uint8 BGR of any size; (0, D) for none.
@@ -82,10 +102,10 @@ class OnnxEmbedder:
         if not len(crops):
             return np.zeros((0, self.dim), np.float32)
         sizes = batch_sizes(len(crops), padded=self._padded)
-        pictures = np.zeros((sum(sizes), HEIGHT, WIDTH, 3), np.uint8)
+        pictures = np.zeros((sum(sizes), *self.size, 3), np.uint8)
         for number, crop in enumerate(crops):
             try:
-                pictures[number] = to_input(crop)
+                pictures[number] = to_input(crop, self.size)
             except ValueError as problem:
                 raise ValueError(f"crop {number} of {len(crops)}: {problem}") from problem
         batches = np.split(pictures, np.cumsum(sizes)[:-1])
@@ -105,6 +125,17 @@ def _calibration(card: models.ModelCard | None) -> Calibration | None:
             f"the card of the model {card.name if card else ''} needs calibration = {{ offset = ..., slope = ... }}, "
             f"as reid.calibrate prints them, not {said!r}"
         ) from problem
+
+
+def _pair_calibration(card: models.ModelCard | None) -> PairCalibration | None:
+    """What the card says of this model's distances of single crops; None where it says nothing."""
+    said = card.details.get("pair_calibration") if card else None
+    if card is None or said is None:
+        return None
+    try:
+        return PairCalibration.from_card(said)
+    except ValueError as problem:
+        raise ValueError(f"the card of the model {card.name}: {problem}") from problem
 
 
 def load_embedder(name: str | None = None, *, device: str = "auto", threads: int = 1) -> OnnxEmbedder:

@@ -9,10 +9,8 @@ gives the same bytes.
 import copy
 import io
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import torch
@@ -22,8 +20,9 @@ from torch import Tensor, nn
 
 from reid.datasets import Pictures
 from reid.model import ReidNet, build, normalise
-from reid.parity import LIMITS, ParityError, ParityReport, Rows, check
-from reid.pictures import HEIGHT, WIDTH
+from reid.parity import BATCHES, LIMITS, ParityError, ParityReport, Rows, check
+from reid.pictures import HEIGHT, WIDTH, to_input
+from reid.quantise import to_half, to_int8
 from reid.recipe import Recipe, from_table
 from reid.train import embed_all, read_checkpoint
 
@@ -54,26 +53,13 @@ def to_onnx(
         name: Of the network, for the model's metadata.
         size: Height and width of the pictures that it was trained on.
     """
-    running = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
-    if isinstance(running.neck, nn.BatchNorm1d):
-        running.projection = nn.utils.fusion.fuse_linear_bn_eval(running.projection, running.neck)
-        running.neck = nn.Identity()
-    written = io.BytesIO()
-    with warnings.catch_warnings():
-        # The exporter by tracing warns of its own age. The one that is to follow needs a package more, and gives a
-        # larger graph of the same network.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _UnitRows(running),
-            (torch.zeros(2, 3, *size),),
-            written,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["pictures"],
-            output_names=["embeddings"],
-            dynamic_axes={"pictures": {0: "N"}, "embeddings": {0: "N"}},
-        )
-    body = onnx.load_model_from_string(written.getvalue()).graph
+    body = _traced(network, size)
+    constants = [node for node in body.node if node.op_type == "Constant"]
+    weights = [numpy_helper.from_array(np.array(size, np.int64), "picture_size"), *body.initializer]
+    for node in constants:
+        weights.append(onnx.TensorProto())
+        weights[-1].CopyFrom(helper.get_node_attr_value(node, "value"))
+        weights[-1].name = node.output[0]
     # Resize comes first, on bytes in their own order: a crop that has the right size already passes at no cost.
     before = [
         helper.make_node(
@@ -88,28 +74,45 @@ def to_onnx(
         helper.make_node("Transpose", ["resized"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["planes"], ["pictures"], to=TensorProto.FLOAT),
     ]
-    picture_size = numpy_helper.from_array(np.array(size, np.int64), "picture_size")
-    graph = helper.make_graph(
-        [*before, *body.node],
-        name,
-        [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", "H", "W", 3])],
-        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["N", network.dim])],
-        [picture_size, *body.initializer],
-    )
-    return finished(graph, {"network": name, "precision": "fp32"})
-
-
-def finished(graph: onnx.GraphProto, says: Mapping[str, str]) -> onnx.ModelProto:
-    """The model around a graph, checked."""
     model = helper.make_model(
-        graph,
+        helper.make_graph(
+            [*before, *(node for node in body.node if node.op_type != "Constant")],
+            name,
+            [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", "H", "W", 3])],
+            [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["N", network.dim])],
+            weights,
+        ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="throughline",
     )
-    helper.set_model_props(model, dict(says))
+    helper.set_model_props(
+        model, {"network": name, "precision": "fp32", "height": f"{size[0]}", "width": f"{size[1]}"}
+    )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _traced(network: ReidNet, size: tuple[int, int]) -> onnx.GraphProto:
+    """From ``pictures`` (N, 3, H, W) to ``embeddings``, batch normalisation folded."""
+    running = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
+    running.projection = nn.utils.fusion.fuse_linear_bn_eval(running.projection, running.neck)
+    running.neck = nn.Identity()  # type: ignore[assignment]  # its work is done
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        # This exporter warns of its age; its successor needs a package more.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _UnitRows(running),
+            (torch.zeros(2, 3, *size),),
+            written,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["pictures"],
+            output_names=["embeddings"],
+            dynamic_axes={"pictures": {0: "N"}, "embeddings": {0: "N"}},
+        )
+    return onnx.load_model_from_string(written.getvalue()).graph
 
 
 def load_checkpoint(path: Path) -> tuple[ReidNet, Recipe]:
@@ -158,7 +161,7 @@ def export(
         checkpoint: Of `reid.train`.
         out: The file; replaced whole, or left as it was where the export fails.
         precision: ``fp32``; ``fp16`` for GPUs; ``int8``, calibrated with the crops, for CPUs.
-        crops: (N, h, w, 3) uint8 BGR, real ones, N at least 32. The comparison takes the first 32 of them.
+        crops: (N, h, w, 3) uint8 BGR, real ones of any kind, N at least 32; the first 32 are compared.
         test: Query and gallery, to compare rank-1 and mAP as well; ``int8`` cannot do without.
 
     Raises:
@@ -170,13 +173,19 @@ def export(
         raise ValueError(f"no precision is called {precision!r}: {', '.join(LIMITS)}")
     network, recipe = load_checkpoint(checkpoint)
     size = (recipe.height, recipe.width)
+    if not len(crops):
+        raise ValueError("an export is checked on real crops, and none were given")
     model = to_onnx(network, name=recipe.network, size=size)
+    if precision == "fp16":
+        model = to_half(model)
+    elif precision == "int8":
+        model = to_int8(model, crops)
     data = model.SerializeToString(deterministic=True)
-    pictures = np.stack([cv2.resize(crop, size[::-1], interpolation=cv2.INTER_AREA) for crop in crops])
+    pictures = np.stack([to_input(crop, size) for crop in crops[: max(BATCHES)]])
     report = check(
         lambda crops: embed_all(network, crops, size),
         session_rows(data),
-        pictures.astype(np.uint8),
+        pictures,
         precision=precision,
         test=test,
     )
