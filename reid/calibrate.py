@@ -378,11 +378,14 @@ def fit_pairs(
     p = np.bincount(stretch, weight * fitted, knots)[filled] / held[filled]
     p = np.minimum.accumulate(p.clip(0.5 / np.size(same), 1.0 - 0.5 / np.size(different)))
     p = np.array([float(f"{value:.9g}") for value in p])
-    first = np.diff(x, prepend=-np.inf) > 0  # rounding may have made two into one
+    needed = np.diff(x, prepend=-np.inf) > 0  # rounding may have made two into one
+    needed[1:-1] &= (p[1:-1] < p[:-2]) | (
+        p[2:] < p[1:-1]
+    )  # nor does the inside of a flat stretch say anything
     strangers = np.asarray(different, np.float64).ravel()
     return PairCalibration(
-        distance=x[first],
-        probability=p[first],
+        distance=x[needed],
+        probability=p[needed],
         thresholds={
             rate: float(f"{threshold(strangers, rate):.6g}")
             for rate in RATES
