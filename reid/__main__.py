@@ -110,9 +110,9 @@ def export(options: argparse.Namespace) -> int:
     from reid.parity import ParityError
 
     _, made_by = load_checkpoint(options.checkpoint)  # a wrong file is told before the pictures are read
-    everything = _pictures(options.crops or made_by.sets[0], options).crops
-    chosen = np.random.default_rng(0).permutation(len(everything))[:512]
     size = (made_by.height, made_by.width)
+    everything = _pictures(options.crops or made_by.sets[0], options, size).crops
+    chosen = np.random.default_rng(0).permutation(len(everything))[:512]
     test = query_and_gallery(options.test, options.data, size=size, cache=options.cache)
     try:
         report = write(
@@ -248,18 +248,17 @@ def calibrate(options: argparse.Namespace) -> int:
     from reid.calibrate import calibrate as measure
     from reid.calibrate import ece_on
 
-    pictures, people = _pictures(options.set, options), options.people
+    embedder = _embedder(options)
+    pictures, people = _pictures(options.set, options, embedder.size), options.people
     if people is None and options.set in datasets.PARTS:
         people = 100
     if people is not None:
         _, pictures = datasets.hold_out(pictures, people, np.random.default_rng(options.seed))
-    embedder = _embedder(options)
     report = measure(embedder, pictures, seed=options.seed, rows=options.rows)
     row = report.as_row()
     if options.check is not None:
-        row["ece_elsewhere"] = round(
-            ece_on(embedder, _pictures(options.check, options), report.pair_calibration), 4
-        )
+        elsewhere = _pictures(options.check, options, embedder.size)
+        row["ece_elsewhere"] = round(ece_on(embedder, elsewhere, report.pair_calibration), 4)
     if options.json:
         print(json.dumps({**row, "card": report.card()}, indent=1))
         return OK
@@ -269,12 +268,12 @@ def calibrate(options: argparse.Namespace) -> int:
     return OK
 
 
-def _pictures(name: str, options: argparse.Namespace) -> "Pictures":
-    """A named set, or a folder or zip."""
+def _pictures(name: str, options: argparse.Namespace, size: tuple[int, int]) -> "Pictures":
+    """A named set, of 128x64, or a folder or zip, of a size (height, width)."""
     from reid import datasets
 
     if name not in datasets.PARTS:
-        return datasets.read(Path(name), cache=options.cache)
+        return datasets.read(Path(name), size=size, cache=options.cache)
     if options.data is None:
         raise ValueError(f"the set {name} needs the folder of its pictures (--data)")
     return datasets.load(options.data, name, options.cache)

@@ -143,6 +143,14 @@ def test_help_names_the_tests_there_are():
     assert TEST_NAMES.startswith(", ".join(TESTS))
 
 
+def test_the_precisions_are_those_that_exports_are_held_to(capsys: pytest.CaptureFixture[str]):
+    from reid.parity import LIMITS
+
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    assert f"--precision {{{','.join(LIMITS)}}}" in capsys.readouterr().out
+
+
 def test_asking_needs_no_torch(tmp_path: Path, model: str):
     blue, people = crop(tmp_path / "blue.png", BLUE), str(tmp_path / "people.npz")
     labelled(tmp_path / "set")
