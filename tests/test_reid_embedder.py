@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import models
+from reid.calibrate import PairCalibration
 from reid.embedder import BUCKETS, OnnxEmbedder, batch_sizes, load_embedder
 from reid.pictures import HEIGHT, WIDTH, to_input
 
@@ -23,7 +25,14 @@ def plain(height: int, width: int, colour: tuple[int, int, int]) -> NDArray[np.u
     return np.full((height, width, 3), colour, np.uint8)
 
 
-def mean_colour_model(path: Path, *, name: str = "crops", kind: int | None = None) -> Path:
+def mean_colour_model(
+    path: Path,
+    *,
+    name: str = "crops",
+    kind: int | None = None,
+    sides: tuple[int | str, int | str] = (HEIGHT, WIDTH),
+    says: Mapping[str, str] | None = None,
+) -> Path:
     """An embedder that anybody can check by hand: the mean colour of the crop, as a unit row (B, G, R)."""
     h = onnx.helper
     kind = onnx.TensorProto.UINT8 if kind is None else kind
@@ -34,11 +43,12 @@ def mean_colour_model(path: Path, *, name: str = "crops", kind: int | None = Non
             h.make_node("LpNormalization", ["m"], ["embeddings"], axis=1, p=2),
         ],
         "mean_colour",
-        [h.make_tensor_value_info(name, kind, ["N", HEIGHT, WIDTH, 3])],
+        [h.make_tensor_value_info(name, kind, ["N", *sides, 3])],
         [h.make_tensor_value_info("embeddings", onnx.TensorProto.FLOAT, ["N", 3])],
     )
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)])
     model.ir_version = 8
+    h.set_model_props(model, dict(says or {}))
     onnx.save(model, str(path))
     return path
 
@@ -117,6 +127,35 @@ def test_shrinking_averages_instead_of_dropping_pixels() -> None:
     stripes[:, ::2] = 200  # every second column: single samples would be 0 or 200
     assert np.abs(to_input(stripes).astype(int) - 100).max() <= 1
     assert np.array_equal(to_input(plain(128, 64, (1, 2, 3))), plain(128, 64, (1, 2, 3)))
+
+
+def test_a_graph_that_takes_any_size_gets_the_size_it_was_trained_on(tmp_path: Path) -> None:
+    """Crops of different sizes are one batch, whether or not the graph would resize them itself."""
+    free = load_embedder(str(mean_colour_model(tmp_path / "free.onnx", sides=("H", "W"))), device="cpu")
+    assert free.size == (HEIGHT, WIDTH)
+    said = {"height": "32", "width": "16"}
+    small = load_embedder(
+        str(mean_colour_model(tmp_path / "small.onnx", sides=("H", "W"), says=said)), device="cpu"
+    )
+    fixed = load_embedder(str(mean_colour_model(tmp_path / "fixed.onnx", sides=(32, 16))), device="cpu")
+    assert small.size == fixed.size == (32, 16)
+    for embedder in (free, small, fixed):
+        found = embedder.embed([plain(300, 90, (200, 0, 0)), plain(17, 5, (0, 9, 0))])
+        assert found == pytest.approx(np.stack([BLUE, GREEN]), abs=1e-5)
+
+
+def test_the_card_tells_what_a_distance_of_two_crops_means(tmp_path: Path) -> None:
+    path = mean_colour_model(tmp_path / "tiny.onnx")
+    assert load_embedder(str(path), device="cpu").pair_calibration is None
+    said = PairCalibration(distance=[0.2, 0.6], probability=[0.9, 0.1], thresholds={0.01: 0.3})
+    card = tmp_path / "tiny.toml"
+    card.write_text('kind = "embedder"\n' + said.card())
+    found = load_embedder(str(path), device="cpu").pair_calibration
+    assert found is not None
+    assert found.probability(0.4) == pytest.approx(0.5)  # half-way between the knots
+    card.write_text('kind = "embedder"\n[details.pair_calibration]\ndistance = [0.2]\n')
+    with pytest.raises(ValueError, match="card of the model tiny: pair_calibration needs"):
+        load_embedder(str(path), device="cpu")
 
 
 def test_what_an_embedder_says_of_itself(tmp_path: Path) -> None:
