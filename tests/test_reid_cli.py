@@ -547,6 +547,40 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, capsys: pyte
     assert not (tmp_path / "out.onnx").exists()
 
 
+def test_from_pictures_to_a_model_with_its_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Train two steps, export, open by path: the card names the file's bytes, the recipe and what distances mean."""
+    pytest.importorskip("torch")
+    import models
+    from reid import load_embedder
+
+    rng = np.random.default_rng(0)
+    source = tmp_path / "market1501" / "bounding_box_train.zip"
+    source.parent.mkdir()
+    with zipfile.ZipFile(source, "w") as archive:
+        for person in range(1, 9):  # 8 people, in 2 cameras, 3 pictures each; 4 of them are held out
+            shirt = rng.integers(0, 256, 3)
+            for number in range(6):
+                picture = rng.integers(0, 60, (64, 32, 3)) + shirt // 2
+                data = cv2.imencode(".png", picture.astype(np.uint8))[1].tobytes()
+                archive.writestr(f"{person:04}_c{1 + number % 2}s1_00000{number}_00.png", data)
+    recipe = "--network lite_small --start chance --sets market1501_train --weights 1 --hold-out 4 --steps 2"
+    size = "--height 64 --width 32 --people 4 --pictures 2 --dim 16"
+    words = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), *recipe.split(), *size.split()]
+    assert main(["train", *words]) == OK
+    out, folder = tmp_path / "mine.onnx", labelled(tmp_path / "set")
+    checkpoint = str(tmp_path / "run" / "checkpoint.pt")
+    words = ["--checkpoint", checkpoint, "--out", str(out), "--data", str(tmp_path), "--test", folder]
+    assert main(["export", *words, "--licence", "mine"]) == OK
+    embedder, card = load_embedder(str(out)), models.find(str(out)).card
+    assert embedder.size == (64, 32) and embedder.dim == 16
+    assert card is not None and card.name == "mine" and card.licence == "mine"
+    assert card.details["recipe"]["steps"] == 2 and "--hold-out 4" in card.recipe
+    assert card.score.startswith(f"{folder}: rank-1 ")
+    said = capsys.readouterr().err
+    # Two steps may teach nothing; then the card does not pretend, and says so.
+    assert (embedder.pair_calibration is not None) != ("will not say what distances mean" in said)
+
+
 def test_an_export_that_is_another_network_is_not_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
