@@ -64,21 +64,28 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     """The picture in the bytes of a file, (h, w, 3) uint8 BGR: grey is repeated, a fourth channel dropped.
 
+    Of 16 bits the upper 8 are taken.
+
     Args:
         data: JPEG, PNG or whatever else OpenCV reads.
         name: Stands in the error.
 
     Raises:
-        ValueError: They are no picture, or only the beginning of one.
+        ValueError: They are no picture, only the beginning of one, or one of other numbers than 8 or 16 bits: nobody
+            knows what is white in a picture of floats, and NaN would become black.
     """
     if _is_cut_off(data):
         raise ValueError(f"{name} is cut off: its end is missing")
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # no bytes at all, or more pixels than OpenCV allows
         picture = None
     if picture is None:
         raise ValueError(f"{name} is not a picture")
+    if picture.dtype == np.uint16:
+        return (picture >> 8).astype(np.uint8)
+    if picture.dtype != np.uint8:
+        raise ValueError(f"{name} is a picture of {picture.dtype}: give one of 8 or 16 whole bits a channel")
     return np.asarray(picture, np.uint8)
 
 

@@ -381,7 +381,7 @@ def test_pixels_that_are_no_numbers_are_refused(
     bad = tmp_path / "bad.tiff"
     assert cv2.imwrite(str(bad), picture)
     assert main(["verify", str(bad), crop(tmp_path / "good.png", BLUE), "--model", model]) == MISTAKE
-    assert "bad.tiff is not a picture" in one_sentence(capsys.readouterr().err)
+    assert "bad.tiff is a picture of float32" in one_sentence(capsys.readouterr().err)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]):

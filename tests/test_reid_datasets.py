@@ -378,3 +378,23 @@ def test_one_picture_is_read_from_its_file(tmp_path: Path) -> None:
         read_picture(tmp_path / "b.png")
     with pytest.raises(ValueError, match="cannot be read: Is a directory"):
         read_picture(tmp_path)
+
+
+def test_of_sixteen_bits_the_upper_eight_count(tmp_path: Path) -> None:
+    deep = np.array([[[0, 255, 256], [32768, 65279, 65535]]], np.uint16)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    assert read_picture(tmp_path / "deep.png").tolist() == [[[0, 0, 1], [128, 254, 255]]]
+    assert cv2.imwrite(str(tmp_path / "grey.png"), deep[:, :, 2])
+    assert read_picture(tmp_path / "grey.png").tolist() == [[[1, 1, 1], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize("kind", [".pfm", ".hdr", ".tiff"])
+def test_a_picture_of_floats_is_refused(tmp_path: Path, kind: str) -> None:
+    """It was brought to 8 bits in silence, and what is no number became black."""
+    floats = np.full((6, 3, 3), 0.5, np.float32)
+    floats[2, 1] = np.nan
+    assert cv2.imwrite(str(tmp_path / f"a{kind}"), floats)
+    with pytest.raises(
+        ValueError, match=rf"a\{kind} is a picture of float32: give one of 8 or 16 whole bits"
+    ):
+        read_picture(tmp_path / f"a{kind}")
