@@ -6,7 +6,8 @@ of the generator gives the same pictures again. How much it does stands in `Augm
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,29 @@ class Augmentation:
 
 
 USUAL = Augmentation()
+
+
+def varied(strength: float) -> Augmentation:
+    """The usual boxes and erasing, with light, focus and noise at a share of the usual.
+
+    Less variety suits one site that is known, more suits sites that are not.
+
+    Args:
+        strength: 0: light, focus and noise stay as they are; 1: `USUAL`.
+
+    Raises:
+        ValueError: A strength outside 0..1.
+    """
+    if not 0.0 <= strength <= 1.0:
+        raise ValueError(f"a share of the usual lies between 0 and 1, not at {strength}")
+    changed: dict[str, Any] = {
+        name: (1.0 - strength * (1.0 - low), 1.0 + strength * (high - 1.0))
+        for name in ("brightness", "contrast", "saturation", "cast")
+        for low, high in [getattr(USUAL, name)]
+    }
+    scaled = ("hue_degrees", "grey_share", "gamma_share", "far_share", "soft_share", "noise_share")
+    changed |= {name: strength * getattr(USUAL, name) for name in scaled}
+    return replace(USUAL, **changed)
 
 
 def _uniform(shape: int | tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:

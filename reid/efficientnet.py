@@ -65,17 +65,19 @@ class EfficientNetLite(nn.Module):
 
     Args:
         stages: How many of `STAGES`, 1 to 6. From the fourth on, the map is a sixteenth of the picture.
+        is_fine: Whether the fourth keeps the step of the third, so that the map is an eighth of the picture: better
+            on small pictures, and for four stages about 1.6 times the work.
     """
 
-    def __init__(self, *, stages: int) -> None:
+    def __init__(self, *, stages: int, is_fine: bool = False) -> None:
         super().__init__()
         if not 1 <= stages <= len(STAGES):
             raise ValueError(f"the encoder has 1 to {len(STAGES)} stages, not {stages}")
         self.stem = Convolution(3, STEM, size=3, stride=2)
         blocks, inside = [], STEM
-        for repeats, width, size, stride, expansion in STAGES[:stages]:
+        for stage, (repeats, width, size, stride, expansion) in enumerate(STAGES[:stages], start=1):
             for number in range(repeats):
-                step = stride if number == 0 else 1
+                step = stride if number == 0 and not (is_fine and stage == 4) else 1
                 blocks.append(InvertedResidual(inside, width, size=size, stride=step, expansion=expansion))
                 inside = width
         self.blocks = nn.ModuleList(blocks)
@@ -83,16 +85,16 @@ class EfficientNetLite(nn.Module):
         self.width = HEAD
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised -> (N, 384, H / 16, W / 16), values in [0, 6]."""
+        """(N, 3, H, W) normalised -> (N, 384, H / 16, W / 16), or an eighth where fine; values in [0, 6]."""
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
         return self.head(x)
 
 
-def efficientnet_lite0(*, stages: int) -> EfficientNetLite:
-    """The published Lite0 up to a stage, with weights drawn by chance."""
-    return EfficientNetLite(stages=stages)
+def efficientnet_lite0(*, stages: int, is_fine: bool = False) -> EfficientNetLite:
+    """The published Lite0 up to a stage, with weights drawn by chance; see `EfficientNetLite`."""
+    return EfficientNetLite(stages=stages, is_fine=is_fine)
 
 
 def imagenet_file() -> Path:

@@ -160,7 +160,7 @@ def normalise(crops: Tensor) -> Tensor:
 
 
 VARIANTS = (
-    *("lite_small", "lite", "lite_large"),
+    *("lite_small", "lite_small_fine", "lite", "lite_large"),
     *(f"osnet_{width}{norm}" for width in ("x0_25", "x0_5", "x1_0") for norm in ("", "_ibn", "_ain")),
 )
 
@@ -169,15 +169,16 @@ def build(network: str, *, dim: int = 256, pool: str = "body") -> ReidNet:
     """A network by the name of its variant, with chance from torch's global generator.
 
     ``lite_small``, ``lite`` and ``lite_large`` are 4, 5 and 6 stages of EfficientNet-Lite0 (0.58, 1.04 and 2.72 M
-    parameters with the default head); ``osnet_x0_25``, ``osnet_x0_5_ibn``, ``osnet_x1_0_ain`` and so on are OSNet.
+    parameters with the default head), ``lite_small_fine`` looks at a map twice as fine;
+    ``osnet_x0_25``, ``osnet_x0_5_ibn``, ``osnet_x1_0_ain`` and so on are OSNet.
 
     Raises:
         ValueError: There is no such variant or pooling.
     """
     match network.split("_"):
         case ["lite", *size] if network in VARIANTS:
-            stages = {"small": 4, "": 5, "large": 6}["".join(size)]
-            encoder: nn.Module = efficientnet_lite0(stages=stages)
+            stages = {"small": 4, "": 5, "large": 6}["".join(size[:1])]
+            encoder: nn.Module = efficientnet_lite0(stages=stages, is_fine="fine" in size)
         case ["osnet", whole, part, *norm] if network in VARIANTS:
             norms: dict[str, FamilyNorm] = {"": "batch", "ibn": "instance-after", "ain": "adaptive"}
             encoder = osnet(width=float(f"{whole[1:]}.{part}"), norm=norms["".join(norm)])

@@ -32,6 +32,7 @@ class Recipe:
     )
     height: int = _said(128, "pixels of the network's input")
     width: int = _said(64, "pixels of the network's input")
+    variety: float = _said(1.0, "of light, focus and noise, against the usual; less for one known site")
     small_until: float = _said(0.6, "share of the run with pictures of 3/4 that size, at half the cost")
     steps: int = _said(16000, "batches in the whole run")
     people: int = _said(16, "people in a batch")
@@ -59,10 +60,11 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "research": Recipe(),
         "market": Recipe(
-            network="lite_small",
+            network="lite_small_fine",
             sets=("market1501_train",),
             weights=(1.0,),
             hold_out=(0,),
+            variety=0.3,
             small_until=0.5,
             steps=8000,
         ),
@@ -79,6 +81,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             hold_out=(0,),
             height=256,
             width=128,
+            variety=0.3,
             small_until=0.3,
             steps=30000,
             people=32,
@@ -144,6 +147,8 @@ def check(recipe: Recipe) -> None:
         raise ValueError(f"there are no first weights for {recipe.network}: give --start chance")
     if recipe.people < 2 or recipe.pictures < 2:
         raise ValueError("a batch needs at least 2 people with 2 pictures each")
+    if not 0.0 <= recipe.variety <= 1.0:
+        raise ValueError(f"variety is a share of the usual, between 0 and 1, not {recipe.variety}")
     if recipe.steps < 1 or min(recipe.height, recipe.width) < 32:
         raise ValueError("a run needs at least 1 step, and pictures of at least 32 pixels")
 

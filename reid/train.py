@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from reid import datasets, losses, mining
-from reid.augment import augment
+from reid.augment import augment, varied
 from reid.datasets import Pictures
 from reid.efficientnet import EfficientNetLite, imagenet_file, start_from_imagenet
 from reid.evaluate import retrieval_scores
@@ -152,6 +152,7 @@ class Training:
         site_of[data.ids] = sites
         self.site_of = torch.from_numpy(site_of).to(self.device)
         self.identity_loss = losses.IdentityLoss(smoothing=recipe.smoothing)
+        self.augmentation = varied(recipe.variety)
         self.alike: NDArray[np.int64] | None = None
         self.steps = 0
 
@@ -217,7 +218,8 @@ class Training:
             size = (recipe.height * 3 // 4, recipe.width * 3 // 4)
         with torch.no_grad():
             planes = pictures.permute(0, 3, 1, 2).float()
-            return augment(planes, self.rng, size).contiguous(memory_format=torch.channels_last), labels
+            planes = augment(planes, self.rng, size, self.augmentation)
+            return planes.contiguous(memory_format=torch.channels_last), labels
 
     def _rows(self, progress: float) -> NDArray[np.int64]:
         if progress < self.recipe.mine_from or self.steps % 2:
@@ -294,7 +296,9 @@ def embed_all(network: ReidNet, crops: NDArray[np.uint8], size: tuple[int, int])
     device = next(network.parameters()).device
     rows = []
     for start in range(0, len(crops), 64):
-        batch = torch.from_numpy(np.ascontiguousarray(crops[start : start + 64])).to(device)
+        batch = torch.from_numpy(np.array(crops[start : start + 64])).to(
+            device
+        )  # a copy: crops may be read-only
         planes = batch.permute(0, 3, 1, 2).float()
         if planes.shape[2:] != size:
             planes = F.interpolate(planes, size=size, mode="bilinear", antialias=True)

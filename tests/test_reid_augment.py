@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from reid import augment  # noqa: E402  # after the check for torch
-from reid.augment import Augmentation  # noqa: E402
+from reid.augment import USUAL, Augmentation, varied  # noqa: E402
 
 NOTHING = Augmentation(
     mirror_share=0.0,
@@ -217,3 +217,14 @@ def test_erasing_fills_one_box_of_some_pictures() -> None:
         box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert box.all()
         assert mask.float().mean() <= 0.33  # 30 %, and a box may reach into a pixel more each way
+
+
+def test_variety_goes_from_none_to_the_usual():
+    assert varied(1.0) == USUAL
+    calm = varied(0.0)
+    assert calm.brightness == calm.cast == (1.0, 1.0)
+    assert calm.hue_degrees == calm.gamma_share == calm.noise_share == 0.0
+    assert (calm.scale, calm.erase_share) == (USUAL.scale, USUAL.erase_share)
+    assert varied(0.5).brightness == pytest.approx((0.85, 1.15))  # half of 0.7 .. 1.3
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        varied(1.5)

@@ -193,6 +193,8 @@ def test_the_map_is_a_sixteenth_of_the_picture():
     encoder = efficientnet.efficientnet_lite0(stages=4).eval()
     with torch.inference_mode():
         assert encoder(maps(1, 3, 128, 64)).shape == (1, encoder.width, 8, 4)
+        fine = efficientnet.efficientnet_lite0(stages=4, is_fine=True).eval()
+        assert fine(maps(1, 3, 128, 64)).shape == (1, fine.width, 16, 8)
     with pytest.raises(ValueError, match="1 to 6 stages"):
         efficientnet.efficientnet_lite0(stages=7)
 
