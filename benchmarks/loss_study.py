@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument(
         "--full", action="store_true", help="all losses and miners, with and without identities, 2 seeds"
     )
-    parser.add_argument("--steps", type=int, default=5000, help="batches of 64 pictures a run")
+    parser.add_argument("--steps", type=int, default=4000, help="batches of 64 pictures a run")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
