@@ -20,7 +20,7 @@ from reid import recipe
 if TYPE_CHECKING:
     from reid.datasets import Pictures
     from reid.embedder import OnnxEmbedder
-    from reid.people import Judgement
+    from reid.people import Judgement, People
 
 OK, NO, MISTAKE, UNSURE, INTERRUPTED = 0, 1, 2, 3, 130
 ANSWERS = {"yes": OK, "no": NO, "unsure": UNSURE, None: UNSURE}
@@ -337,7 +337,7 @@ def enrol_options(parser: argparse.ArgumentParser) -> None:
 
 
 def enrol(options: argparse.Namespace) -> int:
-    from reid.people import People, read_people, write_people
+    from reid.people import change_people, read_people
 
     wishes = [options.name is not None, options.forget is not None, options.list]
     if sum(wishes) != 1:
@@ -345,17 +345,9 @@ def enrol(options: argparse.Namespace) -> int:
     if options.list:
         people = read_people(options.people)
     elif options.forget is not None:
-        people = read_people(options.people).without(options.forget)
-        write_people(options.people, people)
+        people = change_people(options.people, lambda known: known.without(options.forget))
     else:
-        if not options.crops:
-            raise ValueError(f"give crops of {options.name}, after the name")
-        embedder = _embedder(options)
-        people = read_people(options.people) if options.people.exists() else People.nobody(embedder)
-        people.check_made_by(embedder)
-        rows = embedder.embed([_crop(path) for path in options.crops])
-        people = people.with_person(options.name, rows)
-        write_people(options.people, people)
+        people = _with_person(options)
     if options.json:
         print(
             json.dumps(
@@ -366,6 +358,22 @@ def enrol(options: argparse.Namespace) -> int:
         rows_of = [[name, str(count)] for name, count in people.counts().items()]
         print(_table([["person", "rows"], *rows_of]) if rows_of else "nobody is enrolled")
     return OK
+
+
+def _with_person(options: argparse.Namespace) -> "People":
+    """The people in the file, after the crops were added to it."""
+    from reid.people import People, change_people
+
+    if not options.crops:
+        raise ValueError(f"give crops of {options.name}, after the name")
+    embedder = _embedder(options)
+    rows = embedder.embed([_crop(path) for path in options.crops])
+
+    def enrolled(known: People) -> People:
+        known.check_made_by(embedder)
+        return known.with_person(options.name, rows)
+
+    return change_people(options.people, enrolled, start=People.nobody(embedder))
 
 
 def verify_options(parser: argparse.ArgumentParser) -> None:

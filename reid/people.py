@@ -4,11 +4,15 @@ The answers are of an open set: "nobody I know" and "I cannot tell" are among th
 so the file that holds them is readable by its owner alone, and a person who is forgotten is gone from it.
 """
 
+import contextlib
+import glob
 import itertools
 import os
 import tempfile
+import unicodedata
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,7 +24,12 @@ from numpy.typing import NDArray
 from reid.calibrate import PairCalibration
 from reid.datasets import SUFFIXES
 from reid.gallery import distances, select_diverse, set_distance
-from reid.pictures import read_picture
+from reid.pictures import read_picture, to_input
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 Answer = Literal["yes", "no", "unsure"]
 # Below it a pair is of two persons, whatever the wanted rate of false accepts: at most one in twenty is not.
@@ -28,6 +37,7 @@ NO_BELOW = 0.05
 ROWS_PER_PERSON = 32
 BATCH = 32
 FORMAT = 1
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError)  # of an archive
 
 
 class Embedder(Protocol):
@@ -36,6 +46,7 @@ class Embedder(Protocol):
     name: str
     model_hash: str
     dim: int
+    size: tuple[int, int]  # height and width of the pictures that it looks at
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """(N, D) unit rows of N crops."""
@@ -108,6 +119,18 @@ def judge(distance: float, calibration: PairCalibration | None, rate: float) -> 
 # --- people
 
 
+def same_name(name: str) -> str:
+    """A name as it is kept: however a keyboard or file name composed its accents, and without blanks around it.
+
+    Raises:
+        ValueError: The name is empty or not printable.
+    """
+    plain = unicodedata.normalize("NFC", name).strip()
+    if not plain or not plain.isprintable():
+        raise ValueError(f"a person needs a name of printable characters, not {name!r}")
+    return plain
+
+
 @dataclass(frozen=True)
 class People:
     """Rows of persons by name, all made by one model."""
@@ -128,7 +151,7 @@ class People:
 
     def rows(self, name: str) -> NDArray[np.float32]:
         """(R, D) the rows of one person, the oldest first; (0, D) for somebody unknown."""
-        return self.embeddings[[own == name for own in self.names]]
+        return self.embeddings[np.array([own == name for own in self.names], bool)]
 
     def with_person(self, name: str, rows: NDArray[np.float32]) -> "People":
         """With (R, D) more rows of a person, new or known.
@@ -138,8 +161,7 @@ class People:
         Raises:
             ValueError: The name is empty or not printable.
         """
-        if not name.strip() or not name.isprintable():
-            raise ValueError(f"a person needs a name of printable characters, not {name!r}")
+        name = same_name(name)
         own = np.concatenate([self.rows(name), rows])
         own = own[np.sort(select_diverse(own, np.ones(len(own)), ROWS_PER_PERSON))]
         others = self._others(name)
@@ -155,6 +177,7 @@ class People:
         Raises:
             ValueError: Nobody of this name is enrolled.
         """
+        name = same_name(name)
         if name not in self.names:
             known = ", ".join(self.counts()) or "nobody"
             raise ValueError(f"nobody called {name!r} is enrolled (enrolled: {known})")
@@ -219,30 +242,35 @@ def read_people(path: Path) -> People:
         ValueError: It is another kind of file.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
+        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as held:
             if int(held["format"]) != FORMAT:
                 raise ValueError(f"its format is {int(held['format'])}, not {FORMAT}")
             people = People(
-                tuple(map(str, held["names"])),
+                tuple(map(same_name, held["names"].tolist())),
                 np.asarray(held["embeddings"], np.float32),
                 str(held["model"]),
                 str(held["model_hash"]),
             )
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+    except (*_DAMAGE, ValueError, TypeError, KeyError, MemoryError) as problem:
         raise ValueError(f"{path} is not a file of enrolled people: {problem}") from problem
-    if people.embeddings.ndim != 2 or len(people.names) != len(people.embeddings):
+    rows = people.embeddings
+    if rows.ndim != 2 or len(people.names) != len(rows) or not np.isfinite(rows).all():
         raise ValueError(f"{path} is not a file of enrolled people: its names and rows do not fit together")
     return people
 
 
 def write_people(path: Path, people: People) -> None:
-    """Write the file, whole or not at all, for its owner alone to read (mode 0600)."""
+    """Write the file, whole or not at all, for its owner alone to read (mode 0600).
+
+    A link is followed: otherwise the file behind it would keep whom this one forgets.
+    """
+    path = path.resolve()
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}")
     partial: Path | None = None
     try:
         # Made with mode 0600 from the start, so that there is no moment in which others could read it.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as out:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.part-", delete=False) as out:
             partial = Path(out.name)
             np.savez(
                 out,
@@ -258,6 +286,51 @@ def write_people(path: Path, people: People) -> None:
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+def change_people(path: Path, change: Callable[[People], People], *, start: People | None = None) -> People:
+    """Read the file, change what is in it and write it again, while nobody else does the same.
+
+    Args:
+        path: The file. An empty file ``.NAME.lock`` stays beside it.
+        change: From the people in the file to those who shall be. What it raises is passed on, and the file stays as
+            it was.
+        start: What is changed where there is no file yet; None: there must be one.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no folder for it.
+        ValueError: It is another kind of file.
+    """
+    path = path.resolve()
+    if start is None:
+        path.stat()
+    with _alone(path):
+        known = start if start is not None and not path.exists() else read_people(path)
+        people = change(known)
+        write_people(path, people)
+        # What a process that was killed while writing left behind may hold whom this one forgets.
+        for torn in path.parent.glob(f".{glob.escape(path.name)}.part-*"):
+            torn.unlink()
+    return people
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other process changes the file. Where there are no such locks (Windows), nobody waits."""
+    if fcntl is None:
+        yield
+        return
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}")
+    lock = os.open(path.parent / f".{path.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, should it die
+        yield
+    finally:
+        os.close(lock)
 
 
 # --- searching
@@ -320,7 +393,8 @@ def search(
 
     for path in progress(files):
         try:
-            waiting.append(read_picture(path))
+            # As small as the embedder would make it: large pictures shall not wait together in memory.
+            waiting.append(to_input(read_picture(path), embedder.size))
         except (ValueError, OSError) as problem:
             unreadable.append(str(problem))
             continue

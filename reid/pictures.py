@@ -83,7 +83,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     if picture is None:
         raise ValueError(f"{name} is not a picture")
     if picture.dtype == np.uint16:
-        return (picture >> 8).astype(np.uint8)
+        return np.right_shift(np.asarray(picture, np.uint16), 8).astype(np.uint8)
     if picture.dtype != np.uint8:
         raise ValueError(f"{name} is a picture of {picture.dtype}: give one of 8 or 16 whole bits a channel")
     return np.asarray(picture, np.uint8)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from numpy.typing import NDArray
 
 from reid import people
 from reid.calibrate import PairCalibration
-from reid.people import People, judge, read_people, search, write_people
-from reid.pictures import read_picture
+from reid.people import People, change_people, judge, read_people, search, write_people
+from reid.pictures import HEIGHT, WIDTH, read_picture
 
 BLUE, GREEN, RED = np.eye(3, dtype=np.float32)
 # P falls from 1 at distance 0 to 0 at 1: P(0.96) = 0.04. Half the pairs of two persons are nearer than 0.5.
@@ -31,10 +33,13 @@ class MeanColour:
     name: str = "mean_colour"
     model_hash: str = "a" * 64
     dim: int = 3
+    size: tuple[int, int] = (HEIGHT, WIDTH)
     most_at_once: int = 0
+    most_pixels: int = 0
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         self.most_at_once = max(self.most_at_once, len(crops))
+        self.most_pixels = max(self.most_pixels, sum(crop.size // 3 for crop in crops))
         means = np.array([crop.reshape(-1, 3).mean(axis=0) for crop in crops], np.float32).reshape(-1, 3)
         return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
 
@@ -191,6 +196,96 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path):
         read_people(tmp_path / "other.npz")
 
 
+def not_one_number() -> dict[str, object]:
+    return {"format": np.ones(3)}
+
+
+def other_than_text() -> dict[str, object]:
+    return {"format": 1, "names": np.array([{"a": 1}], object), "embeddings": BLUE[None], "model": "m"}
+
+
+def terminal_codes() -> dict[str, object]:
+    return {"format": 1, "names": ["\x1b[2J"], "embeddings": BLUE[None], "model": "m", "model_hash": "h"}
+
+
+def no_numbers() -> dict[str, object]:
+    return {"format": 1, "names": ["A"], "embeddings": BLUE[None] * np.nan, "model": "m", "model_hash": "h"}
+
+
+@pytest.mark.parametrize("made", [not_one_number, other_than_text, terminal_codes, no_numbers])
+def test_an_archive_made_to_harm_is_refused(tmp_path: Path, made: Callable[[], dict[str, object]]):
+    np.savez(tmp_path / "people.npz", **made())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="is not a file of enrolled people"):
+        read_people(tmp_path / "people.npz")
+
+
+def test_an_array_alone_is_refused(tmp_path: Path):
+    """It ended in a TypeError about context managers."""
+    with (tmp_path / "people.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match=r"is not a file of enrolled people: File is not a zip file"):
+        read_people(tmp_path / "people.npz")
+
+
+def test_a_name_is_the_same_however_its_accents_are_composed():
+    """Else one Zoë is forgotten and the other, who looks the same on the screen, stays."""
+    composed, apart = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
+    assert composed != apart
+    both = People.nobody(MeanColour()).with_person(composed, BLUE[None]).with_person(f" {apart} ", RED[None])
+    assert both.counts() == {composed: 2}
+    assert both.without(apart).counts() == {}
+
+
+def test_behind_a_link_somebody_forgotten_is_gone_too(tmp_path: Path):
+    """The link was replaced by a new file, and the file behind it kept everybody."""
+    (tmp_path / "deep").mkdir()
+    file, link = tmp_path / "deep" / "people.npz", tmp_path / "people.npz"
+    write_people(file, People.nobody(MeanColour()).with_person("Ann", BLUE[None]))
+    link.symlink_to(file)
+    change_people(link, lambda known: known.without("Ann"))
+    assert link.is_symlink() and read_people(file).counts() == {}
+
+
+def test_what_a_killed_writer_left_is_gone_after_the_next_change(tmp_path: Path):
+    file = tmp_path / "people.npz"
+    write_people(file, People.nobody(MeanColour()).with_person("Ann", BLUE[None]))
+    torn, other = tmp_path / ".people.npz.part-ab12cd_3", tmp_path / ".people.npz-of-mine"
+    for one in (torn, other):
+        one.write_bytes(file.read_bytes())
+    change_people(file, lambda known: known.without("Ann"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".people.npz-of-mine",
+        ".people.npz.lock",
+        "people.npz",
+    ]
+    assert stat.S_IMODE((tmp_path / ".people.npz.lock").stat().st_mode) == 0o600
+
+
+def test_a_file_that_must_be_there_is_not_made(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        change_people(tmp_path / "people.npz", lambda known: known)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        change_people(tmp_path / "no" / "people.npz", lambda known: known, start=People.nobody(MeanColour()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def enrol_some(path: Path, who: str, count: int) -> None:
+    for number in range(count):
+        change_people(
+            path,
+            lambda known, number=number: known.with_person(f"{who}{number}", BLUE[None]),  # type: ignore[misc]
+            start=People.nobody(MeanColour()),
+        )
+
+
+@pytest.mark.skipif(people.fcntl is None, reason="no such locks here")
+def test_of_those_enrolled_at_one_moment_nobody_is_lost(tmp_path: Path):
+    """Two read the file, and the one who wrote last wrote without the other's person."""
+    with ThreadPoolExecutor(3) as crowd:  # the lock is of the open file: threads wait as processes do
+        list(crowd.map(lambda who: enrol_some(tmp_path / "people.npz", who, 10), "ABC"))
+    assert len(read_people(tmp_path / "people.npz").counts()) == 30
+
+
 def test_people_of_another_model_are_refused():
     with pytest.raises(
         ValueError, match="enrolled with the model mean_colour .*name that model, or enrol them anew"
@@ -253,6 +348,15 @@ def test_a_search_embeds_a_few_pictures_at_a_time_and_misses_none(tmp_path: Path
     assert [int(one.path.stem) for one in result.found] == np.argsort(1.0 - cosine, kind="stable").tolist()
     assert [one.judgement.distance for one in result.found] == pytest.approx(np.sort(1.0 - cosine), abs=1e-5)
     assert embedder.most_at_once == people.BATCH
+
+
+def test_large_pictures_do_not_wait_together_in_memory(tmp_path: Path):
+    """Each is brought to the embedder's size before it waits for its batch."""
+    for number in range(4):
+        plain(tmp_path / "all" / f"{number}.png", (200, 0, 0), height=900, width=400)
+    query, embedder = plain(tmp_path / "query.png", (200, 0, 0)), MeanColour()
+    search(read_picture(query), tmp_path / "all", embedder, None, rate=0.01)
+    assert embedder.most_pixels == 4 * HEIGHT * WIDTH
 
 
 def test_a_folder_without_a_readable_picture_is_an_error(tmp_path: Path):
