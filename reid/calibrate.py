@@ -253,7 +253,11 @@ class PairCalibration:
             raise ValueError(f"probabilities of knots lie in [0, 1] and never rise, not {probability!r}")
         rates = sorted(thresholds)
         taus = [float(thresholds[rate]) for rate in rates]
-        if not all(0.0 < rate < 1.0 for rate in rates) or not (np.diff(taus) >= 0).all():
+        if (
+            not all(0.0 < rate < 1.0 for rate in rates)
+            or not (np.diff(taus) >= 0).all()
+            or np.isnan(taus).any()
+        ):
             raise ValueError(f"thresholds rise with false-accept rates in (0, 1), not {dict(thresholds)}")
         for name, value in (
             ("distances", tuple(x.tolist())),

@@ -23,8 +23,9 @@ import models
 from reid import datasets
 from reid.datasets import Pictures
 from reid.embedder import OnnxEmbedder
+from reid.gallery import unit_rows
 from reid.pictures import HEIGHT, WIDTH, to_input
-from reid.rerank import Metric, distance_blocks, expand_queries, rerank, unit_rows
+from reid.rerank import Metric, distance_blocks, expand_queries, rerank
 
 TESTS = ("market1501", "pku-1-2", "pku-2-1")
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
@@ -53,7 +54,7 @@ class RetrievalScores:
 
     cmc: NDArray[np.float64]  # (R,) share of queries with a right answer among the first 1, 2, ... R
     mean_ap: float  # mean over queries of the precision at each right answer
-    mean_inp: float  # mINP: right answers / rank of the last one found (Ye et al., TPAMI 2021, eq. 4)
+    mean_inp: float  # mINP: right answers / rank of the last one found (Ye et al., TPAMI 2021, section 4.1)
     queries: int  # how many counted
     unmatched: int  # how many did not count: the gallery has no right answer in another camera
 
@@ -81,7 +82,7 @@ def retrieval_scores(
     Queries without a right answer left in the gallery are counted as ``unmatched`` and nowhere else.
 
     Raises:
-        ValueError: No query can be counted.
+        ValueError: No query can be counted, or a distance of one that can is NaN.
     """
     first_hits, precisions, penalties = [], [], []
     unmatched = 0
@@ -120,6 +121,8 @@ def _places(row: NDArray[np.floating], wanted: NDArray[np.integer]) -> NDArray[n
     Sorting values and looking the few up is several times faster than a stable argsort of them all.
     """
     ordered, values = np.sort(row), row[wanted]
+    if np.isnan(ordered[-1]):  # sorted last; it is equal to nothing, so that every place would be a guess
+        raise ValueError("a distance that is NaN has no rank: are the embeddings numbers?")
     places = np.searchsorted(ordered, values, side="left")
     tied = np.searchsorted(ordered, values, side="right") - places > 1
     for number in np.flatnonzero(tied):
@@ -357,9 +360,9 @@ def evaluate(
     said = {"model": embedder.name, "distance": distance, "rerank": rerank, "expand": expand}
     rows = []
     for test in tests:
-        # Own pictures may be larger than 128x64; a network of others that can use that gets them so.
+        # Own pictures may be larger than 128x64; a network that can use that gets them so.
         size = (HEIGHT, WIDTH)
-        if isinstance(embedder, ForeignEmbedder) and test not in TESTS:
+        if isinstance(embedder, ForeignEmbedder | OnnxEmbedder) and test not in TESTS:
             size = embedder.size
         sides = query_and_gallery(test, data, size=size, cache=cache)
         scores = score(embedder, *sides, distance=distance, reranked=rerank, expand=expand)

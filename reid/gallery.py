@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 FloatRows = NDArray[np.floating]
 
 
-def _unit(rows: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:
+def unit_rows(rows: ArrayLike, dim: int | None = None) -> NDArray[np.float32]:
     """(N, D) float32 rows of length 1; a row without a direction (zero, infinite or NaN) becomes zero."""
     array = np.atleast_2d(np.asarray(rows, np.float32))
     if array.ndim != 2 or (dim is not None and array.size and array.shape[1] != dim):
@@ -39,8 +39,8 @@ def distances(query: FloatRows, gallery: FloatRows) -> NDArray[np.float32]:
     """
     if not len(query) or not len(gallery):
         return np.zeros((len(query), len(gallery)), np.float32)
-    a = _unit(query)
-    return _distances_of_unit(a, _unit(gallery, a.shape[1]))
+    a = unit_rows(query)
+    return _distances_of_unit(a, unit_rows(gallery, a.shape[1]))
 
 
 def _distances_of_unit(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -94,7 +94,7 @@ def select_diverse(embeddings: FloatRows, quality: ArrayLike, k: int) -> NDArray
         raise ValueError(f"{len(embeddings)} embeddings, but {len(worth)} qualities")
     if not len(worth) or k < 1:
         return np.empty(0, np.int64)
-    rows = _unit(embeddings)
+    rows = unit_rows(embeddings)
     gain = worth * rows.any(axis=1)
     nearest = np.full(len(rows), 2.0)
     chosen: list[int] = []
@@ -177,7 +177,7 @@ class Gallery:
         """
         if not len(embeddings):
             return
-        rows = _unit(embeddings, self._embeddings.shape[1] or None)
+        rows = unit_rows(embeddings, self._embeddings.shape[1] or None)
         rows = rows[rows.any(axis=1)]
         if not len(rows):
             return
@@ -213,7 +213,7 @@ class Gallery:
         if not len(slots):
             return nobody
         slots = slots[np.argsort(self._owner[slots], kind="stable")]
-        between = _distances_of_unit(_unit(query, self._embeddings.shape[1]), self._embeddings[slots])
+        between = _distances_of_unit(unit_rows(query, self._embeddings.shape[1]), self._embeddings[slots])
         owners, starts = np.unique(self._owner[slots], return_index=True)
         counts = np.diff(np.append(starts, len(slots)))
         far = np.empty(len(owners), np.float32)

@@ -135,7 +135,7 @@ def check(
         precision=precision,
         differences={batch: _largest(rows - right[:batch]) for batch, rows in by_batch.items()},
         cosine=float(_cosines(together, right).min()),
-        company=max(_largest(rows - alone[: len(rows)]) for rows in by_batch.values()),
+        company=_largest(np.concatenate([rows - alone[: len(rows)] for rows in by_batch.values()])),
         length=_largest(np.linalg.norm(together, axis=1) - 1.0),
         resized=float(resized.min()),
         scores=None if test is None else _scores(network, *test),

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.gallery import FloatRows, distances
+from reid.gallery import FloatRows, distances, unit_rows
 
 Metric = Literal["cosine", "euclidean"]
 PAIRS_AT_ONCE = 1 << 23  # distances in a block: 32 MiB
@@ -30,14 +30,6 @@ def measure(query: FloatRows, gallery: FloatRows, metric: Metric = "cosine") -> 
     a, b = np.asarray(query, np.float32), np.asarray(gallery, np.float32)
     squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :]
     return np.asarray(np.sqrt(np.maximum(squares - 2.0 * (a @ b.T), 0.0)), np.float32)
-
-
-def unit_rows(rows: FloatRows) -> NDArray[np.float32]:
-    """(N, D) rows at length 1; a row without a direction (zero, infinite or NaN) becomes zero."""
-    array = np.asarray(rows, np.float32)
-    lengths = np.linalg.norm(array, axis=1, keepdims=True)
-    usable = np.isfinite(lengths) & (lengths > 1e-6)
-    return np.asarray(np.where(usable, array, 0.0) / np.where(usable, lengths, 1.0), np.float32)
 
 
 def distance_blocks(
@@ -205,7 +197,7 @@ def _mutual(near: NDArray[np.int32], k: int) -> NDArray[np.bool_]:
 
 
 def _reciprocal_sets(near: NDArray[np.int32], k1: int) -> _Sparse:
-    """R*(p, k1) of every row (eq. 5): the mutual neighbours, and theirs where two thirds of them are ours as well."""
+    """R*(p, k1) of every row (eq. 4): the mutual neighbours, and theirs where two thirds of them are ours as well."""
     half = round(k1 / 2)
     ours = np.where(_mutual(near, k1), near[:, : k1 + 1], -1)
     theirs = np.where(_mutual(near, half), near[:, : half + 1], -2)  # -1 and -2: nobody, and never equal

@@ -243,6 +243,7 @@ def test_a_curve_between_knots_is_straight_and_flat_outside() -> None:
         ({"probability": [1.1, 0.9]}, r"in \[0, 1\]"),
         ({"thresholds": {"0.01": 0.5, "0.001": 0.6}}, "thresholds rise"),
         ({"thresholds": {"0": 0.5}}, "thresholds rise"),
+        ({"thresholds": {"0.01": float("nan")}}, "thresholds rise"),
         ({"thresholds": {"often": 0.5}}, "as reid.calibrate writes them"),
         ({"thresholds": 0.5}, "as reid.calibrate writes them"),
         ({"slope": 3}, "slope"),

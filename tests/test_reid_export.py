@@ -230,6 +230,15 @@ def test_each_way_of_going_wrong_is_named() -> None:
     assert "at batch 7 rows differ by nan" in nothing and "unit length by nan" in nothing
 
 
+def test_rows_that_are_no_numbers_in_one_batch_alone_are_found() -> None:
+    """The largest of 0 and NaN is 0 in Python's eyes; with 8 bits no other limit saw it."""
+
+    def of_seven(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return mean_colour(crops) * np.float32(np.nan if len(crops) == 7 else 1.0)
+
+    assert "rows depend on their company in the batch by nan" in failures_of(of_seven, "int8")
+
+
 def test_eight_bits_are_judged_by_a_test() -> None:
     assert failures_of(mean_colour, "int8") == "int8 is judged by a test, and none was given"
     report = check(mean_colour, mean_colour, people(32).crops, precision="int8", test=both_sides(12))
