@@ -65,6 +65,11 @@ def train(options: argparse.Namespace) -> int:
 
     from reid.train import run
 
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError) as problem:  # the latter where torch was built for the CPU alone
+        reason = str(problem).splitlines()[0]
+        raise ValueError(f"torch cannot use the device {options.device!r}: {reason}") from problem
     torch.set_num_threads(options.threads)
     checkpoint = run(
         recipe.from_options(options),
@@ -162,7 +167,8 @@ def _write_card(options: argparse.Namespace, made_by: recipe.Recipe, score: str)
         dim=made_by.dim,
         origin=options.origin,
         licence=options.licence,
-        data=", ".join(made_by.sets),
+        data=", ".join(made_by.sets)
+        + ("; first weights of EfficientNet-Lite0, from ImageNet" * (made_by.start == "imagenet")),
         data_terms=options.data_terms,
         score=score,
         details=details,
@@ -273,9 +279,12 @@ def calibrate_options(parser: argparse.ArgumentParser) -> None:
         "--people",
         type=int,
         metavar="N",
-        help="draw so many, as train's --hold-out for this set did (default: 100 of a named set, else all)",
+        help="draw so many, as train's --hold-out for this set did (default: what the model's card says; without a "
+        "recipe on it, 100 of a named set, else all)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="as the training's (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, help="as the training's (default: what the model's card says, else 0)"
+    )
     parser.add_argument(
         "--rows", type=_positive, default=8, help="pictures in a set at most (default: %(default)s)"
     )
@@ -291,12 +300,11 @@ def calibrate(options: argparse.Namespace) -> int:
     from reid.calibrate import ece_on
 
     embedder = _embedder(options)
-    pictures, people = _pictures(options.set, options, embedder.size), options.people
-    if people is None and options.set in datasets.PARTS:
-        people = 100
+    people, seed = _held_out(options)
+    pictures = _pictures(options.set, options, embedder.size)
     if people is not None:
-        _, pictures = datasets.hold_out(pictures, people, np.random.default_rng(options.seed))
-    report = measure(embedder, pictures, seed=options.seed, rows=options.rows)
+        _, pictures = datasets.hold_out(pictures, people, np.random.default_rng(seed))
+    report = measure(embedder, pictures, seed=seed, rows=options.rows)
     row = report.as_row()
     if options.check is not None:
         elsewhere = _pictures(options.check, options, embedder.size)
@@ -308,6 +316,32 @@ def calibrate(options: argparse.Namespace) -> int:
     print("\n".join(f"# {name} {value}" for name, value in row.items()))
     print(report.card(), end="")
     return OK
+
+
+def _held_out(options: argparse.Namespace) -> tuple[int | None, int]:
+    """How many people of the set to draw, None for all, and the seed that drew them out of the training.
+
+    Raises:
+        ValueError: The card says that the training saw all of them, and no number was given.
+    """
+    import models
+    from reid.datasets import PARTS
+
+    card = models.locate(options.model or models.DEFAULT_EMBEDDER)[2]
+    if card is None or "recipe" not in card.details:
+        people, seed = (100 if options.set in PARTS else None), 0
+    else:
+        made_by = recipe.from_table(card.details["recipe"])
+        people, seed = dict(zip(made_by.sets, made_by.hold_out, strict=True)).get(options.set), made_by.seed
+        if people == 0 and options.people is None:
+            raise ValueError(
+                f"{card.name} was trained on everybody in {options.set}, so that its distances there flatter: name "
+                "another --set, or --people N all the same"
+            )
+    return (
+        people if options.people is None else options.people,
+        seed if options.seed is None else options.seed,
+    )
 
 
 def _pictures(name: str, options: argparse.Namespace, size: tuple[int, int]) -> "Pictures":

@@ -149,8 +149,10 @@ def load(folder: Path, part: str, cache: Path | None = None) -> Pictures:
 
     Raises:
         FileNotFoundError: The part's zip is not there.
-        ValueError: It holds no picture with a label, or one that cannot be read.
+        ValueError: There is no such part, or it holds no picture with a label, or one that cannot be read.
     """
+    if part not in PARTS:
+        raise ValueError(f"no data set is called {part!r}: choose from {', '.join(PARTS)}")
     inside = folder / "reid"
     source = (inside if inside.is_dir() else folder) / PARTS[part].file
     if not source.is_file():

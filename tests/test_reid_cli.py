@@ -463,6 +463,38 @@ def test_a_calibration_can_be_pasted_into_a_card(
     assert "the set market1501_train needs the folder" in one_sentence(capsys.readouterr().err)
 
 
+def test_a_calibration_is_of_people_whom_the_training_did_not_see(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A hundred people were drawn whatever the recipe had held out, nobody or others, and flattered the model."""
+    rng = np.random.default_rng(0)
+    source = tmp_path / "market1501" / "bounding_box_train.zip"
+    source.parent.mkdir()
+    with zipfile.ZipFile(source, "w") as archive:
+        for person, colour in enumerate(rng.integers(20, 200, (30, 3)), 1):
+            for camera in (1, 2):
+                seen = np.full((16, 8, 3), colour + rng.integers(-20, 20, 3), np.uint8)
+                archive.writestr(f"{person:04}_c{camera}s1_1_00.png", cv2.imencode(".png", seen)[1].tobytes())
+
+    def made_with(hold_out: int) -> list[str]:
+        card = f'{PAIRS}[details.recipe]\nnetwork = "lite"\nsets = ["market1501_train"]\nweights = [1.0]\n'
+        file = mean_colour_model(
+            tmp_path / f"m{hold_out}.onnx", card=f"{card}hold_out = [{hold_out}]\nseed = 7\n"
+        )
+        return ["calibrate", "--model", str(file), "--data", str(tmp_path), "--json"]
+
+    assert main(made_with(12)) == OK
+    by_card = json.loads(capsys.readouterr().out)
+    assert by_card["people"] == 12
+    assert main([*made_with(12), "--people", "12", "--seed", "7"]) == OK
+    assert json.loads(capsys.readouterr().out) == by_card
+    assert main([*made_with(12), "--seed", "8"]) == OK
+    assert json.loads(capsys.readouterr().out)["offset"] != by_card["offset"]
+    assert main(made_with(0)) == MISTAKE
+    assert "m0 was trained on everybody in market1501_train" in one_sentence(capsys.readouterr().err)
+    assert main([*made_with(0), "--people", "12"]) == OK
+
+
 def test_a_named_test_needs_its_data(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]):
     assert main(["evaluate", "--tests", "pku-1-2", "--model", model]) == MISTAKE
     assert "the test pku-1-2 needs the folder of its pictures" in one_sentence(capsys.readouterr().err)
@@ -523,6 +555,23 @@ def test_train_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[
         main(["train", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--people", "1"]) == MISTAKE
     )
     assert "a batch needs at least 2 people" in one_sentence(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [
+        (["--device", "gpu"], "torch cannot use the device 'gpu'"),
+        (["--device", "cuda:99"], "torch cannot use the device 'cuda:99'"),
+        (["--sets", "cuhk", "--weights", "1", "--hold-out", "0"], "no data set is called 'cuhk'"),
+    ],
+)
+def test_train_has_no_such_thing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wish: list[str], reason: str
+):
+    """Each ended in a traceback."""
+    pytest.importorskip("torch")
+    assert main(["train", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *wish]) == MISTAKE
+    assert reason in one_sentence(capsys.readouterr().err)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

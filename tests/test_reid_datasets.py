@@ -75,6 +75,8 @@ def test_a_folder_of_all_data_will_do(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_said_with_their_place(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no data set is called 'cuhk': choose from market1501_train, "):
+        datasets.load(tmp_path, "cuhk")
     with pytest.raises(FileNotFoundError, match=r"no data set at .*labeled_train_743ids\.zip"):
         datasets.load(tmp_path, "cuhk03")
     write_set(tmp_path, "cuhk03", {"somebody.jpg": (1, 2, 3)})
