@@ -81,10 +81,16 @@ class Study:
     device: str
 
     def score(self, name: str, recipe: Recipe) -> dict[str, object]:
-        """Train one (or find it done) and score it."""
+        """Train one (or find it done) and score it.
+
+        Raises:
+            ValueError: What is there was made with another recipe.
+        """
         folder = self.out / f"{name.replace(',', '').replace(' ', '_')}_{recipe.seed}"
         result = folder / "scores.json"
         if result.is_file():
+            if load_checkpoint(folder / "checkpoint.pt")[1] != recipe:
+                raise ValueError(f"{folder} was made with another recipe: give another --out")
             found: dict[str, object] = json.loads(result.read_text())
             return found
         began = time.monotonic()

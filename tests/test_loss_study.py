@@ -1,29 +1,47 @@
-"""What the study of losses trains, and how it tells."""
+"""What is trained, and that a result is of the very recipe that was asked for."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("onnx")
 
-from benchmarks.loss_study import Study, recipes, table  # noqa: E402
+from benchmarks import loss_study  # noqa: E402  # after the check for torch
+from benchmarks.loss_study import BASE, LOSSES, MORE, Study, recipes, table  # noqa: E402
 from reid.recipe import check  # noqa: E402
 
 
-def test_every_run_is_a_recipe_that_can_be_and_none_comes_twice():
-    runs = recipes(full=True, steps=10, seeds=2)
-    assert len(runs) == 2 * ((4 + 4) * 2 + 1)  # seeds, losses with and without identities, identities alone
-    assert len({recipe for _, recipe in runs}) == len(runs)
-    for _, recipe in runs:
+def test_every_recipe_can_be_and_differs_from_the_others_in_what_is_compared() -> None:
+    few = recipes(full=False, steps=10, seeds=1)
+    assert [name for name, _ in few] == list(LOSSES)
+    all_of_them = recipes(full=True, steps=10, seeds=2)
+    # 8 losses and miners, each with and without identities, and identities alone; by 2 seeds.
+    assert len(LOSSES | MORE) == 8 and len(all_of_them) == 2 * (2 * 8 + 1)
+    assert len({recipe for _, recipe in all_of_them}) == len(all_of_them)
+    for _, recipe in all_of_them:
         check(recipe)
-    assert len(recipes(full=False, steps=10, seeds=1)) == 4
+        same = ("loss", "margin", "miner", "identity", "seed", "steps")
+        assert dataclasses.replace(recipe, **{name: getattr(BASE, name) for name in same}) == BASE
 
 
-def test_a_run_that_is_done_is_not_trained_again(tmp_path):
-    (name, recipe), *_ = recipes(full=False, steps=10, seeds=1)
-    folder = tmp_path / "contrastive_batch-hard_0"
-    folder.mkdir()
-    done = {"loss": name, "seed": 0, "steps": 10, "minutes": 1.0, "rank1": 50.0, "mAP": 25.0, "EER": 5.0}
-    (folder / "scores.json").write_text(json.dumps(done))
-    assert Study(tmp_path / "no_data", tmp_path, None, "cpu").score(name, recipe) == done
-    assert table([done]).splitlines()[-1] == "| contrastive, batch-hard | 0 | 10 | 1.0 | 50.0 | 25.0 | 5.0 |"
+def test_a_result_of_another_recipe_is_not_taken_for_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores of a short trial were answered for the whole run, since both lie in one folder."""
+    short, whole = (dataclasses.replace(LOSSES["triplet, batch-hard"], steps=steps) for steps in (5, 5000))
+    done = tmp_path / "triplet_batch-hard_0"
+    done.mkdir()
+    (done / "scores.json").write_text(json.dumps({"mAP": 1.0}))
+    monkeypatch.setattr(loss_study, "load_checkpoint", lambda path: (None, short))
+    study = Study(tmp_path, tmp_path, None, "cpu")
+    assert study.score("triplet, batch-hard", short) == {"mAP": 1.0}
+    with pytest.raises(ValueError, match="triplet_batch-hard_0 was made with another recipe"):
+        study.score("triplet, batch-hard", whole)
+
+
+def test_a_table_has_a_line_for_each_run() -> None:
+    row = {"loss": "a", "seed": 0, "steps": 5, "minutes": 0.1, "rank1": 50.0, "mAP": 25.0, "EER": 9.0}
+    assert table([row]).splitlines()[2] == "| a | 0 | 5 | 0.1 | 50.0 | 25.0 | 9.0 |"
