@@ -692,6 +692,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from models import ModelError
 
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # what is wrong with a picture is said once, by us
+    # A file of some kilobytes may claim a gigapixel, and take 3 GB; 64 megapixels are more than any camera's picture.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))
     options = parser().parse_args(argv)
     try:
         status = int(options.run(options))

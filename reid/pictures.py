@@ -78,8 +78,9 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
         raise ValueError(f"{name} is cut off: its end is missing")
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:  # no bytes at all, or more pixels than OpenCV allows
-        picture = None
+    except cv2.error as problem:  # no bytes at all, or more pixels than OpenCV allows
+        why = ", or one of too many pixels" if "PIXELS" in str(problem) else ""
+        raise ValueError(f"{name} is not a picture{why}") from problem
     if picture is None:
         raise ValueError(f"{name} is not a picture")
     if picture.dtype == np.uint16:

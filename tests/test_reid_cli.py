@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import struct
 import subprocess
 import sys
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -371,6 +373,28 @@ def test_a_crop_of_zero_area_or_no_picture_is_refused(
         assert main([*asked, "--model", model]) == MISTAKE
         assert "bad.ppm is not a picture" in one_sentence(capsys.readouterr().err)
     assert not Path(people).exists()
+
+
+def test_a_small_file_of_too_many_pixels_is_refused(tmp_path: Path, model: str):
+    """100 megapixels of one bit each, in 12 kB; decoded they are 300 MB."""
+    side = 10_000
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes(side * (1 + side // 8)))),
+        (b"IEND", b""),
+    ]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+    code = "import sys\nfrom reid.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    done = python(code, "verify", str(bad), crop(tmp_path / "good.png", BLUE), "--model", model)
+    assert done.returncode == MISTAKE
+    assert "bad.png is not a picture, or one of too many pixels" in one_sentence(done.stderr)
 
 
 def test_pixels_that_are_no_numbers_are_refused(
