@@ -165,12 +165,16 @@ def export(
         test: Query and gallery, to compare rank-1 and mAP as well; ``int8`` cannot do without.
 
     Raises:
-        FileNotFoundError: There is no such checkpoint.
-        ValueError: It is none, or the crops are too few, or there is no such precision.
+        FileNotFoundError: There is no such checkpoint, or no folder for ``out``.
+        ValueError: It is none, or the crops are too few, or there is no such precision, or ``out`` is no .onnx name.
         ParityError: The export differs from the network by more than `reid.parity.LIMITS` allow.
     """
     if precision not in LIMITS:
         raise ValueError(f"no precision is called {precision!r}: {', '.join(LIMITS)}")
+    if out.suffix != ".onnx":
+        raise ValueError(f"{out} is no name for a model: it ends in .onnx")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {out.parent} for {out.name}")
     network, recipe = load_checkpoint(checkpoint)
     size = (recipe.height, recipe.width)
     if not len(crops):

@@ -368,4 +368,10 @@ def test_bad_wishes_are_refused(checkpoint: Path, tmp_path: Path) -> None:
         export(checkpoint, tmp_path / "o.onnx", crops=people(3).crops)
     with pytest.raises(ValueError, match="none were given"):
         export(checkpoint, tmp_path / "o.onnx", crops=people(3).crops[:0])
+    with pytest.raises(
+        ValueError, match="it ends in .onnx"
+    ):  # else it was written, and could not be opened by name
+        export(checkpoint, tmp_path / "model", crops=people(32).crops)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):  # else this came after all the work
+        export(checkpoint, tmp_path / "no" / "o.onnx", crops=people(32).crops)
     assert not (tmp_path / "o.onnx").exists()
