@@ -446,11 +446,6 @@ def reliability(probability: ArrayLike, same: ArrayLike, bins: int = 15) -> Reli
     return Reliability(held[filled], said[filled] / held[filled], happened[filled] / held[filled])
 
 
-def expected_calibration_error(probability: ArrayLike, same: ArrayLike, bins: int = 15) -> float:
-    """The `Reliability.ece` of `reliability`."""
-    return reliability(probability, same, bins).ece
-
-
 def _reliability_of(
     calibration: PairCalibration, same: NDArray[np.floating], different: NDArray[np.floating]
 ) -> Reliability:

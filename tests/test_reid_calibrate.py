@@ -17,7 +17,6 @@ from reid.calibrate import (
     cross_fitted_ece,
     ece_on,
     error_rates,
-    expected_calibration_error,
     fit_pairs,
     fit_probability,
     isotonic,
@@ -270,22 +269,22 @@ def test_a_card_that_makes_no_calibration_is_refused(change: dict, says: str) ->
 
 def test_expected_calibration_error_by_hand() -> None:
     # .9 for all of which half are true: .9 - .5.
-    assert expected_calibration_error([0.9] * 10, [True, False] * 5) == pytest.approx(0.4)
+    assert reliability([0.9] * 10, [True, False] * 5).ece == pytest.approx(0.4)
     # Kinds weigh half: the same, though there are nine times as many of one.
-    assert expected_calibration_error([0.9] * 10, [True] + [False] * 9) == pytest.approx(0.4)
+    assert reliability([0.9] * 10, [True] + [False] * 9).ece == pytest.approx(0.4)
     # Two steps. .1: weights 1/4 true, 1/2 false; a third is true. .8: weight 1/4, all true.
     found = reliability([0.1, 0.8, 0.1, 0.1], [True, True, False, False], bins=2)
     assert found.weight == pytest.approx([3 / 4, 1 / 4])
     assert found.said == pytest.approx([0.1, 0.8])
     assert found.happened == pytest.approx([1 / 3, 1.0])
     assert found.ece == pytest.approx(3 / 4 * (1 / 3 - 0.1) + 1 / 4 * 0.2)
-    assert expected_calibration_error([0.0, 1.0], [False, True]) == 0.0
+    assert reliability([0.0, 1.0], [False, True]).ece == 0.0
 
 
 def test_who_says_the_true_probability_has_no_error() -> None:
     rng = np.random.default_rng(2)
     p = 1 / (1 + np.exp(-rng.normal(0.0, 2.0, 200_000)))
-    assert expected_calibration_error(p, rng.random(len(p)) < p) < 0.005
+    assert reliability(p, rng.random(len(p)) < p).ece < 0.005
 
 
 @pytest.mark.parametrize(
