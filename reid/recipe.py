@@ -135,6 +135,10 @@ def check(recipe: Recipe) -> None:
             f"each of the {len(recipe.sets)} sets needs a weight and a number of people to hold out: "
             f"{len(recipe.weights)} weights, {len(recipe.hold_out)} numbers"
         )
+    if min(recipe.hold_out) < 0 or not all(weight > 0.0 for weight in recipe.weights):
+        raise ValueError("weights of sets are above 0, and numbers of people to hold out at least 0")
+    if not (recipe.learning_rate > 0.0 and 0.0 <= recipe.warm_up < 1.0 and 0.0 < recipe.average <= 1.0):
+        raise ValueError("a run needs a learning rate above 0, a warm-up in [0, 1) and an average in (0, 1]")
     if recipe.loss not in LOSSES:
         raise ValueError(f"no loss is called {recipe.loss!r}: {', '.join(LOSSES)}")
     if recipe.miner not in MINERS:

@@ -12,6 +12,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,11 @@ class Training:
         return self.steps / self.recipe.steps
 
     def step(self) -> dict[str, float]:
-        """One batch; answers its losses and the share of rows whose person the classifier named."""
+        """One batch; answers its losses and the share of rows whose person the classifier named.
+
+        Raises:
+            ValueError: The loss is no number: training has diverged.
+        """
         recipe, progress = self.recipe, self.progress
         for group in self.optimiser.param_groups:
             factor = learning_rate_factor(progress, recipe.warm_up)
@@ -198,6 +203,10 @@ class Training:
         if (criterion := metric_loss(recipe, progress, self.rng)) is not None:
             said[recipe.loss] = criterion(rows, labels)
             loss = loss + recipe.loss_weight * said[recipe.loss]
+        if not bool(torch.isfinite(loss)):
+            raise ValueError(
+                f"training diverged at step {self.steps}: give a lower --learning-rate; the last checkpoint stands"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()
@@ -259,6 +268,14 @@ class Training:
             raise ValueError(
                 f"{path} knows {len(state['prototypes'])} people, not {len(self.prototypes)}: the data differ"
             )
+        try:
+            self._take(state)
+        except (KeyError, RuntimeError, TypeError, AttributeError) as problem:
+            reason = " ".join(str(problem).split())[:200]
+            raise ValueError(f"{path} is not of this trainer's version: {reason}") from problem
+
+    def _take(self, state: Mapping[str, Any]) -> None:
+        """Put all that `save` wrote in its place."""
         self.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.average.steps = state["average_steps"]
@@ -307,10 +324,25 @@ def embed_all(network: ReidNet, crops: NDArray[np.uint8], size: tuple[int, int])
 
 
 def load_sets(recipe: Recipe, data: Path, cache: Path | None) -> tuple[list[Pictures], list[Pictures]]:
-    """The recipe's sets without, and only, the people that it holds out, drawn by its seed."""
+    """The recipe's sets without, and only, the people that it holds out, drawn by its seed.
+
+    A set is one of `datasets.PARTS`, or a folder or zip that `datasets.read` understands.
+
+    Raises:
+        FileNotFoundError: A set is not there.
+        ValueError: A set is for measuring only, or cannot be read.
+    """
     kept, held = [], []
     for name, people in zip(recipe.sets, recipe.hold_out, strict=True):
-        pictures = datasets.load(data, name, cache)
+        if name in datasets.TESTS_ONLY:
+            raise ValueError(
+                f"{name} is for measuring: what was trained on it could no longer be measured with it"
+            )
+        pictures = (
+            datasets.load(data, name, cache)
+            if name in datasets.PARTS
+            else datasets.read(Path(name), cache=cache)
+        )
         if people:
             pictures, apart = datasets.hold_out(pictures, people, np.random.default_rng(recipe.seed))
             held.append(apart)

@@ -586,7 +586,7 @@ def test_train_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (["--device", "gpu"], "torch cannot use the device 'gpu'"),
         (["--device", "cuda:99"], "torch cannot use the device 'cuda:99'"),
-        (["--sets", "cuhk", "--weights", "1", "--hold-out", "0"], "no data set is called 'cuhk'"),
+        (["--sets", "cuhk", "--weights", "1", "--hold-out", "0"], "no such folder or zip of pictures: cuhk"),
     ],
 )
 def test_train_has_no_such_thing(

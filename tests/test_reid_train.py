@@ -88,7 +88,7 @@ def test_training_learns_to_tell_people_apart():
 
 
 def test_an_interrupted_run_ends_with_the_very_weights_of_one_that_was_not(tmp_path):
-    """12 steps in one go, and 5 + 7 through a checkpoint; look-alikes are found at step 6 and used before and after."""
+    """12 steps in one go, and 5 + 7 through a checkpoint; look-alikes are found at step 4 and used before and after."""
     whole = training(steps=12, mine_from=0.3, miner="easy-to-hard", easy=0.0)
     while whole.progress < 1.0:
         whole.step()
@@ -209,7 +209,7 @@ def test_rows_do_not_depend_on_the_batch_they_came_in():
 
 def test_a_run_stops_when_told_goes_on_and_holds_people_out(tmp_path, monkeypatch, capsys):
     data, _ = people()
-    monkeypatch.setattr(train.datasets, "load", lambda folder, name, cache=None: data.where(data.ids < 3))
+    monkeypatch.setattr(train.datasets, "read", lambda path, cache=None: data.where(data.ids < 3))
     recipe = dataclasses.replace(RECIPE, steps=6, hold_out=(1, 0), people=2)
     checkpoint = train.run(recipe, tmp_path, tmp_path / "out", stop_after_s=0.0)
     state = train.read_checkpoint(checkpoint)
@@ -218,3 +218,26 @@ def test_a_run_stops_when_told_goes_on_and_holds_people_out(tmp_path, monkeypatc
     train.run(recipe, tmp_path, tmp_path / "out")
     assert train.read_checkpoint(checkpoint)["steps"] == 6
     assert "held-out rank-1, mAP" in capsys.readouterr().err
+
+
+def test_a_diverged_run_stops():
+    """It went on to the end, and its checkpoints replaced the last good one."""
+    made = training(steps=6, learning_rate=1e30)
+    with pytest.raises(ValueError, match="training diverged at step"):
+        for _ in range(6):
+            made.step()
+
+
+@pytest.mark.parametrize("change", [{"network": {}}, {"optimiser": {}}, {"rng": None}])
+def test_a_checkpoint_of_another_version_is_refused(tmp_path, change):
+    training().save(tmp_path / "c.pt")
+    torch.save(train.read_checkpoint(tmp_path / "c.pt") | change, tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="not of this trainer's version"):
+        training().restore(tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize("name", ["pku", "market1501_query", "market1501_gallery"])
+def test_what_is_for_measuring_is_not_trained_on(tmp_path, name):
+    recipe = dataclasses.replace(RECIPE, sets=(name,), weights=(1.0,), hold_out=(0,))
+    with pytest.raises(ValueError, match=f"{name} is for measuring"):
+        train.load_sets(recipe, tmp_path, None)
