@@ -6,24 +6,12 @@ into ``parts`` numbers a channel; the projection brings them to the embedding's 
 what training pulls at and what is compared when running.
 """
 
-from typing import Protocol, runtime_checkable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reid.efficientnet import efficientnet_lite0
 from reid.osnet import FamilyNorm, osnet
-
-
-@runtime_checkable
-class Pooling(Protocol):
-    """(N, C, H, W) feature maps -> (N, ``parts`` * C)."""
-
-    parts: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Pool over place."""
 
 
 class AveragePooling(nn.Module):
@@ -47,7 +35,7 @@ class MaximumPooling(nn.Module):
 
 
 class GeneralisedMean(nn.Module):
-    """``(mean of x^p)^(1/p)`` over place: p = 1 is the mean, large p the maximum (Radenovic et al., TPAMI 2018, eq. 3).
+    """``(mean of x^p)^(1/p)`` over place: p = 1 is the mean, large p the maximum (Radenovic et al., TPAMI 2019, eq. 3).
 
     Values below 1e-6 count as 1e-6: a power has no slope at zero. In float32, since powers overflow in half precision.
 
