@@ -1,6 +1,6 @@
 """Milliseconds a crop of several embedders, side by side in one run.
 
-    python -m benchmarks.embedder_speed research reid_small PEER.onnx
+    python -m benchmarks.embedder_speed research PEER.onnx
 
 A model is a name of ``models list`` or the path of an .onnx file with one picture input, bytes (N, H, W, 3) or floats
 (N, 3, H, W). The graph alone is timed, on a prepared batch: what a foreign model needs beforehand (resizing, scaling,

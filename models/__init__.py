@@ -27,7 +27,7 @@ from models.download import fetch
 from models.session import OpenedModel, cuda_device_count, open_model
 
 DEFAULT_DETECTOR = "nanodet_g_person"
-DEFAULT_EMBEDDER = "reid_small"
+DEFAULT_EMBEDDER = "research"
 
 __all__ = [
     "DEFAULT_DETECTOR",

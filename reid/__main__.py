@@ -172,6 +172,7 @@ def _write_card(options: argparse.Namespace, made_by: recipe.Recipe, score: str)
         data_terms=options.data_terms,
         score=score,
         details=details,
+        precision=options.precision,
     )
     options.out.with_suffix(".toml").write_text(card_text(card), encoding="utf-8")
 

@@ -69,6 +69,7 @@ def card_of(
     data_terms: str,
     score: str,
     details: Mapping[str, Any],
+    precision: str = "fp32",
 ) -> models.ModelCard:
     """The card of a file that `reid.export.export` wrote.
 
@@ -83,6 +84,7 @@ def card_of(
         data_terms: What the data's terms ask of a user.
         score: What it must reach, and on what.
         details: More tables, the calibrations for example.
+        precision: That it was exported in.
     """
     height, width = recipe.height, recipe.width
     return models.ModelCard(
@@ -96,7 +98,7 @@ def card_of(
         data=data,
         data_terms=data_terms,
         recipe=f"{command(recipe)} --data DIR --out OUT, then python -m reid export --checkpoint OUT/checkpoint.pt "
-        f"--data DIR --out {file.name}",
+        f"--data DIR --precision {precision} --out {file.name}",
         input=f"crops uint8 (N, H, W, 3), BGR as OpenCV reads, any size: resized to {height}x{width} without keeping "
         "the aspect, and scaled, inside the graph",
         output=f"embeddings float32 (N, {dim}), unit rows; compare by cosine",

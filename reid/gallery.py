@@ -52,7 +52,7 @@ def set_distance(a: FloatRows, b: FloatRows) -> float:
 
     The lower quartile of the distances of all pairs. A person seen from two sides gives far pairs as well as near
     ones, so the near ones count; but a single row that shows a neighbour, as a track that slipped has, makes near
-    pairs too, so the nearest do not count. Measured with ``reid_small`` on sets of 1 to 8 rows of Market-1501
+    pairs too, so the nearest do not count. Measured with an earlier network on sets of 1 to 8 rows of Market-1501
     people (at 1 % false accepts, with every twentieth set of a stranger holding a slipped row): it recognises 94 %
     of the true pairs, the mean of nearest neighbours 61 %, the mean of the nearest quarter 37 %.
 

@@ -36,10 +36,10 @@ def test_a_line_for_each_model_and_batch() -> None:
 
 
 def test_an_unknown_model_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reid_smal"]) == 2
-    assert "did you mean reid_small?" in capsys.readouterr().err
+    assert main(["reserch"]) == 2
+    assert "did you mean research?" in capsys.readouterr().err
 
 
 def test_the_shipped_model_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reid_small", "--batches", "1", "--rounds", "1"]) == 0
-    assert "reid_small" in capsys.readouterr().out
+    assert main(["research", "--batches", "1", "--rounds", "1"]) == 0
+    assert "research" in capsys.readouterr().out

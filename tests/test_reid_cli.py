@@ -528,8 +528,8 @@ def test_a_named_test_needs_its_data(tmp_path: Path, model: str, capsys: pytest.
 
 def test_a_model_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     pair = [crop(tmp_path / "a.png", BLUE)] * 2
-    assert main(["verify", *pair, "--model", "reid_smal"]) == MISTAKE
-    assert "did you mean reid_small?" in one_sentence(capsys.readouterr().err)
+    assert main(["verify", *pair, "--model", "reserch"]) == MISTAKE
+    assert "did you mean research?" in one_sentence(capsys.readouterr().err)
 
 
 # --- making a model

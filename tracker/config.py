@@ -132,7 +132,7 @@ class OnnxEmbedderSettings(Settings):
     """A network that says what a person looks like."""
 
     kind: Literal["onnx"] = "onnx"
-    model: str = "reid_small"
+    model: str = "research"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1, le=64)
 
