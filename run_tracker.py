@@ -435,7 +435,9 @@ def list_models(arguments: argparse.Namespace) -> int:
 
     rows = [["name", "kind", "state", "MB", "licence"]]
     told = []
+    terms: dict[str, list[str]] = {}  # what the pictures behind the weights ask of a user -> models
     for card in models.cards():
+        terms.setdefault(card.data_terms, []).append(card.name)
         try:
             path: Path | None = models.locate(card.name)[1]
         except models.ModelError:
@@ -448,7 +450,10 @@ def list_models(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"schema_version": 1, "models": told}, indent=1))
         return OK
-    print("\n".join("  ".join(text.ljust(18) for text in row).rstrip() for row in rows))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
+    for said, names in terms.items():
+        print(f"\n{', '.join(names)}: {said}")
     return OK
 
 

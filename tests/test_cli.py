@@ -238,6 +238,10 @@ def test_models_are_listed_and_verified(capsys: pytest.CaptureFixture[str]):
     known = {model["name"]: model for model in told["models"]}
     assert known["yolox_nano"]["state"] == "to fetch" and known["yolox_nano"]["path"] is None
     assert known["nanodet_g_person"]["state"] == "shipped"
+    code, out, _ = said(capsys, "models", "list")
+    assert code == 0
+    terms = next(line for line in out.splitlines() if line.startswith("research, "))
+    assert "for research use only" in terms
     code, out, _ = said(capsys, "models", "verify", "nanodet_g_person")
     assert (code, out) == (0, "nanodet_g_person: ok\n")
     code, out, _ = said(capsys, "models", "verify", "yolox_nano")
