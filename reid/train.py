@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -256,13 +256,14 @@ class Training:
         path.with_suffix(".part").replace(path)
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same recipe and data.
+        """Go on from a checkpoint of the same recipe and data; with more steps than before it goes on for longer.
 
         Raises:
             ValueError: The checkpoint is of another recipe or other people, or is none.
         """
         state = read_checkpoint(path)
-        if from_table(state["recipe"]) != self.recipe:
+        made_by = from_table(state["recipe"])
+        if replace(made_by, steps=self.recipe.steps) != self.recipe or state["steps"] > self.recipe.steps:
             raise ValueError(f"{path} was made with another recipe: give its options, or another --out")
         if state["prototypes"].shape != self.prototypes.shape:
             raise ValueError(

@@ -119,6 +119,14 @@ def test_a_checkpoint_of_another_recipe_or_other_people_is_refused(tmp_path):
     training().save(tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="another recipe"):
         training(learning_rate=5e-3).restore(tmp_path / "checkpoint.pt")
+    longer = training(steps=90)  # more steps are no other recipe: the run goes on for longer
+    longer.restore(tmp_path / "checkpoint.pt")
+    assert longer.progress == 0.0
+    spent = training(steps=3)
+    spent.steps = 3
+    spent.save(tmp_path / "spent.pt")
+    with pytest.raises(ValueError, match="another recipe"):  # it has done more than is asked for
+        training(steps=2).restore(tmp_path / "spent.pt")
     data, sites = people()
     fewer = train.Training(
         dataclasses.replace(RECIPE, people=2), data.where(data.ids < 3), sites[data.ids < 3]
