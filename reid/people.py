@@ -211,8 +211,8 @@ class People:
 
         The distance to a person is `reid.gallery.set_distance` to the rows. The lower quartile of several rows is
         nearer than one row alone is, for strangers too, so several rows are held to the threshold of half the rate.
-        Measured with an earlier network on 100 people of Market-1501 that it was trained on, enrolled with 2 to 8 rows of
-        other cameras: at the threshold of a pair 1.3 to 2.1 times as many strangers pass as are wanted, at that of
+        Measured with an earlier network on 100 people of Market-1501 that it was trained on, enrolled with 2 to 8 rows
+        of other cameras: at the threshold of a pair 1.3 to 2.1 times as many strangers pass as are wanted, at that of
         half the rate 0.6 to 1.1 times. At 0.001, 4 rows recognise 90 % where one row recognises 75 %.
 
         Args:
