@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reid.people import Judgement, People
 
 OK, NO, MISTAKE, UNSURE, INTERRUPTED = 0, 1, 2, 3, 130
+FEW_PEOPLE = 30  # calibrating with fewer draws a warning
 ANSWERS = {"yes": OK, "no": NO, "unsure": UNSURE, None: UNSURE}
 SHOWN = 10  # enrolled people, of whom there may be many
 EXIT_STATUS = """exit status:
@@ -313,7 +314,11 @@ def calibrate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**row, "card": report.card()}, indent=1))
         return OK
-    # The whole can be pasted under the [details] of the card.
+    if report.people < FEW_PEOPLE:
+        _tell(
+            f"reid calibrate: {report.people} people are few: a hundred make a curve and thresholds that hold for others"
+        )
+    # The whole can be pasted into the [details] of the card, in place of what they say of the same names.
     print("\n".join(f"# {name} {value}" for name, value in row.items()))
     print(report.card(), end="")
     return OK

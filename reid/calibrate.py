@@ -557,7 +557,7 @@ def calibrate(embedder: "Embedder", held: "Pictures", *, seed: int = 0, rows: in
     ece = cross_fitted_ece(embeddings, known.ids, known.cameras, rng=rng)
     pair_calibration = fit_pairs(same, different, ece=ece, people=people)
     near, far = set_pairs(embeddings, known.ids, known.cameras, rows=rows, most_different=50_000, rng=rng)
-    taus = {rate: threshold(far, rate) for rate in SET_RATES}
+    taus = {rate: threshold(far, rate) for rate in SET_RATES if rate * len(far) >= ENOUGH_ERRORS}
     return CalibrationReport(
         model=embedder.name,
         sha256=embedder.model_hash,

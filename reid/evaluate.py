@@ -276,7 +276,7 @@ def query_and_gallery(
         known = everybody.where(np.isin(everybody.ids, everybody.identities()))
         return known, known
     if data is None:
-        raise ValueError(f"the test {test} needs the folder of its pictures")
+        raise ValueError(f"the test {test} needs the folder of its pictures (--data)")
     if test == "market1501":
         parts = (datasets.load(data, f"market1501_{side}", cache) for side in ("query", "gallery"))
         query, gallery = (_resized(part, size) for part in parts)

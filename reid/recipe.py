@@ -66,7 +66,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             hold_out=(0,),
             variety=0.3,
             small_until=0.5,
-            steps=7000,
+            steps=8500,
         ),
         "without_market": Recipe(
             sets=("cuhk03", "cuhk01"), weights=(0.55, 0.45), hold_out=(0, 0), steps=3800

@@ -345,7 +345,8 @@ def test_a_model_is_calibrated_on_people_of_two_cameras() -> None:
     assert details["calibration"]["slope"] == pytest.approx(report.calibration.slope, abs=1e-4)
     row = json.loads(json.dumps(report.as_row()))
     assert row["pairs"] == [960, 56_640]
-    assert row["set_false_rejects"].keys() == {"0.05", "0.01", "0.001"}
+    # 30 of 3,540 pairs are 0.0085: a rate of 0.001 cannot be told from them.
+    assert row["set_false_rejects"].keys() == row["set_thresholds"].keys() == {"0.05", "0.01"}
     assert calibrate(embedder, held).card() == report.card()  # chance comes from the seed alone
 
 
