@@ -316,7 +316,7 @@ def calibrate(options: argparse.Namespace) -> int:
         return OK
     if report.people < FEW_PEOPLE:
         _tell(
-            f"reid calibrate: {report.people} people are few: a hundred make a curve and thresholds that hold for others"
+            f"reid calibrate: {report.people} people are few: a hundred make a curve and thresholds that hold"
         )
     # The whole can be pasted into the [details] of the card, in place of what they say of the same names.
     print("\n".join(f"# {name} {value}" for name, value in row.items()))
