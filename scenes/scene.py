@@ -1,0 +1,211 @@
+"""A scene, staged: its place, its people and where they are, its cameras. Nothing is drawn yet.
+
+People are dressed when somebody first asks for their figure, and of figures and motions only the last used are kept:
+the memory that a scene takes depends on how many people are present at a time, not on how long it lasts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenes import crowd, gait, settings, wardrobe
+from scenes.camera import Camera
+from scenes.gait import Motion
+from scenes.place import Place, build
+from scenes.records import ABSENT, Figure, Trajectory
+from scenes.wardrobe import Look
+
+KEPT_FIGURES = 128  # some 2 MB each
+DETAILS = ((150.0, 1.0), (70.0, 0.6), (0.0, 0.3))  # from so many pixels of height on, dressed in such detail
+NEAREST_M = 1.0  # nobody is looked at from nearer, for choosing the detail
+
+T = TypeVar("T")
+
+
+def stream(seed: int, *words: str | int) -> np.random.Generator:
+    """Chance for one purpose: what one part of a scene draws moves nothing of another.
+
+    Args:
+        seed: The scene's.
+        words: What the numbers are for; other words, independent numbers.
+    """
+    return np.random.default_rng([seed, *(zlib.crc32(str(word).encode()) for word in words)])
+
+
+@dataclass(frozen=True)
+class Instant:
+    """Who is in the scene at one time, as columns of N people."""
+
+    t_s: float
+    ids: NDArray[np.int32]  # (N,) rising
+    xy_m: NDArray[np.float64]  # (N, 2)
+    heading_rad: NDArray[np.float64]  # (N,)
+    activity: NDArray[np.int8]  # (N,) never ABSENT
+
+
+class Paths:
+    """All trajectories as one table, so that an instant is found without a loop over people."""
+
+    def __init__(self, trajectories: list[Trajectory]) -> None:
+        told = sorted((one for one in trajectories if len(one.t_s)), key=lambda one: one.person)
+        self.ids = np.array([one.person for one in told], np.int32)
+        lengths = np.array([len(one.t_s) for one in told], np.int64)
+        self._first = np.cumsum(lengths) - lengths
+        self._last = lengths - 1
+        self._start = np.array([one.t_s[0] for one in told], float)
+        self._step = np.array([one.t_s[1] - one.t_s[0] if len(one.t_s) > 1 else 1.0 for one in told], float)
+        self._xy = np.concatenate([np.zeros((0, 2)), *(one.xy_m for one in told)])
+        self._heading = np.concatenate([np.zeros(0), *(one.heading_rad for one in told)])
+        self._activity = np.concatenate([np.zeros(0, np.int8), *(one.activity for one in told)])
+
+    def at(self, t_s: float) -> Instant:
+        """Who is there, where; between two samples on a straight line. Empty before the first and after the last."""
+        place = (t_s - self._start) / self._step
+        within = (place > -1e-6) & (place < self._last + 1e-6)
+        place = np.clip(place, 0, self._last)
+        before = np.floor(place + 1e-6).astype(np.int64)
+        after = np.minimum(before + 1, self._last)
+        share = np.clip(place - before, 0, 1)
+        row, next_row = self._first + before, self._first + after
+        # Somebody who appears or goes between two samples is not there yet, or still is: positions of the absent
+        # mean nothing.
+        there = within & (self._activity[row] != ABSENT)
+        next_row = np.where(self._activity[next_row] != ABSENT, next_row, row)
+        row, next_row, share = row[there], next_row[there], share[there]
+        return Instant(
+            t_s=t_s,
+            ids=self.ids[there],
+            xy_m=self._xy[row] + share[:, None] * (self._xy[next_row] - self._xy[row]),
+            heading_rad=self._heading[row] + share * (self._heading[next_row] - self._heading[row]),
+            activity=self._activity[row],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Staged:
+    """Everything that a picture of the scene depends on, but the drawing."""
+
+    scene: settings.Scene
+    place: Place
+    looks: dict[int, Look]  # by person, from 1
+    trajectories: dict[int, Trajectory]
+    cameras: dict[str, Camera]  # at rest
+    paths: Paths
+    details: dict[int, float]  # by person: how finely dressed, from how large the cameras see them at most
+    _figures: OrderedDict[tuple[int, float], Figure] = field(default_factory=OrderedDict, repr=False)
+    _motions: OrderedDict[int, Motion] = field(default_factory=OrderedDict, repr=False)
+
+    @classmethod
+    def of(cls, scene: settings.Scene) -> Staged:
+        """The scene as its file and seed say: the same every time.
+
+        Raises:
+            SceneError: Somebody of the cast cannot be dressed as they are described.
+        """
+        place = build(scene, stream(scene.seed, "place"))
+        told = crowd.simulate(place, scene, stream(scene.seed, "crowd"))
+        trajectories = {one.person: one for one in told}
+        cameras = {
+            name: Camera.of(name, camera, stream(scene.seed, "camera", name))
+            for name, camera in scene.cameras.items()
+        }
+        return cls(
+            scene=scene,
+            place=place,
+            looks={person: drawn_look(scene, person) for person in sorted(trajectories)},
+            trajectories=trajectories,
+            cameras=cameras,
+            paths=Paths(told),
+            details={person: _detail(one, list(cameras.values())) for person, one in trajectories.items()},
+        )
+
+    def instant(self, t_s: float) -> Instant:
+        """Who is in the scene, and where."""
+        return self.paths.at(t_s)
+
+    def figure(self, person: int, detail: float | None = None) -> Figure:
+        """Somebody dressed, at rest. ``detail`` None: as finely as the scene's cameras can see."""
+        chosen = self.details[person] if detail is None else detail
+        return _kept(
+            self._figures,
+            (person, chosen),
+            lambda: wardrobe.dress(self.looks[person], detail=chosen),
+        )
+
+    def motion(self, person: int) -> Motion:
+        """How somebody moves through the whole scene."""
+        return _kept(self._motions, person, lambda: self._motion(person))
+
+    def matrices(self, person: int, t_s: float) -> NDArray[np.float32]:
+        """(B, 3, 4) Skinning matrices, rest to world, of somebody who is present."""
+        return self.motion(person).matrices(t_s)
+
+    def _motion(self, person: int) -> Motion:
+        figure = self.figure(person)
+        seed = people_seed(self.scene)
+        surface = figure.surface
+        lowest = surface.vertices[surface.mask >= 0, 1].min(initial=0.0)
+        return Motion(
+            figure.skeleton,
+            self.trajectories[person],
+            gait.draw_style(stream(seed, "style", person)),
+            sole_m=-float(lowest),
+        )
+
+
+def people_seed(scene: settings.Scene) -> int:
+    """What looks and gaits are drawn from."""
+    return scene.seed if scene.people.seed is None else scene.people.seed
+
+
+def drawn_look(scene: settings.Scene, person: int) -> Look:
+    """What somebody of the scene looks like: the same person, whoever else is there.
+
+    Raises:
+        SceneError: The cast says something of this person that no look can be.
+    """
+    people = scene.people
+    seed = people_seed(scene)
+    likeness = scene.difficulty if people.likeness is None else people.likeness
+    fixed = people.cast[person - 1].look if person <= len(people.cast) else {}
+    return wardrobe.draw_look(
+        stream(seed, "look", person),
+        likeness=likeness,
+        uniform=wardrobe.draw_look(stream(seed, "uniform"), carrying=people.carrying),
+        carrying=people.carrying,
+        children=people.children,
+        **settings.checked_look(fixed, f"people.cast.{person - 1}.look"),
+    )
+
+
+def _detail(trajectory: Trajectory, cameras: list[Camera]) -> float:
+    """How finely somebody needs to be dressed, from the largest picture that a camera can take of them."""
+    here = trajectory.xy_m[trajectory.activity != ABSENT]
+    height_px = 0.0
+    for camera in cameras:
+        position = -camera.R.T @ camera.t
+        away = np.hypot(np.hypot(*(here - position[:2]).T), position[2] - 1.0)
+        distance = max(float(away.min(initial=np.inf)), NEAREST_M)
+        height_px = max(height_px, 1.75 * float(camera.K[1, 1]) / distance)
+    return next(detail for least_px, detail in DETAILS if height_px >= least_px)
+
+
+Key = TypeVar("Key")
+
+
+def _kept(cache: OrderedDict[Key, T], key: Key, make: Callable[[], T]) -> T:
+    """The value of a key, made where it is missing; the longest unused goes when there are too many."""
+    if key in cache:
+        cache.move_to_end(key)
+        return cache[key]
+    value = cache[key] = make()
+    if len(cache) > KEPT_FIGURES:
+        cache.popitem(last=False)
+    return value
