@@ -1,12 +1,34 @@
-"""What a scene's YAML file may say. Angles in degrees, lengths in metres, times in seconds."""
+"""What a scene's YAML file may say. Angles in degrees, lengths in metres, times in seconds.
+
+``difficulty`` is one dial from 0 (easy) to 1 (hard) for what the file leaves out. It moves
+
+- how alike people dress: ``people.likeness`` is the difficulty;
+- how crowded it is: ``people.count`` is `usual_count`, 4 to 20 people per 100 square metres of floor;
+- how cameras differ and how bad they are: the spread of ``gain`` and ``gamma``, ``noise`` and ``blur``
+  (`scenes.look`), and ``quality``, the constant rate factor: 20 to 32 (`usual_quality`).
+
+What a file says stands, whatever the difficulty.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Point = tuple[float, float]
@@ -20,7 +42,9 @@ class SceneError(ValueError):
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Frozen, and refuses names it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Area(Settings):
@@ -72,7 +96,9 @@ class Person(Settings):
 
 
 class People(Settings):
-    count: int = Field(8, ge=0, le=2000)  # in the whole scene, those of `cast` included
+    count: int = Field(
+        8, ge=0, le=2000
+    )  # in the whole scene, those of `cast` included; left out: `usual_count`
     cast: tuple[Person, ...] = ()
     at_once: int | None = Field(None, ge=1)  # so many are inside at most, others enter when somebody left
     seed: int | None = None  # None: the scene's; the same seed draws the same people in another scene
@@ -110,6 +136,19 @@ class Camera(Settings):
     drops: Share = 0.0  # share of frames that are lost
     motion: Motion = Motion()
 
+    @field_validator("size")
+    @classmethod
+    def _even(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if not all(16 <= pixels <= 8192 and pixels % 2 == 0 for pixels in size):
+            raise ValueError("width and height are even numbers from 16 to 8192")
+        return size
+
+    @model_validator(mode="after")
+    def _looks_somewhere(self) -> Camera:
+        if math.dist(self.at, self.look) < 1e-6:
+            raise ValueError("at and look are the same point")
+        return self
+
 
 class Light(Settings):
     kind: Literal["day", "dusk", "indoor"] = "day"
@@ -135,14 +174,74 @@ class Scene(Settings):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Scene:
-        unknown = sorted({name for door in self.doors for name in door.between} - set(self.areas))
-        if unknown:
-            raise ValueError(f"doors name areas that are not there: {', '.join(unknown)}")
-        if len(self.people.cast) > self.people.count:
-            raise ValueError(
-                f"people.cast names {len(self.people.cast)}, people.count allows {self.people.count}"
-            )
+        if "count" not in self.people.model_fields_set:
+            usual = max(usual_count(self.areas, self.difficulty), len(self.people.cast))
+            object.__setattr__(self, "people", self.people.model_copy(update={"count": usual}))
+        mistakes = [*self._of_doors(), *self._of_people()]
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
         return self
+
+    def _of_doors(self) -> list[str]:
+        known = list(self.areas)
+        return [
+            f"doors.{number}.between: there is no area {name!r}{hint(name, known)}"
+            for number, door in enumerate(self.doors)
+            for name in door.between
+            if name not in self.areas
+        ]
+
+    def _of_people(self) -> list[str]:
+        mistakes = []
+        if len(self.people.cast) > self.people.count:
+            mistakes.append(
+                f"people.cast: names {len(self.people.cast)} people, people.count allows {self.people.count}"
+            )
+        for number, person in enumerate(self.people.cast):
+            for what, points in (("start", (person.start,)), ("goals", person.goals)):
+                if any(point is not None and not self._on_floor(point) for point in points):
+                    mistakes.append(f"people.cast.{number}.{what}: lies in no area")
+        return mistakes
+
+    def _on_floor(self, point: Point) -> bool:
+        return any(
+            area.x[0] <= point[0] <= area.x[1] and area.y[0] <= point[1] <= area.y[1]
+            for area in self.areas.values()
+        )
+
+
+def usual_count(areas: Mapping[str, Area], difficulty: float) -> int:
+    """So many people are in a scene that says no number: 4 to 20 per 100 square metres, at least 2, at most 500."""
+    floor_m2 = sum((area.x[1] - area.x[0]) * (area.y[1] - area.y[0]) for area in areas.values())
+    return min(500, max(2, round(floor_m2 * (0.04 + 0.16 * difficulty))))
+
+
+def usual_quality(difficulty: float) -> int:
+    """The constant rate factor of a camera that says none."""
+    return round(20 + 12 * difficulty)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML silently keeps the last of two equal keys; two cameras with one name must be a mistake."""
+
+
+def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a name must be one word", key_node.start_mark
+            )
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{key!r} stands here twice", key_node.start_mark
+            )
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
 
 
 def load(path: Path | str) -> Scene:
@@ -153,17 +252,103 @@ def load(path: Path | str) -> Scene:
     """
     path = Path(path)
     try:
-        said = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise SceneError(f"{path}: {' '.join(str(problem).split())}") from problem
+        said = yaml.load(path.read_text("utf-8"), Loader=_UniqueKeyLoader)
+    except FileNotFoundError:
+        raise SceneError(f"{path}: no such file; give the path of a scene file") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SceneError(f"{path}: cannot be read ({problem})") from problem
+    except yaml.YAMLError as problem:
+        where = getattr(problem, "problem_mark", None)
+        place = f"{path}:{where.line + 1}:{where.column + 1}" if where else str(path)
+        raise SceneError(f"{place}: no valid YAML: {getattr(problem, 'problem', problem)}") from problem
     if not isinstance(said, dict):
-        raise SceneError(f"{path}: a scene file is a table of settings")
+        raise SceneError(f"{path}: a scene file is a table with at least 'areas:' and 'cameras:'")
+    return from_values({"name": path.stem} | said, source=str(path))
+
+
+def from_values(values: Mapping[str, Any], *, source: str = "scene") -> Scene:
+    """A scene from plain values.
+
+    Raises:
+        SceneError: All mistakes, each with its place in ``source``.
+    """
+    mistakes: list[str] = []
+    scene = None
     try:
-        return Scene.model_validate({"name": path.stem} | said)
+        scene = Scene.model_validate(dict(values))
     except ValidationError as problem:
-        raise SceneError(
-            "\n".join(
-                f"{path}: {'.'.join(map(str, error['loc'])) or 'scene'}: {error['msg']}"
-                for error in problem.errors()
-            )
-        ) from problem
+        mistakes += [line for error in problem.errors() for line in _mistake(error).split("\n")]
+    people = values.get("people")
+    cast = people.get("cast") if isinstance(people, Mapping) else None
+    for number, person in enumerate(cast if isinstance(cast, Sequence) else ()):
+        if isinstance(person, Mapping) and isinstance(person.get("look"), Mapping):
+            mistakes += look_mistakes(person["look"], f"people.cast.{number}.look")
+    if mistakes or scene is None:
+        raise SceneError("\n".join(f"{source}: {mistake}" for mistake in mistakes))
+    return scene
+
+
+def checked_look(said: Mapping[str, Any], place: str = "look") -> dict[str, Any]:
+    """Values for fields of `scenes.wardrobe.Look`, as their types want them: lists become tuples.
+
+    Raises:
+        SceneError: An unknown field, or a value that its field cannot have; all mistakes at once.
+    """
+    mistakes = look_mistakes(said, place)
+    if mistakes:
+        raise SceneError("\n".join(mistakes))
+    adapters = _look_fields()
+    return {name: adapters[name].validate_python(value) for name, value in said.items()}
+
+
+def look_mistakes(said: Mapping[str, Any], place: str) -> list[str]:
+    """What `checked_look` would refuse."""
+    adapters = _look_fields()
+    mistakes = []
+    for name, value in said.items():
+        if name not in adapters:
+            mistakes.append(f"{place}.{name}: unknown name{hint(str(name), list(adapters))}")
+            continue
+        try:
+            adapters[name].validate_python(value)
+        except ValidationError as problem:
+            mistakes += [_mistake(error, f"{place}.{name}") for error in problem.errors()[:1]]
+    return mistakes
+
+
+def _look_fields() -> dict[str, TypeAdapter[Any]]:
+    from scenes.wardrobe import Look  # loads the wardrobe only for scenes that dress somebody by name
+
+    hints = get_type_hints(Look)
+    return {field.name: TypeAdapter(hints[field.name]) for field in dataclasses.fields(Look)}
+
+
+def hint(name: str, known: Sequence[str]) -> str:
+    """'; did you mean ...?' where a known name is near, else nothing."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _mistake(error: Any, place: str | None = None) -> str:
+    where = place or ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown name{hint(str(error['loc'][-1]), _names_at(error['loc'][:-1]))}"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    message = error["msg"]
+    if error["type"] == "value_error":  # our own words
+        message = message.removeprefix("Value error, ")
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message[0].lower()}{message[1:]}"
+
+
+def _names_at(path: Sequence[str | int]) -> list[str]:
+    """The field names that would have been right at this place."""
+    kind: Any = Scene
+    for part in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found = kind.model_fields.get(str(part))
+            kind = found.annotation if found else None
+        else:  # a name in a table, or a number in a list
+            kind = next((inner for inner in reversed(get_args(kind)) if inner is not Ellipsis), None)
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
