@@ -74,7 +74,11 @@ class Figure(_Columns):
 
 @dataclass(frozen=True)
 class Trajectory(_Columns):
-    """Where one person is at N evenly spaced times."""
+    """Where one person is at N evenly spaced times.
+
+    While SEATED the place is that of the feet, just in front of the seat, and the heading looks away from the seat:
+    the pelvis is a thigh's length behind. While ABSENT the place is the last or next one and means nothing.
+    """
 
     person: int  # number in the scene, from 1: the id in all truth
     t_s: NDArray[np.float64]  # (N,) since the scene began
