@@ -19,7 +19,7 @@ from scenes import crowd, gait, settings, wardrobe
 from scenes.camera import Camera
 from scenes.gait import Motion
 from scenes.place import Place, build
-from scenes.records import ABSENT, Figure, Trajectory
+from scenes.records import ABSENT, STANDING, Figure, Trajectory
 from scenes.wardrobe import Look
 
 KEPT_FIGURES = 128  # some 2 MB each
@@ -147,17 +147,25 @@ class Staged:
         """(B, 3, 4) Skinning matrices, rest to world, of somebody who is present."""
         return self.motion(person).matrices(t_s)
 
-    def _motion(self, person: int) -> Motion:
-        figure = self.figure(person)
-        seed = people_seed(self.scene)
-        surface = figure.surface
-        lowest = surface.vertices[surface.mask >= 0, 1].min(initial=0.0)
-        return Motion(
-            figure.skeleton,
-            self.trajectories[person],
-            gait.draw_style(stream(seed, "style", person)),
-            sole_m=-float(lowest),
+    def standing(self, person: int, heading_rad: float) -> NDArray[np.float32]:
+        """(B, 3, 4) Skinning matrices of somebody who stands at the middle of the world."""
+        still = Trajectory(
+            person=person,
+            t_s=np.arange(4) * 0.5,
+            xy_m=np.zeros((4, 2)),
+            heading_rad=np.full(4, heading_rad),
+            activity=np.full(4, STANDING, np.int8),
         )
+        return self._move(person, still).matrices(0.75)
+
+    def _motion(self, person: int) -> Motion:
+        return self._move(person, self.trajectories[person])
+
+    def _move(self, person: int, trajectory: Trajectory) -> Motion:
+        surface = self.figure(person).surface
+        lowest = surface.vertices[surface.mask >= 0, 1].min(initial=0.0)
+        style = gait.draw_style(stream(people_seed(self.scene), "style", person))
+        return Motion(self.figure(person).skeleton, trajectory, style, sole_m=-float(lowest))
 
 
 def people_seed(scene: settings.Scene) -> int:

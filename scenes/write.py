@@ -75,7 +75,7 @@ class Painter(Protocol):
 class Finish(Protocol):
     """What a camera makes of a clean picture: `scenes.look.CameraLook`."""
 
-    def apply(self, picture: Picture, rng: np.random.Generator) -> NDArray[np.uint8]: ...
+    def apply(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]: ...
 
 
 Painting = Callable[[Staged], AbstractContextManager[Painter]]  # of a scene's place, in its light
@@ -388,7 +388,7 @@ class CameraWriter:
         """Write the picture of one frame and its truth; rows come in order."""
         number = int(self._frames.numbers[row])
         rng = stream(self._staged.scene.seed, "picture", self._name, number)
-        image = self._finish.apply(picture, rng)
+        image = self._finish.apply(picture.image, rng)
         self._video.put(image)
         truth = placed(picture.truth, instant)
         self._truth.writelines(truth_rows(number, truth, camera.size))
