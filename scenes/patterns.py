@@ -7,7 +7,7 @@
     PINSTRIPES,  # along the body, thin
     CHECKS,
     BLOCK,  # upper part in colour, lower part in colour2, one line at paint y = 1 / frequency
-    PRINT,  # plain with a blob of colour2 on the chest
+    PRINT,  # plain, with a motif of colour2 of radius 1 / frequency about paint's origin, where paint z > 0: the chest
     DOTS,
     DENIM,
     CAMOUFLAGE,
@@ -21,5 +21,5 @@
     GRASS,
     ASPHALT,
     METAL,
-    FACE,  # skin with brows, eyes and lips where they belong
+    FACE,  # skin in colour, brows in colour2; in paint the pupils are at (+-0.030, 0), brows at y 0.023, mouth at y -0.068
 ) = range(21)
