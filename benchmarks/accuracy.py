@@ -314,12 +314,18 @@ def measure(name: str, bench: Bench) -> Row:
 # --- result
 
 
+def _rounded(figure: float) -> str:
+    """One digit behind the point, or two that say something of what is below 1."""
+    return f"{figure:.2g}" if 0 < abs(figure) < 1 else f"{figure:.1f}"
+
+
 def as_text(row: Row) -> str:
     """A row to read: what is wanted first, then the rest."""
     if row.note:
         return f"{row.name}: {row.note}"
     shown = [
-        f"{name} {row.figures.get(name, math.nan):.1f} (wanted {wanted}{', MISSED' if name in row.missed else ''})"
+        f"{name} {_rounded(row.figures.get(name, math.nan))}"
+        f" (wanted {wanted}{', MISSED' if name in row.missed else ''})"
         for name, wanted in row.wanted.items()
     ]
     shown += [f"{name} {value:.4g}" for name, value in row.figures.items() if name not in row.wanted]

@@ -78,15 +78,16 @@ class Row:
     ms_per_picture: float  # median, one thread, network and all around it
 
 
-def matched(truth: NDArray[np.floating], boxes: NDArray[np.floating]) -> int:
-    """How many truth boxes (N, 4) have a box of their own among (M, 4), x1 y1 x2 y2, at IoU 0.5 or more."""
+def matched_ious(truth: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The IoU, 0.5 or more, of each truth box (N, 4) that has a box of its own among (M, 4), x1 y1 x2 y2."""
     low = np.maximum(truth[:, None, :2], boxes[None, :, :2])
     high = np.minimum(truth[:, None, 2:], boxes[None, :, 2:])
     both = np.prod(np.maximum(high - low, 0), axis=2)
     area_truth, area_boxes = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (truth, boxes))
     iou = both / np.maximum(area_truth[:, None] + area_boxes[None] - both, 1e-9)
     rows, columns = linear_sum_assignment(-np.where(iou >= MIN_IOU, 1 + iou, 0))
-    return int((iou[rows, columns] >= MIN_IOU).sum())
+    paired = iou[rows, columns]
+    return np.asarray(paired[paired >= MIN_IOU], np.float64)
 
 
 def read_truth(path: Path) -> dict[int, NDArray[np.float64]]:
@@ -131,7 +132,7 @@ def measure(detector: OnnxDetector, data_set: DataSet, folder: Path, pictures_pe
             total += len(truth[frame])
             for score in SCORES:
                 boxes = seen.boxes[seen.scores >= score]
-                found[score] += matched(truth[frame], boxes)
+                found[score] += len(matched_ious(truth[frame], boxes))
                 given[score] += len(boxes)
     return [
         Row(
