@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 OK, NO, MISTAKE, UNSURE, INTERRUPTED = 0, 1, 2, 3, 130
 FEW_PEOPLE = 30  # calibrating with fewer draws a warning
 ANSWERS = {"yes": OK, "no": NO, "unsure": UNSURE, None: UNSURE}
+STARTS = {"imagenet": "of EfficientNet-Lite0, from ImageNet", "chance": "drawn by chance"}  # for the card
 SHOWN = 10  # enrolled people, of whom there may be many
 EXIT_STATUS = """exit status:
   0  yes
@@ -168,8 +169,7 @@ def _write_card(options: argparse.Namespace, made_by: recipe.Recipe, score: str)
         dim=made_by.dim,
         origin=options.origin,
         licence=options.licence,
-        data=", ".join(made_by.sets)
-        + ("; first weights of EfficientNet-Lite0, from ImageNet" * (made_by.start == "imagenet")),
+        data=f"{', '.join(made_by.sets)}; first weights {STARTS[made_by.start]}",
         data_terms=options.data_terms,
         score=score,
         details=details,
@@ -355,7 +355,7 @@ def _pictures(name: str, options: argparse.Namespace, size: tuple[int, int]) -> 
     from reid import datasets
 
     if name not in datasets.PARTS:
-        return datasets.read(Path(name), size=size, cache=options.cache)
+        return datasets.read(datasets.find(name, options.data), size=size, cache=options.cache)
     if options.data is None:
         raise ValueError(f"the set {name} needs the folder of its pictures (--data)")
     return datasets.load(options.data, name, options.cache)

@@ -162,6 +162,12 @@ def load(folder: Path, part: str, cache: Path | None = None) -> Pictures:
     return read(source, PARTS[part].layout, cache=cache)
 
 
+def find(name: str, folder: Path | None) -> Path:
+    """Where a set of one's own lies: at the path ``name`` or, where nothing is, in ``folder``."""
+    path = Path(name)
+    return path if folder is None or path.exists() or not (folder / path).exists() else folder / path
+
+
 def read(
     path: Path, layout: str = "auto", size: tuple[int, int] = (HEIGHT, WIDTH), *, cache: Path | None = None
 ) -> Pictures:

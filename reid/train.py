@@ -327,7 +327,7 @@ def embed_all(network: ReidNet, crops: NDArray[np.uint8], size: tuple[int, int])
 def load_sets(recipe: Recipe, data: Path, cache: Path | None) -> tuple[list[Pictures], list[Pictures]]:
     """The recipe's sets without, and only, the people that it holds out, drawn by its seed.
 
-    A set is one of `datasets.PARTS`, or a folder or zip that `datasets.read` understands.
+    A set is one of `datasets.PARTS`, or a folder or zip that `datasets.read` understands, here or in ``data``.
 
     Raises:
         FileNotFoundError: A set is not there.
@@ -342,7 +342,7 @@ def load_sets(recipe: Recipe, data: Path, cache: Path | None) -> tuple[list[Pict
         pictures = (
             datasets.load(data, name, cache)
             if name in datasets.PARTS
-            else datasets.read(Path(name), cache=cache)
+            else datasets.read(datasets.find(name, data), cache=cache)
         )
         if people:
             pictures, apart = datasets.hold_out(pictures, people, np.random.default_rng(recipe.seed))

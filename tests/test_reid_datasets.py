@@ -207,6 +207,19 @@ def test_a_file_that_is_no_whole_picture_is_named(
         datasets.read(path)
 
 
+def test_a_set_of_ones_own_lies_here_or_among_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "own.zip").touch()
+    assert datasets.find("own.zip", Path("data")) == Path("data/own.zip")
+    assert datasets.find("own.zip", None) == Path("own.zip")
+    (tmp_path / "own.zip").touch()
+    assert datasets.find("own.zip", Path("data")) == Path("own.zip")
+    assert datasets.find("other.zip", Path("data")) == Path("other.zip")  # reading says that it is nowhere
+
+
 def test_a_damaged_zip_is_said_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "set.zip"
     path.write_bytes(b"PK no zip at all")

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from reid.datasets import PARTS
 from reid.recipe import RECIPES, Recipe, add_arguments, check, from_options, from_table
 
 
@@ -32,6 +33,16 @@ def test_a_recipe_survives_the_way_through_a_checkpoint():
     recipe = RECIPES["without_market"]
     table = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(recipe).items()}
     assert from_table(table) == recipe
+
+
+def test_what_is_rendered_is_learnt_without_a_real_picture():
+    # An embedder of clean provenance: rendered pictures only, and no first weights made from others.
+    recipe = RECIPES["rendered"]
+    assert recipe.sets == ("rendered.zip",)
+    assert not set(recipe.sets) & set(PARTS)
+    assert recipe.start == "chance"
+    # Those of the comparison with real pictures alone never saw Market-1501 either.
+    assert "market1501_train" not in RECIPES["rendered_and_real"].sets
 
 
 @pytest.mark.parametrize(
