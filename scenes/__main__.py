@@ -1,5 +1,7 @@
 """The command line: ``python -m scenes render|preview|crops``."""
 
+# ruff: noqa: T201  (the command line speaks to a person)
+
 from __future__ import annotations
 
 import argparse

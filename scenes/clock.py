@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes import settings
-from scenes.scene import stream
+from scenes.chance import stream
 
 SEGMENT_S = 2.5  # also the distance between key frames
 CLOSE = 1e-9  # times that differ by less than rounding are one

@@ -1,4 +1,4 @@
-"""What a scene looks like, on one sheet: its cameras at a few instants with the truth drawn, and its people in a row."""
+"""What a scene looks like, on one sheet: its cameras at some instants with the truth drawn, and its people in rows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.camera import Camera
+from scenes.chance import stream
 from scenes.records import Truth
-from scenes.scene import Staged, stream
+from scenes.scene import Staged
 from scenes.settings import Scene, SceneError, from_values
 from scenes.write import Finishing, Painter, Painting, finish_with_look, paint_with_renderer, placed
 

@@ -6,7 +6,6 @@ the memory that a scene takes depends on how many people are present at a time, 
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from scenes import crowd, gait, settings, wardrobe
 from scenes.camera import Camera
+from scenes.chance import stream
 from scenes.gait import Motion
 from scenes.place import Place, build
 from scenes.records import ABSENT, STANDING, Figure, Trajectory
@@ -27,16 +27,6 @@ DETAILS = ((150.0, 1.0), (70.0, 0.6), (0.0, 0.3))  # from so many pixels of heig
 NEAREST_M = 1.0  # nobody is looked at from nearer, for choosing the detail
 
 T = TypeVar("T")
-
-
-def stream(seed: int, *words: str | int) -> np.random.Generator:
-    """Chance for one purpose: what one part of a scene draws moves nothing of another.
-
-    Args:
-        seed: The scene's.
-        words: What the numbers are for; other words, independent numbers.
-    """
-    return np.random.default_rng([seed, *(zlib.crc32(str(word).encode()) for word in words)])
 
 
 @dataclass(frozen=True)
@@ -151,7 +141,7 @@ class Staged:
         """(B, 3, 4) Skinning matrices of somebody who stands at the middle of the world."""
         still = Trajectory(
             person=person,
-            t_s=np.arange(4) * 0.5,
+            t_s=np.array([0.0, 0.5, 1.0, 1.5]),
             xy_m=np.zeros((4, 2)),
             heading_rad=np.full(4, heading_rad),
             activity=np.full(4, STANDING, np.int8),

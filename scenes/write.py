@@ -40,9 +40,10 @@ import yaml
 from numpy.typing import NDArray
 
 from scenes.camera import Camera
+from scenes.chance import stream
 from scenes.clock import Clock, Frames, segments
 from scenes.records import Figure, Picture, Truth
-from scenes.scene import Instant, Staged, stream
+from scenes.scene import Instant, Staged
 from scenes.settings import Camera as CameraSettings
 from scenes.settings import Scene, SceneError, usual_quality
 from scenes.video import Video, join_videos
