@@ -35,6 +35,7 @@ Point = tuple[float, float]
 Place = tuple[float, float, float]
 Share = Annotated[float, Field(ge=0, le=1)]
 Colour = tuple[Share, Share, Share]
+Gain = Annotated[float, Field(gt=0, lt=4)]
 
 
 class SceneError(ValueError):
@@ -125,7 +126,9 @@ class Camera(Settings):
     view: float = Field(70.0, gt=5, lt=150)  # degrees from the left edge to the right one
     fps: float | None = Field(None, gt=0, le=120)  # None: the scene's
     distortion: tuple[float, float, float, float, float] = (0, 0, 0, 0, 0)  # OpenCV's k1 k2 p1 p2 k3
-    gain: Colour | None = None  # red, green, blue; None: drawn, as far from 1 as the difficulty says
+    gain: tuple[Gain, Gain, Gain] | None = (
+        None  # red, green, blue; None: drawn, as far from 1 as the difficulty says
+    )
     gamma: float | None = Field(None, gt=0.3, lt=3)
     noise: float | None = Field(None, ge=0)  # grey levels, standard deviation
     blur: float | None = Field(None, ge=0)  # px, standard deviation
