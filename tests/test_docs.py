@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # where this file is run by hand
 
 import run_tracker  # noqa: E402  (the path comes first)
+import scenes.settings  # noqa: E402
 from tracker import config  # noqa: E402
 
 SITE = ROOT / "configs" / "site.yaml"
@@ -317,7 +318,9 @@ def test_commands_are_found_and_wrong_ones_refused(capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_modules_that_are_to_be_run_are_there(page: Path):
-    names = re.findall(r"python -m ((?:benchmarks|models|reid|flow)[\w.]*)", page.read_text(encoding="utf-8"))
+    names = re.findall(
+        r"python -m ((?:benchmarks|models|reid|flow|scenes)[\w.]*)", page.read_text(encoding="utf-8")
+    )
     assert [name for name in names if importlib.util.find_spec(name) is None] == []
 
 
@@ -339,22 +342,35 @@ def test_settings_that_pages_name_are_there():
 # --- examples
 
 
-def blocks(language: str) -> list[Any]:
+SCENES_PAGE = ROOT / "docs" / "scenes.md"  # its YAML files are scenes, all others are sites
+
+
+def blocks(language: str, pages: list[Path] = PAGES) -> list[Any]:
     """Every example of a language, each with the name of its page."""
     return [
         pytest.param(block, id=f"{page.stem}-{n}")
-        for page in PAGES
+        for page in pages
         for n, block in enumerate(
             re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
         )
     ]
 
 
-@pytest.mark.parametrize("block", blocks("yaml"))
+@pytest.mark.parametrize("block", blocks("yaml", [page for page in PAGES if page != SCENES_PAGE]))
 def test_parts_of_site_files_are_sound(block: str, monkeypatch: pytest.MonkeyPatch):
     for name in re.findall(r"\$\{(\w+)\}", block):
         monkeypatch.setenv(name, "secret")
     config.from_values({"cameras": {"hall": "hall.mp4"}} | yaml.safe_load(block), source="example")
+
+
+@pytest.mark.parametrize("block", blocks("yaml", [SCENES_PAGE]))
+def test_parts_of_scene_files_are_sound(block: str):
+    whole = {
+        "name": "example",
+        "areas": {"yard": {"x": [-8, 8], "y": [-6, 6]}},
+        "cameras": {"gate": {"at": [-7, -5, 3], "look": [0, 0, 1]}},
+    }
+    scenes.settings.from_values(whole | yaml.safe_load(block), source="example")
 
 
 def test_the_calibration_shown_is_one():
