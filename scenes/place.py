@@ -1,6 +1,6 @@
 """A place: what is built there, where people can walk, and the way from here to there.
 
-The plan (`Plan`) is worked out first, from the scene's areas, doors and obstacles; `scenes.masonry` and `scenes.props`
+The plan (`Plan`) is worked out first, from the scene's areas, doors and obstacles; `scenes.masonry` and `scenes.furniture`
 draw it. Each area's walls stand inside its rectangle, `WALL_M` thick, so that two areas may share an edge.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import shortest_path
 
-from scenes import masonry, props
+from scenes import furniture, masonry
 from scenes.mesh import Mesh
 from scenes.plan import Doorway, Plan
 from scenes.records import Surface
@@ -147,7 +147,7 @@ def build(scene: Scene, rng: np.random.Generator) -> Place:
     plan = Plan.of(scene)
     mesh = Mesh()
     solids = masonry.draw(mesh, plan, scene, rng)
-    stands = [props.stand(mesh, obstacle, plan.base(obstacle), rng) for obstacle in scene.obstacles]
+    stands = [furniture.stand(mesh, obstacle, plan.base(obstacle), rng) for obstacle in scene.obstacles]
     obstacles = _rows([stand.footprint for stand in stands], 5)
     return Place(
         surface=mesh.surface(),
