@@ -24,7 +24,7 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -62,21 +62,24 @@ HEADERS = {
 }
 
 
+Pose = tuple[NDArray[np.float32], NDArray[np.float32]]  # (B, 3, 4) rest -> world, now and at the next frame
+
+
 class Painter(Protocol):
     """What draws: `scenes.render.Renderer`, or anything that gives pictures."""
 
-    def add(self, person: int, figure: Figure) -> None: ...
-    def remove(self, person: int) -> None: ...
-    def pose(self, poses: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]) -> None: ...
+    def add(self, person: int, figure: Figure, /) -> None: ...
+    def remove(self, person: int, /) -> None: ...
+    def pose(self, matrices: Mapping[int, Pose], /) -> None: ...
     def picture(
-        self, camera_now: Camera, camera_next: Camera, present: Sequence[int], *, want: frozenset[str]
+        self, now: Camera, after: Camera, present: Sequence[int], /, *, want: frozenset[str]
     ) -> Picture: ...
 
 
 class Finish(Protocol):
     """What a camera makes of a clean picture: `scenes.look.CameraLook`."""
 
-    def apply(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]: ...
+    def apply(self, image: NDArray[np.uint8], rng: np.random.Generator, /) -> NDArray[np.uint8]: ...
 
 
 Painting = Callable[[Staged], AbstractContextManager[Painter]]  # of a scene's place, in its light
@@ -174,11 +177,14 @@ def paint_with_renderer(staged: Staged) -> AbstractContextManager[Painter]:
     Raises:
         SceneError: moderngl is not installed, or this machine has no OpenGL.
     """
-    from scenes.render import Renderer
+    from scenes.render import Renderer, RenderError
 
     sizes = [camera.size for camera in staged.cameras.values()]
     largest = (max(width for width, _ in sizes), max(height for _, height in sizes))
-    return Renderer(staged.place.surface, staged.scene.light, largest=largest)
+    try:
+        return Renderer(staged.place.surface, staged.scene.light, largest=largest)
+    except RenderError as problem:
+        raise SceneError(f"nothing here can draw: {problem}") from problem
 
 
 def finish_with_look(staged: Staged, name: str) -> Finish:
