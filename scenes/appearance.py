@@ -1,0 +1,171 @@
+"""What an embedder says of people it sees: unit rows drawn from a model of its errors, without a picture or a network.
+
+A row is a sum of independent parts, brought to unit length: what all pictures of people share, the camera, the clothes
+(few kinds of each, some much worn, so that strangers are alike now and then), the person, how they look in this very
+camera, the side they are seen from, and noise of the picture that is forgotten within fractions of a second (gait,
+the box's place) or within some seconds (light, pose). Small and partly hidden boxes come on top: `degrade`.
+
+The shares are fitted to the shipped embedder `research`; `python -m benchmarks.appearance_noise --data DIR` measures,
+fits and prints them. Cosine distances of single pictures, measured (m) and drawn (d), at quantiles:
+
+    to be filled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+F = NDArray[np.float64]
+
+DIM = 128  # of a row; the distances do not depend on it, as the spectrum falls long before
+PARTS = 3  # of clothes, such as coat, trousers, bag
+KINDS = 10  # of each part; kind k is worn 1 / (1 + k) as often as kind 0 (Zipf's law)
+FAST_S, SLOW_S = 0.2, 5.0  # noise of the picture is forgotten by exp(-t / these)
+WAVES = 4  # of random frequency, that make up the noise over time in each dimension
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Shares of a row's squared length. They need not sum to 1: rows are made unit."""
+
+    common: float  # what all rows share: crops of people resemble each other
+    camera: float  # light and colours of a camera
+    clothes: float  # drawn from few kinds
+    person: float  # nobody else's
+    visit: float  # of one person in one camera: background, light on them
+    side: float  # left against right, front against back: turns with the angle
+    front: float  # from the front or back against from the side: turns twice as fast
+    slow: float  # of the picture, forgotten within seconds
+    fast: float  # within a fraction of a second
+    still: float  # of every single picture
+    uneven: float = 0.3  # standard deviation of the logarithm of `slow`, `fast` and `visit` between visits
+    decay: float = 2.0  # dimension k of D is exp(-decay k / D) as wide as the first
+
+
+class Appearance:
+    """What people look like to an embedder, in all cameras of one site."""
+
+    def __init__(
+        self,
+        people: Sequence[int],
+        cameras: Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: Noise | None = None,
+        likeness: float = 0.0,
+        dim: int = DIM,
+    ) -> None:
+        """
+        Args:
+            people: P ids.
+            cameras: C names.
+            likeness: How alike they dress: each part of the clothes is everybody's with this probability.
+        """
+        self.noise = n = noise or UNSEEN_SITE
+        self._rows = {person: row for row, person in enumerate(people)}
+        self._cameras = {name: row for row, name in enumerate(cameras)}
+        spread = np.exp(-n.decay * np.arange(dim) / dim)
+        self._spread = spread / np.linalg.norm(spread)
+        P, C = len(self._rows), len(self._cameras)
+        common = self._draw(rng)
+        self._common = np.sqrt(n.common) * common / np.linalg.norm(common)
+        self._camera = np.sqrt(n.camera) * self._draw(rng, C)
+        self._person = np.sqrt(n.person) * self._draw(rng, P) + self._clothes(P, likeness, rng)
+        self._angle = self._draw(rng, P, 4) * np.sqrt([[n.side], [n.side], [n.front], [n.front]])
+        uneven = np.exp(n.uneven * rng.standard_normal((P, C, 1)) - n.uneven**2)
+        self._visit = np.sqrt(n.visit) * uneven * self._draw(rng, P, C)
+        self._uneven = uneven
+        self._waves = [
+            (np.sqrt(share) * uneven, *_waves(rng, (P, C, WAVES, dim), span))
+            for share, span in ((n.fast, FAST_S), (n.slow, SLOW_S))
+        ]
+
+    def _draw(self, rng: np.random.Generator, *shape: int) -> F:
+        return rng.standard_normal((*shape, len(self._spread))) * self._spread
+
+    def _clothes(self, people: int, likeness: float, rng: np.random.Generator) -> F:
+        """(P, D)."""
+        often = 1.0 / np.arange(1, KINDS + 1)
+        often /= often.sum()
+        worn = rng.choice(KINDS, size=(people, PARTS), p=often)
+        uniform = rng.choice(KINDS, size=PARTS, p=often)
+        worn = np.where(rng.random((people, PARTS)) < likeness, uniform, worn)
+        kinds = self._draw(rng, PARTS, KINDS)
+        kinds -= np.einsum("k,pkd->pd", often, kinds)[:, None]  # in the mean, clothes say nothing
+        kinds /= np.sqrt(1 - (often**2).sum())
+        return np.sqrt(self.noise.clothes / PARTS) * kinds[np.arange(PARTS), worn].sum(axis=1)
+
+    def rows(
+        self,
+        camera: str,
+        t_s: ArrayLike,
+        people: ArrayLike,
+        rng: np.random.Generator,
+        *,
+        seen_from_rad: ArrayLike = 0.0,
+    ) -> NDArray[np.float32]:
+        """Unit rows of whole, large pictures.
+
+        Args:
+            camera: Its name.
+            t_s: (N,) when.
+            people: (N,) ids.
+            rng: For what differs between any two pictures. All else is settled by the time.
+            seen_from_rad: (N,) or one: between where the body faces and where the camera is, 0 from the front.
+
+        Returns:
+            (N, D).
+        """
+        who = np.array([self._rows[int(person)] for person in np.atleast_1d(people)], np.intp)
+        t, angle = (
+            np.broadcast_to(np.asarray(values, float), who.shape).reshape(-1)
+            for values in (t_s, seen_from_rad)
+        )
+        c = self._cameras[camera]
+        turn = np.stack([np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)], axis=1)
+        rows = self._common + self._camera[c] + self._person[who] + self._visit[who, c]
+        rows = rows + np.einsum("na,nad->nd", turn, self._angle[who])
+        for scale, speed, phase in self._waves:
+            waves = np.cos(speed[who, c] * t[:, None, None] + phase[who, c]).sum(axis=1)
+            rows += scale[who, c] * np.sqrt(2 / WAVES) * waves * self._spread
+        rows += np.sqrt(self.noise.still) * self._draw(rng, len(who))
+        return _unit(rows)
+
+
+def _waves(rng: np.random.Generator, shape: tuple[int, ...], span_s: float) -> tuple[F, F]:
+    """Frequencies and phases of which sums of cosines are correlated as exp(-t / span): its spectrum is Cauchy's."""
+    return rng.standard_cauchy(shape) / span_s, rng.uniform(0, 2 * np.pi, shape)
+
+
+def _unit(rows: F) -> NDArray[np.float32]:
+    return (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+UNSEEN_SITE = Noise(
+    common=0.143,
+    camera=0.066,
+    clothes=0.08,
+    person=0.147,
+    visit=0.16,
+    side=0.07,
+    front=0.03,
+    slow=0.14,
+    fast=0.14,
+    still=0.02,
+)
+KNOWN_SITE = Noise(
+    common=0.017,
+    camera=0.009,
+    clothes=0.15,
+    person=0.31,
+    visit=0.01,
+    side=0.07,
+    front=0.03,
+    slow=0.18,
+    fast=0.2,
+    still=0.02,
+)
