@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, minimum_filter1d
 from scipy.signal.windows import gaussian
+from scipy.spatial.transform import Rotation
 
 from scenes.records import ABSENT, SEATED, STANDING, Skeleton, Trajectory
 
@@ -33,7 +34,9 @@ ADULT_LEG_M = 0.86  # hip to ankle, of what adult measures below are for
 # Step length / cadence is the same at all comfortable speeds, about 0.0065 m min for adults: Sekiya & Nagasaki 1998.
 WALK_RATIO_M_MIN = 0.0065
 REACH = 0.996  # share of a leg's length at which its knee is as straight as it gets
-MID_STANCE = 0.42  # share of the stance at which the body is above the foot
+MID_STANCE = 0.36  # share of the stance at which the body is above the foot
+
+SPEED_UP, SLOW_DOWN = 0.27, 0.25  # shares of a swing in which the foot gains and loses its speed
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,19 @@ def ease(share: Floats) -> Floats:
     """From 0 to 1 as share does, with no speed and no acceleration at either end; 0 before and 1 after."""
     s = np.clip(share, 0.0, 1.0)
     return s * s * s * (10.0 + s * (6.0 * s - 15.0))
+
+
+def _swing(share: Floats) -> Floats:
+    """From 0 to 1 at even speed, but for the smooth beginning and end."""
+
+    def gained(part: Floats) -> Floats:  # the integral of 3 p^2 - 2 p^3
+        p = np.clip(part, 0.0, 1.0)
+        return p**3 - p**4 / 2
+
+    even = np.clip(share - SPEED_UP, 0.0, 1.0 - SPEED_UP - SLOW_DOWN)
+    end = 0.5 - gained((1.0 - share) / SLOW_DOWN)
+    way = SPEED_UP * gained(share / SPEED_UP) + even + SLOW_DOWN * end
+    return way / (1.0 - (SPEED_UP + SLOW_DOWN) / 2)
 
 
 def _hop(share: Floats) -> Floats:
@@ -161,6 +177,14 @@ def _frame(along: Floats, side: Floats) -> Floats:
     return np.stack([side, along, np.cross(side, along)], axis=-1)
 
 
+def _about(point: Floats, rotation: Floats) -> Floats:
+    """(4, 4): a turn about a point (3,) by a rotation vector (3,)."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_rotvec(rotation).as_matrix()
+    turn[:3, 3] = point - turn[:3, :3] @ point
+    return turn
+
+
 # --- the body's measures ----------------------------------------------------------------------------------------------
 
 
@@ -186,6 +210,8 @@ class _Leg:
         self.ankle = ankle - self.anchor
         self.ball = ball - self.anchor
         self.heel = np.array([0.0, 0.0, ankle[2] - 0.38 * foot_m]) - [0.0, 0.0, self.anchor[2]]
+        toes = bones.tails[row(f"ball_{side}")].astype(np.float64)
+        self.tip = np.array([0.0, 0.0, ball[2] + 0.95 * (toes[2] - ball[2]) - self.anchor[2]])
         self.rest = np.stack([ankle, ball])
         self.rows = [row(f"{name}_{side}") for name in ("thigh", "calf", "foot", "ball")]
 
@@ -245,9 +271,9 @@ class _Planner:
         foot, last_land = 0, now - 1.0
         while now < end:
             step_s, speed = self._pace(now)
-            both_s = step_s * (0.2 + 0.08 / (0.5 + speed))
+            both_s = step_s * (0.17 + 0.08 / (0.5 + speed))
             lift = max(now, last_land + both_s)
-            land = lift + step_s * 0.8
+            land = lift + step_s - both_s
             if not self._wants(foot, land, step_s, speed):
                 foot = 1 - foot
                 if not self._wants(foot, land, step_s, speed):
@@ -304,7 +330,7 @@ class _Planner:
         long = min(float(np.hypot(x - old[2], y - old[3])) / (1.4 * self.leg_m), 1.2)
         old[1] = lift
         old[6] = 0.25 + 0.75 * long
-        old[8] = min(0.5 * step_s, 0.7 * (lift - old[0])) if np.isfinite(old[0]) else 0.5 * step_s
+        old[8] = min(0.65 * step_s, 0.7 * (lift - old[0])) if np.isfinite(old[0]) else 0.5 * step_s
         self.made[foot].append([land, np.inf, x, y, yaw, long, 0.0, 0.28 * step_s, 0.2])
 
     def _steps(self, foot: int) -> _Steps:
@@ -333,18 +359,19 @@ def _place_feet(steps: _Steps, leg: _Leg, style: Style, t_s: Floats, raise_m: Fl
     swing_s = np.where(np.isfinite(lift), land - lift, 1.0)
     since_lift = np.where(np.isfinite(lift), t_s - lift, -np.inf)
     u = np.clip(since_lift / swing_s, 0.0, 1.0)
-    s = ease(u)
+    s = _swing(u)
     base = steps.xy_m[k] + (steps.xy_m[after] - steps.xy_m[k]) * s[:, None]
     yaw = steps.yaw_rad[k] + (steps.yaw_rad[after] - steps.yaw_rad[k]) * s
     size = leg.length_m / ADULT_LEG_M
-    toe = steps.toe[k]
-    lifted = (0.03 + 0.03 * toe) * size * _hop(u) + raise_m
-    # The heel rises while the foot stands on its ball, and goes on to rise a little after it has left.
-    push = ease(1 + (since_lift - 0.1 * swing_s) / (steps.rise_s[k] + 0.1 * swing_s)) * (
-        1 - ease((since_lift - 0.1 * swing_s) / (0.55 * swing_s))
-    )
-    bend = 0.9 * style.roll * toe * push
-    straighten = ease(since_lift / (0.3 * swing_s))
+    lifted = (0.03 + 0.02 * steps.toe[k]) * size * _hop(u) + raise_m
+    # The heel rises while the foot stands on its ball, last the foot turns about the tip of its toes; in the air it
+    # goes on for a little while.
+    beyond = since_lift - 0.12 * swing_s
+    settle = 1.0 - ease(beyond / (0.6 * swing_s))
+    toe = steps.toe[k] * style.roll * settle
+    bend = 0.7 * toe * ease(1.0 + beyond / (steps.rise_s[k] + 0.12 * swing_s))
+    tip = 0.35 * toe * ease(1.0 + beyond / (0.4 * steps.rise_s[k] + 0.12 * swing_s))
+    straighten = 1.0 - ease(since_lift / (0.3 * swing_s))  # the toes' bend against the foot
     # The heel touches first, then the foot comes down.
     strike = np.where(
         since_lift > 0,
@@ -352,16 +379,16 @@ def _place_feet(steps: _Steps, leg: _Leg, style: Style, t_s: Floats, raise_m: Fl
         steps.heel[k] * (1 - ease((t_s - steps.land_s[k]) / steps.flat_s[k])),
     )
     raised = 0.36 * style.roll * strike
-    ankle = _roll(_roll(leg.ankle, leg.ball, bend), leg.heel, -raised)
-    ball = _roll(np.broadcast_to(leg.ball, ankle.shape), leg.heel, -raised)
+    ankle = _roll(_roll(_roll(leg.ankle, leg.ball, bend), leg.tip, tip), leg.heel, -raised)
+    ball = _roll(_roll(leg.ball, leg.tip, tip), leg.heel, -raised)
     facing = _facing(yaw)
     floor = np.concatenate([base, lifted[:, None]], axis=1)
     zero = np.zeros_like(bend)
     return _Feet(
         ankle=floor + np.einsum("nij,nj->ni", facing, ankle),
         ball=floor + np.einsum("nij,nj->ni", facing, ball),
-        turn=facing @ _turn(bend - raised, zero, zero),
-        toe_turn=facing @ _turn(bend * straighten - raised, zero, zero),
+        turn=facing @ _turn(bend + tip - raised, zero, zero),
+        toe_turn=facing @ _turn(bend * (1.0 - straighten) + tip - raised, zero, zero),
         yaw=yaw,
         base=base,
         planted=1.0 - np.sin(np.pi * s),
@@ -384,6 +411,8 @@ _CHANNELS = (
     "twist", "list", "tilt", "lean", "stride_l", "stride_r", "elbow_l", "elbow_r",
     "walk", "stand", "seat", "look", "nod", "turn", "one",
 )  # fmt: skip
+FINGERS = ("index", "middle", "ring", "pinky")
+FINGER_BEND_RAD = {"01": 0.45, "02": 0.6, "03": 0.4}
 _POSE = 5  # the first column that bends joints
 
 
@@ -495,15 +524,15 @@ def _bends(style: Style, arms: dict[str, float]) -> dict[str, dict[str, tuple[fl
     for side, sign, kind in (("l", 1.0, style.left_arm), ("r", -1.0, style.right_arm)):
         out = sign * style.arm_out_rad
         upper = {
-            f"stride_{side}": (-0.5 * style.arm_swing, 0.0, 0.0),
-            "one": (-0.02, 0.0, out),
+            f"stride_{side}": (-0.38 * style.arm_swing, 0.0, 0.0),
+            "one": (0.03, 0.0, out),
             "seat": (-0.45, 0.0, 0.02 * sign),
             "stand": (-0.04, 0.0, 0.0),
         }
         lower = {
-            f"elbow_{side}": (-0.45 * style.arm_swing, 0.0, 0.0),
+            f"elbow_{side}": (-0.3 * style.arm_swing, 0.0, 0.0),
             "one": (-style.elbow_rad, 0.0, 0.0),
-            "walk": (-0.1 * style.arm_swing, 0.0, 0.0),
+            "walk": (-0.05 * style.arm_swing, 0.0, 0.0),
             "seat": (-0.75, 0.0, 0.0),
         }
         if kind == "load":
@@ -542,6 +571,7 @@ class Motion:
         self._arm_rest()
         self._bend_map(_bends(style, {}))
         self._order()
+        self._grip = self._curl_fingers()
         stays = _stays(trajectory)
         self._walks = [_Walk(self._legs, path, style, trajectory.seat_m) for path in stays]
         self._begins = np.array([path.begin_s for path in stays]) + LEAD_S
@@ -608,6 +638,22 @@ class Motion:
                 self._rides[bone] = self._rides[parent] if parent >= 0 else self._pelvis
         self._carrier = {bone: int(self._rides[parents[bone]]) for bone, _ in self._chain}
 
+    def _curl_fingers(self) -> Floats:
+        """(B, 4, 4): bent fingers, in body axes before the hand moves them; the identity for all other bones."""
+        names, parents, heads = self.bones.names, self.bones.parents, self._heads
+        grip = np.tile(np.eye(4), (len(names), 1, 1))
+        along = (self.bones.tails - self.bones.heads).astype(np.float64)
+        for side in "lr":
+            fingers = [(f"{finger}_01_{side}", f"{finger}_03_{side}") for finger in FINGERS]
+            # A resting hand is a little bent already: that shows the hinges.
+            hinge = sum(np.cross(along[names.index(a)], along[names.index(b)]) for a, b in fingers)
+            hinge = np.asarray(hinge) / np.linalg.norm(hinge)
+            for joint, angle in FINGER_BEND_RAD.items():
+                for finger in FINGERS:
+                    bone = names.index(f"{finger}_{joint}_{side}")
+                    grip[bone] = grip[parents[bone]] @ _about(heads[bone], hinge * angle)
+        return grip
+
     def _poses(self, walk: _Walk, t_s: Floats) -> NDArray[np.float32]:
         count = len(t_s)
         slow = walk.table.at(t_s)
@@ -625,8 +671,10 @@ class Motion:
         for leg, steps in zip(self._legs, walk.steps, strict=True):
             foot = _place_feet(steps, leg, self.style, t_s, slow[:, 4])
             self._leg(leg, foot, pelvis, places[:, self._pelvis] + pelvis @ leg.hip, facing, turns, places)
-        matrices = np.concatenate([turns, places[..., None]], axis=3)
-        return matrices[:, self._rides].astype(np.float32)
+        carried = np.concatenate([turns, places[..., None]], axis=3)[:, self._rides]
+        matrices = carried[..., :3] @ self._grip[:, :3]
+        matrices[..., 3] += carried[..., 3]
+        return matrices.astype(np.float32)
 
     @staticmethod
     def _leg(
