@@ -67,22 +67,27 @@ def separate(
     xy = moved_m.copy()
     i, j = pairs(xy, gap_m + 0.3)
     loose = ~bodies.is_fixed
+    together = np.maximum(loose[i].astype(int) + loose[j], 1)
+    share_i, share_j = (loose[i] / together)[:, None], (loose[j] / together)[:, None]
     for _ in range(4):
         offset = xy[i] - xy[j]
-        apart = np.maximum(np.hypot(offset[:, 0], offset[:, 1]), 1e-6)
-        share_i = loose[i] / np.maximum(loose[i].astype(int) + loose[j], 1)
-        share_j = loose[j] / np.maximum(loose[i].astype(int) + loose[j], 1)
-        push = offset * (np.maximum(gap_m - apart, 0) / apart)[:, None]
-        np.add.at(xy, i, push * share_i[:, None] * 0.7)
-        np.add.at(xy, j, -push * share_j[:, None] * 0.7)
-        xy += _out_of_walls(xy, bodies.body_m, place) * loose[:, None]
-    # From a hand's breadth before a wall, no step of twice that much can cross it.
+        apart = _length(offset)
+        push = 0.7 * offset * (np.maximum(gap_m - apart, 0) / apart)[:, None]
+        if push.any():
+            np.add.at(xy, i, push * share_i)
+            np.add.at(xy, j, -push * share_j)
+        out = _out_of_walls(xy, bodies.body_m, place) * loose[:, None]
+        xy += out
+        if not push.any() and not out.any():
+            break
+    # From a hand's breadth before a wall, no step of less than twice that can cross it.
     step = xy - bodies.xy_m
-    xy = (
-        bodies.xy_m + step * np.minimum(1, 0.18 / np.maximum(np.hypot(step[:, 0], step[:, 1]), 1e-9))[:, None]
-    )
-    stays = place.clearance(xy) < np.minimum(0.1, place.clearance(bodies.xy_m))
-    return np.where((stays | bodies.is_fixed)[:, None], bodies.xy_m, xy)
+    xy = bodies.xy_m + step * np.minimum(1, 0.18 / _length(step))[:, None]
+    close = np.flatnonzero(place.clearance(xy) < 0.1)
+    stays = close[place.clearance(xy[close]) < np.minimum(0.1, place.clearance(bodies.xy_m[close]))]
+    xy[stays] = bodies.xy_m[stays]
+    xy[bodies.is_fixed] = bodies.xy_m[bodies.is_fixed]
+    return xy
 
 
 def pairs(xy_m: NDArray[np.float64], within_m: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
