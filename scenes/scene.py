@@ -1,14 +1,14 @@
 """A scene, staged: its place, its people and where they are, its cameras. Nothing is drawn yet.
 
-People are dressed when somebody first asks for their figure, and of figures and motions only the last used are kept:
-the memory that a scene takes depends on how many people are present at a time, not on how long it lasts.
+People are dressed when somebody first asks for their figure, and of figures and motions, which are large, only the last
+used are kept. What grows with the length of a scene are its trajectories, some 2 MB per person and hour.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -54,6 +54,11 @@ class Paths:
         self._xy = np.concatenate([np.zeros((0, 2)), *(one.xy_m for one in told)])
         self._heading = np.concatenate([np.zeros(0), *(one.heading_rad for one in told)])
         self._activity = np.concatenate([np.zeros(0, np.int8), *(one.activity for one in told)])
+        self._visits = {one.person: _visits(one) for one in told}
+
+    def visits(self, person: int) -> NDArray[np.float64]:
+        """(N, 2) From when to when somebody is there, N >= 1; once, for the whole time, if they never come."""
+        return self._visits[person]
 
     def at(self, t_s: float) -> Instant:
         """Who is there, where; between two samples on a straight line. Empty before the first and after the last."""
@@ -78,6 +83,14 @@ class Paths:
         )
 
 
+def _visits(trajectory: Trajectory) -> NDArray[np.float64]:
+    inside = trajectory.activity != ABSENT
+    if not inside.any():
+        inside = np.ones_like(inside)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(np.int8)))
+    return np.column_stack((trajectory.t_s[edges[::2]], trajectory.t_s[edges[1::2] - 1]))
+
+
 @dataclass(frozen=True, eq=False)
 class Staged:
     """Everything that a picture of the scene depends on, but the drawing."""
@@ -90,7 +103,7 @@ class Staged:
     paths: Paths
     details: dict[int, float]  # by person: how finely dressed, from how large the cameras see them at most
     _figures: OrderedDict[tuple[int, float], Figure] = field(default_factory=OrderedDict, repr=False)
-    _motions: OrderedDict[int, Motion] = field(default_factory=OrderedDict, repr=False)
+    _motions: OrderedDict[tuple[int, int], Motion] = field(default_factory=OrderedDict, repr=False)
 
     @classmethod
     def of(cls, scene: settings.Scene) -> Staged:
@@ -129,13 +142,11 @@ class Staged:
             lambda: wardrobe.dress(self.looks[person], detail=chosen),
         )
 
-    def motion(self, person: int) -> Motion:
-        """How somebody moves through the whole scene."""
-        return _kept(self._motions, person, lambda: self._motion(person))
-
     def matrices(self, person: int, t_s: float) -> NDArray[np.float32]:
-        """(B, 3, 4) Skinning matrices, rest to world, of somebody who is present."""
-        return self.motion(person).matrices(t_s)
+        """(B, 3, 4) Skinning matrices, rest to world. Of somebody absent: of the visit that is or was the last."""
+        visit = int(np.searchsorted(self.paths.visits(person)[:, 0], t_s + 1e-6, side="right")) - 1
+        visit = max(visit, 0)
+        return _kept(self._motions, (person, visit), lambda: self._visit(person, visit)).matrices(t_s)
 
     def standing(self, person: int, heading_rad: float) -> NDArray[np.float32]:
         """(B, 3, 4) Skinning matrices of somebody who stands at the middle of the world."""
@@ -148,8 +159,19 @@ class Staged:
         )
         return self._move(person, still).matrices(0.75)
 
-    def _motion(self, person: int) -> Motion:
-        return self._move(person, self.trajectories[person])
+    def _visit(self, person: int, visit: int) -> Motion:
+        """How somebody moves from entering to leaving."""
+        begin_s, end_s = self.paths.visits(person)[visit]
+        whole = self.trajectories[person]
+        rows = slice(*np.searchsorted(whole.t_s, (begin_s - 1e-6, end_s + 1e-6)))
+        part = replace(
+            whole,
+            t_s=whole.t_s[rows],
+            xy_m=whole.xy_m[rows],
+            heading_rad=whole.heading_rad[rows],
+            activity=whole.activity[rows],
+        )
+        return self._move(person, part)
 
     def _move(self, person: int, trajectory: Trajectory) -> Motion:
         surface = self.figure(person).surface

@@ -35,7 +35,7 @@ class Video:
             "g": str(max(1, frames)),
             "sc_threshold": "0",
         }
-        self._stream = stream
+        self._stream, self._period = stream, 1 / rate
         self._count = 0
 
     def __enter__(self) -> Video:
@@ -54,7 +54,7 @@ class Video:
         """The next frame, (H, W, 3) BGR."""
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
         frame.pts = self._count
-        frame.time_base = 1 / Fraction(self._stream.rate)
+        frame.time_base = self._period
         self._count += 1
         self._container.mux(self._stream.encode(frame))
 

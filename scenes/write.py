@@ -7,6 +7,7 @@
     DIR/times/<camera>.csv           frame, true and stamped time
     DIR/ground.csv                   where everybody is on the floor, seen or not
     DIR/people.json, scene.json      what people look like; the scene as it was read, seeds and versions
+    DIR/speed.json                   pictures and seconds of the last run, and where they went
     DIR/flow|masks|depth/<camera>/   on request, per frame
     DIR/crops/<person>/              on request, pictures by identity and camera
 
@@ -23,10 +24,11 @@ import io
 import json
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from multiprocessing import get_context
@@ -150,19 +152,35 @@ def write(
         if number not in set(missing)
         for clock in clocks.values()
     )
-    staged = Staged.of(scene)
+    began = time.perf_counter()
+    watch = Stopwatch()
+    with watch.on("stage"):
+        staged = Staged.of(scene)
     tell = progress or (lambda done, total: None)
     tell(done, total)
     make = Segments(staged, plan, painting or paint_with_renderer, finishing or finish_with_look)
     if jobs > 1 and len(missing) > 1:
-        _in_processes(make, missing, min(jobs, len(missing)), lambda more: tell(done + more, total))
+        jobs = min(jobs, len(missing))
+        watch.add(_in_processes(make, missing, jobs, lambda more: tell(done + more, total)))
     elif missing:
+        jobs = 1
+        before = done
         with make as running:
             for number in missing:
-                for _ in running.render(number):
-                    done += 1
-                    tell(done, total)
-    return _put_together(staged, plan, clocks, mark)
+                for count, _ in enumerate(running.render(number), 1):
+                    tell(before + count, total)
+                before += count
+        watch.add(make.watch.spent_s)
+    with watch.on("join"):
+        told = _put_together(staged, plan, clocks, mark)
+    speed = {
+        "pictures": total - done,
+        "jobs": jobs,
+        "wall_s": time.perf_counter() - began,
+        "stages_s": watch.spent_s,
+    }
+    _write_json(plan.out / "speed.json", speed)
+    return told
 
 
 def fingerprint(scene: Scene, plan: Plan) -> str:
@@ -222,6 +240,27 @@ def _prepare(plan: Plan, mark: str, *, anew: bool) -> bool:
     return False
 
 
+class Stopwatch:
+    """Seconds by what they went into, of one thread or of several together."""
+
+    def __init__(self) -> None:
+        self.spent_s: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Count the time of a block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add({what: time.perf_counter() - began})
+
+    def add(self, spent_s: Mapping[str, float]) -> None:
+        """Count what another watch measured."""
+        for what, seconds in spent_s.items():
+            self.spent_s[what] = self.spent_s.get(what, 0.0) + seconds
+
+
 # --- segments
 
 
@@ -233,14 +272,16 @@ class Segments:
 
     def __init__(self, staged: Staged, plan: Plan, painting: Painting, finishing: Finishing) -> None:
         self.staged, self.plan = staged, plan
+        self.watch = Stopwatch()
         self._painting, self._finishing = painting, finishing
         self._open = ExitStack()
         self._held: dict[int, None] = {}  # people whom the painter knows, the longest unseen first
 
     def __enter__(self) -> Segments:
-        self._painter = self._open.enter_context(self._painting(self.staged))
+        with self.watch.on("begin"):
+            self._painter = self._open.enter_context(self._painting(self.staged))
         self._clocks = self.plan.clocks(self.staged.scene)
-        self._finishes = {name: self._finishing(self.staged, name) for name in self.plan.cameras}
+        self.finishes = {name: self._finishing(self.staged, name) for name in self.plan.cameras}
         return self
 
     def __exit__(
@@ -261,9 +302,7 @@ class Segments:
         _write_ground(self.staged, unfinished / "ground.csv", number, self.plan.seconds)
         with ExitStack() as files, ThreadPoolExecutor(1) as beside:
             writers = {
-                name: files.enter_context(
-                    CameraWriter(self.staged, self.plan, name, self._finishes[name], unfinished, frames[name])
-                )
+                name: files.enter_context(CameraWriter(self, name, unfinished, frames[name]))
                 for name in self.plan.cameras
                 if len(frames[name].numbers)
             }
@@ -298,7 +337,8 @@ class Segments:
             camera = self.staged.cameras[name]
             now = camera.at(t_s)
             want = self.plan.want - {"crops"}
-            picture = self._painter.picture(now, camera.at(t_s + step_s), instant.ids.tolist(), want=want)
+            with self.watch.on("draw"):
+                picture = self._painter.picture(now, camera.at(t_s + step_s), instant.ids.tolist(), want=want)
             yield name, row, now, picture, instant
 
     def _pose(self, instant: Instant, step_s: float) -> None:
@@ -308,23 +348,31 @@ class Segments:
             if person in self._held:
                 del self._held[person]
             else:
-                self._painter.add(person, self.staged.figure(person))
+                with self.watch.on("dress"):
+                    self._painter.add(person, self.staged.figure(person))
             self._held[person] = None
         while len(self._held) > len(present) + KEPT_PEOPLE:
             gone = next(iter(self._held))
             del self._held[gone]
             self._painter.remove(gone)
         later = instant.t_s + step_s
-        self._painter.pose(
-            {
-                person: (self.staged.matrices(person, instant.t_s), self.staged.matrices(person, later))
-                for person in present
-            }
-        )
+        with self.watch.on("pose"):
+            self._painter.pose(
+                {
+                    person: (self.staged.matrices(person, instant.t_s), self.staged.matrices(person, later))
+                    for person in present
+                }
+            )
 
 
-def _in_processes(make: Segments, missing: list[int], jobs: int, tell: Callable[[int], None]) -> None:
-    """Render segments side by side. A spawned process shares no OpenGL context and no thread with this one."""
+def _in_processes(
+    make: Segments, missing: list[int], jobs: int, tell: Callable[[int], None]
+) -> Mapping[str, float]:
+    """Render segments side by side: seconds by what they went into, of all processes together.
+
+    A spawned process shares no OpenGL context and no thread with this one.
+    """
+    watch = Stopwatch()
     context = get_context("spawn")
     counter = context.Value("q", 0)
     with ProcessPoolExecutor(
@@ -335,11 +383,12 @@ def _in_processes(make: Segments, missing: list[int], jobs: int, tell: Callable[
             while pending:
                 finished, pending = wait(pending, timeout=0.5)
                 for one in finished:
-                    one.result()
+                    watch.add(one.result())
                 tell(counter.value)
         except BaseException:
             processes.shutdown(wait=False, cancel_futures=True)
             raise
+    return watch.spent_s
 
 
 _process: dict[str, Any] = {}  # what a rendering process holds from one segment to the next
@@ -351,10 +400,13 @@ def _begin_process(make: Segments, counter: Any) -> None:
     _process["counter"] = counter
 
 
-def _render_in_process(number: int) -> None:
-    for _ in _process["segments"].render(number):
+def _render_in_process(number: int) -> Mapping[str, float]:
+    make: Segments = _process["segments"]
+    for _ in make.render(number):
         with _process["counter"].get_lock():
             _process["counter"].value += 1
+    spent_s, make.watch.spent_s = make.watch.spent_s, {}
+    return spent_s
 
 
 # --- one camera in one segment
@@ -363,12 +415,10 @@ def _render_in_process(number: int) -> None:
 class CameraWriter:
     """Writes what one camera sees in one segment."""
 
-    def __init__(
-        self, staged: Staged, plan: Plan, name: str, finish: Finish, folder: Path, frames: Frames
-    ) -> None:
-        self._staged, self._plan, self._name = staged, plan, name
-        self._finish, self._frames = finish, frames
-        self._folder = folder
+    def __init__(self, make: Segments, name: str, folder: Path, frames: Frames) -> None:
+        self._staged, self._plan, self._watch = make.staged, make.plan, make.watch
+        self._finish = make.finishes[name]
+        self._name, self._folder, self._frames = name, folder, frames
         self._open = ExitStack()
 
     def __enter__(self) -> CameraWriter:
@@ -395,8 +445,10 @@ class CameraWriter:
         """Write the picture of one frame and its truth; rows come in order."""
         number = int(self._frames.numbers[row])
         rng = stream(self._staged.scene.seed, "picture", self._name, number)
-        image = self._finish.apply(picture.image, rng)
-        self._video.put(image)
+        with self._watch.on("look"):
+            image = self._finish.apply(picture.image, rng)
+        with self._watch.on("encode"):
+            self._video.put(image)
         truth = placed(picture.truth, instant)
         self._truth.writelines(truth_rows(number, truth, camera.size))
         self._times.write(f"{number},{self._frames.true_s[row]:.6f},{self._frames.stamped_s[row]:.6f}\n")
