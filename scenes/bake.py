@@ -387,8 +387,8 @@ def _importance(
         return importance
     weight = {name: rig.weights[rows, number] for number, name in enumerate(rig.names)}
     importance[weight["head"] > 0.3] = 6.0
-    fingers = [number for number, name in enumerate(rig.names) if name.startswith(FINGERS)]
-    importance[rig.weights[np.ix_(rows, fingers)].sum(1) > 0.1] = 2.5
+    fingers = np.array([name.startswith(FINGERS) for name in rig.names])
+    importance[rig.weights[rows] @ fingers > 0.1] = 2.5
     importance[(weight["ball_l"] + weight["ball_r"] > 0.2)] = 0.1
     head = weight["head"] > 0.3
     ears = head & (np.abs(vertices[:, 0]) > 0.064)
