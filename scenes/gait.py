@@ -209,7 +209,9 @@ class _Leg:
         self.anchor = np.array([ankle[0], -sole_m, ankle[2] + 0.35 * foot_m])
         self.ankle = ankle - self.anchor
         self.ball = ball - self.anchor
-        self.heel = np.array([0.0, 0.0, ankle[2] - 0.38 * foot_m]) - [0.0, 0.0, self.anchor[2]]
+        # Nearly on the floor: what turns about a point above it slips below it.
+        self.pivot = self.ball * [1.0, 0.15, 1.0]
+        self.heel = np.array([0.0, 0.0, ankle[2] - 0.32 * foot_m]) - [0.0, 0.0, self.anchor[2]]
         toes = bones.tails[row(f"ball_{side}")].astype(np.float64)
         self.tip = np.array([0.0, 0.0, ball[2] + 0.95 * (toes[2] - ball[2]) - self.anchor[2]])
         self.rest = np.stack([ankle, ball])
@@ -379,7 +381,7 @@ def _place_feet(steps: _Steps, leg: _Leg, style: Style, t_s: Floats, raise_m: Fl
         steps.heel[k] * (1 - ease((t_s - steps.land_s[k]) / steps.flat_s[k])),
     )
     raised = 0.36 * style.roll * strike
-    ankle = _roll(_roll(_roll(leg.ankle, leg.ball, bend), leg.tip, tip), leg.heel, -raised)
+    ankle = _roll(_roll(_roll(leg.ankle, leg.pivot, bend), leg.tip, tip), leg.heel, -raised)
     ball = _roll(_roll(leg.ball, leg.tip, tip), leg.heel, -raised)
     facing = _facing(yaw)
     floor = np.concatenate([base, lifted[:, None]], axis=1)
@@ -412,6 +414,7 @@ _CHANNELS = (
     "walk", "stand", "seat", "look", "nod", "turn", "one",
 )  # fmt: skip
 FINGERS = ("index", "middle", "ring", "pinky")
+PRONATION_RAD = 0.4  # of hanging forearms: the palms look a little backwards
 FINGER_BEND_RAD = {"01": 0.45, "02": 0.6, "03": 0.4}
 _POSE = 5  # the first column that bends joints
 
@@ -599,11 +602,14 @@ class Motion:
         row = self.bones.names.index
         self._hang: dict[str, Floats] = {}
         self._unbend: dict[str, float] = {}
+        self._pronation: dict[str, Floats] = {}
         for side, sign in (("l", 1.0), ("r", -1.0)):
             upper = self._heads[row(f"lowerarm_{side}")] - self._heads[row(f"upperarm_{side}")]
             lower = self._heads[row(f"hand_{side}")] - self._heads[row(f"lowerarm_{side}")]
             down = np.arctan2(abs(upper[0]), -upper[1])
             self._hang[side] = _turn(np.array(0.0), np.array(0.0), np.array(-sign * down))
+            inward = -sign * PRONATION_RAD * lower / np.linalg.norm(lower)
+            self._pronation[side] = Rotation.from_rotvec(inward).as_matrix()
             self._unbend[side] = float(np.arctan2(lower[2], np.hypot(lower[0], lower[1])))
 
     def _bend_map(self, bends: dict[str, dict[str, tuple[float, float, float]]]) -> None:
@@ -619,7 +625,10 @@ class Motion:
             if kind == "upperarm":
                 self._after[number] = self._hang[side]
             elif kind == "lowerarm":
-                self._before[number], self._after[number] = self._hang[side].T, self._hang[side]
+                self._before[number], self._after[number] = (
+                    self._hang[side].T,
+                    self._hang[side] @ self._pronation[side],
+                )
                 self._map[_CHANNELS.index("one") - _POSE, number, 0] += self._unbend[side]
         self._map = self._map.reshape(len(self._map), -1)
 
@@ -643,7 +652,7 @@ class Motion:
         names, parents, heads = self.bones.names, self.bones.parents, self._heads
         grip = np.tile(np.eye(4), (len(names), 1, 1))
         along = (self.bones.tails - self.bones.heads).astype(np.float64)
-        for side in "lr":
+        for side in "lr" if "index_01_l" in names else "":  # a skeleton without fingers has curled hands at rest
             fingers = [(f"{finger}_01_{side}", f"{finger}_03_{side}") for finger in FINGERS]
             # A resting hand is a little bent already: that shows the hinges.
             hinge = sum(np.cross(along[names.index(a)], along[names.index(b)]) for a, b in fingers)
