@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 F = NDArray[np.float64]
 
 DIM = 128  # of a row; the distances do not depend on it, as the spectrum falls long before
-PARTS = 3  # of clothes, such as coat, trousers, bag
-KINDS = 10  # of each part; kind k is worn 1 / (1 + k) as often as kind 0 (Zipf's law)
+PARTS = 2  # of clothes: upper and lower
+KINDS = 12  # of each part; kind k is worn 1 / sqrt(1 + k) as often as kind 0
 FAST_S, SLOW_S = 0.2, 5.0  # noise of the picture is forgotten by exp(-t / these)
 WAVES = 4  # of random frequency, that make up the noise over time in each dimension
 
@@ -89,7 +89,7 @@ class Appearance:
 
     def _clothes(self, people: int, likeness: float, rng: np.random.Generator) -> F:
         """(P, D)."""
-        often = 1.0 / np.arange(1, KINDS + 1)
+        often = 1.0 / np.sqrt(np.arange(1, KINDS + 1))
         often /= often.sum()
         worn = rng.choice(KINDS, size=(people, PARTS), p=often)
         uniform = rng.choice(KINDS, size=PARTS, p=often)
@@ -145,27 +145,101 @@ def _unit(rows: F) -> NDArray[np.float32]:
     return (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
 
 
+# What is left of a row, measured (``--only losses``): the share along the whole, large picture's row, along the row of
+# whoever hides part of it, and which part of the rest is steady: another look, but the same one next time.
+SMALL = np.array(
+    [  # height px, own, steady
+        (8.0, 0.15, 0.5),
+        (16.0, 0.39, 0.6),
+        (24.0, 0.57, 0.72),
+        (32.0, 0.67, 0.79),
+        (40.0, 0.75, 0.84),
+        (48.0, 0.82, 0.86),
+        (64.0, 0.91, 0.87),
+        (96.0, 0.97, 0.9),
+        (128.0, 1.0, 1.0),
+    ]
+)
+HIDDEN = np.array(
+    [  # share hidden by somebody, own, hider, steady: mean of hidden from below and from the side
+        (0.0, 1.0, 0.0, 0.8),
+        (0.1, 0.94, 0.015, 0.75),
+        (0.2, 0.85, 0.057, 0.7),
+        (0.3, 0.735, 0.128, 0.63),
+        (0.4, 0.583, 0.255, 0.53),
+        (0.5, 0.464, 0.365, 0.48),
+        (0.6, 0.344, 0.477, 0.47),
+        (0.7, 0.203, 0.633, 0.46),
+        (0.8, 0.092, 0.771, 0.49),
+        (1.0, 0.0, 1.0, 0.5),
+    ]
+)
+CUT = np.array(
+    [  # share hidden by things or beyond the picture's edge, own, steady
+        (0.0, 1.0, 0.97),
+        (0.1, 0.935, 0.97),
+        (0.2, 0.881, 0.97),
+        (0.3, 0.805, 0.97),
+        (0.4, 0.696, 0.97),
+        (0.5, 0.563, 0.97),
+        (0.6, 0.442, 0.97),
+        (0.7, 0.317, 0.97),
+        (0.8, 0.216, 0.97),
+        (1.0, 0.0, 0.97),
+    ]
+)
+
+
+def degrade(
+    rows: NDArray[np.floating],
+    rng: np.random.Generator,
+    *,
+    height_px: ArrayLike = np.inf,
+    hidden: ArrayLike = 0.0,
+    hider: NDArray[np.floating] | None = None,
+    cut: ArrayLike = 0.0,
+) -> NDArray[np.float32]:
+    """Unit rows (N, D) of small and partly hidden pictures, from those of whole, large ones.
+
+    Args:
+        rows: (N, D) unit rows.
+        rng: For what differs between any two pictures.
+        height_px: (N,) or one: of the boxes.
+        hidden: (N,) or one: share hidden by other people.
+        hider: (N, D) unit rows of who hides them, zero where nobody does; None: of nobody.
+        cut: (N,) or one: share hidden by things, or beyond the picture's edge.
+    """
+    out = np.asarray(rows, float)
+    n = len(out)
+    height_px, hidden, cut = (np.broadcast_to(np.asarray(v, float), (n,)) for v in (height_px, hidden, cut))
+    other = np.zeros_like(out) if hider is None else np.asarray(hider, float)
+    if (hidden > 0).any():
+        own, take, steady = (np.interp(hidden, HIDDEN[:, 0], HIDDEN[:, k])[:, None] for k in (1, 2, 3))
+        out = _mixed(out, own * out + take * other, steady, 1, rng)
+    for turn, amount, table in ((2, cut, CUT), (3, height_px, SMALL)):
+        own, steady = (np.interp(amount, table[:, 0], table[:, k])[:, None] for k in (1, 2))
+        if (own < 1).any():
+            out = _mixed(out, own * out, steady, turn, rng)
+    return _unit(out)
+
+
+def _mixed(rows: F, kept: F, steady: F, turn: int, rng: np.random.Generator) -> F:
+    """What is kept, filled up to unit length with a turned copy of the row, which is steady, and with noise.
+
+    A row moved by ``turn`` dimensions has nothing to do with itself, and is as near to another one so moved as before.
+    """
+    rest = np.sqrt(np.maximum(1 - (kept**2).sum(axis=1, keepdims=True), 0.0))
+    noise = rng.standard_normal(rows.shape)
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    turned = np.roll(rows, turn, axis=1)
+    return np.asarray(kept + rest * (np.sqrt(steady) * turned + np.sqrt(1 - steady) * noise))
+
+
 UNSEEN_SITE = Noise(
-    common=0.143,
-    camera=0.066,
-    clothes=0.08,
-    person=0.147,
-    visit=0.16,
-    side=0.07,
-    front=0.03,
-    slow=0.14,
-    fast=0.14,
-    still=0.02,
-)
+    common=0.15, camera=0.07, clothes=0.17, person=0.12, visit=0.1,
+    side=0.07, front=0.025, slow=0.2, fast=0.14, still=0.02, uneven=0.3, decay=0.95,
+)  # fmt: skip
 KNOWN_SITE = Noise(
-    common=0.017,
-    camera=0.009,
-    clothes=0.15,
-    person=0.31,
-    visit=0.01,
-    side=0.07,
-    front=0.03,
-    slow=0.18,
-    fast=0.2,
-    still=0.02,
-)
+    common=0.015, camera=0.01, clothes=0.3, person=0.2, visit=0.01,
+    side=0.07, front=0.025, slow=0.165, fast=0.3, still=0.02, uneven=0.3, decay=0.9,
+)  # fmt: skip
