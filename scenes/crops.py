@@ -33,8 +33,8 @@ from scenes.place import Place, build
 from scenes.records import STANDING, WALKING, Figure, Trajectory
 from scenes.render import Renderer
 
-TOGETHER = 24  # people of one part: they pass the same cameras
-PARTY = 5  # people in one frame at most
+TOGETHER = 36  # people of one part: they pass the same cameras
+PARTY = (3, 7)  # people in one frame, from and to
 FRAME = (640, 480)  # px, width and height of the cameras' pictures
 HEIGHTS_PX = (70.0, 330.0)  # of people in a frame; further and nearer ones are not cut out
 DETAIL = 0.5  # of the clothes: enough for crops of some 150 px
@@ -46,7 +46,9 @@ FEWEST_SPOTS = 100
 ATTEMPTS = 20  # at drawing a place where people can be seen
 STANDING_SHARE = 0.2
 TRIES = 4  # more rounds of frames than pictures are wanted, for people who were hidden
-QUALITY = 95  # JPEG, of the crops as stored; what the camera did to them is in their pixels by then
+EXPOSURE = (85.0, 140.0)  # grey levels, of the empty place in the mean
+SENT_QUALITY = (30, 90)  # JPEG, of what the cameras send
+QUALITY = 95  # JPEG, of the crops as stored
 RATE_HZ = 20.0
 
 Floats = NDArray[np.float64]
@@ -63,11 +65,11 @@ class Plan:
 
     people: int = 3000
     cameras: int = 6  # that see everybody
-    pictures: int = 3  # of everybody by each of them
+    pictures: int = 2  # of everybody by each of them
     seed: int = 0
     width: int = 64
     height: int = 128
-    pool: int = 180  # cameras in all
+    pool: int = 240  # cameras in all
 
     def __post_init__(self) -> None:
         if min(self.people, self.cameras, self.pictures, self.pool) < 1 or self.seed < 0:
@@ -120,7 +122,7 @@ def draw_site(rng: np.random.Generator) -> settings.Scene:
         windows=float(rng.uniform(0, 0.8)),
     )
     light = settings.Light(
-        kind="indoor" if indoors else str(rng.choice(("day", "dusk"), p=(0.8, 0.2))),
+        kind="indoor" if indoors else str(rng.choice(("day", "dusk"), p=(0.87, 0.13))),
         azimuth=float(rng.uniform(0, 360)),
         elevation=float(rng.uniform(15, 75)),
         strength=float(rng.uniform(0.7, 1.4)),
@@ -166,16 +168,16 @@ def _draw_obstacles(
             turn=float(rng.uniform(0, 180)),
             colour=_muted(rng, 0.15, 0.85),
         )
-        for _ in range(rng.integers(1, 6))
+        for _ in range(rng.integers(2, 10))
     )
 
 
 def _draw_camera(rng: np.random.Generator, area: settings.Area, indoors: bool) -> settings.Camera:
     """On one of the short sides, as high as cameras hang, looking down the place."""
     across = rng.uniform(0.15, 0.85) * area.x[1]
-    least, most = (2.3, min(3.5, area.height - 0.3)) if indoors else (2.5, 7.0)
+    least, most = (2.3, min(3.5, area.height - 0.3)) if indoors else (2.3, 6.0)
     high = float(rng.uniform(least, most))
-    away = float(rng.uniform(0.45, 0.8)) * area.y[1]
+    away = min(float(rng.uniform(6, 15)), 0.8 * area.y[1])
     turned = rng.random() < 0.5
     y_at, y_look = (area.y[1] - 0.4, area.y[1] - away) if turned else (0.4, away)
     k1 = float(rng.uniform(-0.25, 0.05))
@@ -183,7 +185,7 @@ def _draw_camera(rng: np.random.Generator, area: settings.Area, indoors: bool) -
         at=(float(across), y_at, high),
         look=(float(rng.uniform(0.3, 0.7) * area.x[1]), y_look, 0.9),
         size=FRAME,
-        view=float(rng.uniform(45, 75) if indoors else rng.uniform(35, 65)),
+        view=float(rng.uniform(45, 70) if indoors else rng.uniform(32, 54)),
         distortion=(k1, 0.0, 0.0, 0.0, 0.0),
     )
 
@@ -261,6 +263,8 @@ class Station:
     camera: Camera
     look: CameraLook
     spots: Spots
+    quality: int  # of JPEG compression
+    grey: float  # level that its exposure makes of the empty place, in the mean
 
     @classmethod
     def of(cls, plan: Plan, number: int) -> Station:
@@ -276,9 +280,9 @@ class Station:
             camera = Camera.of("camera", site.cameras["camera"], rng)
             spots = Spots.of(place, camera, site.areas["area"], rng)
             if len(spots.xy_m) >= FEWEST_SPOTS:
-                return cls(
-                    site, place, camera, CameraLook.of(site.cameras["camera"], site.difficulty, rng), spots
-                )
+                look = CameraLook.of(site.cameras["camera"], site.difficulty, rng)
+                quality, grey = int(rng.integers(*SENT_QUALITY)), float(rng.uniform(*EXPOSURE))
+                return cls(site, place, camera, look, spots, quality, grey)
         raise CropsError(f"camera {number}: {ATTEMPTS} places were drawn, and none has room for people")
 
 
@@ -331,7 +335,7 @@ def detected(box: NDArray[np.floating], rng: np.random.Generator) -> Floats:
     """(4,) A box about as a detector would give it: never quite right, and by some detectors of one shape for all."""
     x1, y1, x2, y2 = (float(side) for side in box)
     middle, tall = (x1 + x2) / 2, y2 - y1
-    wide = max(x2 - x1, float(rng.uniform(0.36, 0.52)) * tall) if rng.random() < 0.7 else x2 - x1
+    wide = max(x2 - x1, float(rng.uniform(0.36, 0.52)) * tall) if rng.random() < 0.75 else x2 - x1
     loose = rng.normal(0.02, 0.035, 4) * (wide, tall, wide, tall)
     left, top, right, bottom = middle - wide / 2, y1, middle + wide / 2, y2
     if rng.random() < 0.06:  # the legs are taken for something else
@@ -339,14 +343,32 @@ def detected(box: NDArray[np.floating], rng: np.random.Generator) -> Floats:
     return np.array([left - loose[0], top - loose[1], right + loose[2], bottom + loose[3]])
 
 
-def cut(image: Image, box: Floats, size: tuple[int, int]) -> Image | None:
-    """What a box (4,) holds, at a size (width, height); None where too little of it is in the picture."""
+def cut(image: Image, box: Floats, size: tuple[int, int], quality: int = 100) -> Image | None:
+    """What a box (4,) holds, at a size (width, height); None where too little of it is in the picture.
+
+    ``quality`` is of the JPEG compression that the picture went through before.
+    """
     x1, y1 = (max(0, round(float(side))) for side in box[:2])
     x2, y2 = (min(most, round(float(side))) for side, most in zip(box[2:], image.shape[1::-1], strict=True))
     if x2 - x1 < 8 or y2 - y1 < 16:
         return None
     how = cv2.INTER_AREA if y2 - y1 > size[1] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image[y1:y2, x1:x2], size, interpolation=how), np.uint8)
+    sent = cv2.imencode(".jpg", image[y1:y2, x1:x2], (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
+    return _image(cv2.resize(cv2.imdecode(sent, cv2.IMREAD_COLOR), size, interpolation=how))
+
+
+def exposed(empty: Image, grey: float) -> Image:
+    """(256,) What a camera that adjusts itself makes of each level: the empty place (H, W, 3) comes to a mean ``grey``.
+
+    A power and no factor: nothing is burnt out.
+    """
+    mean = float(np.clip(empty.mean(), 16, 239)) / 255
+    power = math.log(grey / 255) / math.log(mean)
+    return np.rint(255 * np.linspace(0, 1, 256) ** np.clip(power, 0.4, 2.0)).astype(np.uint8)
+
+
+def _image(made: object) -> Image:
+    return np.asarray(made, np.uint8)
 
 
 def crops_of_station(
@@ -357,6 +379,7 @@ def crops_of_station(
     rng = plan.chance("shots", part, number)
     taken = dict.fromkeys(people, 0)
     with Renderer(station.place.surface, station.site.light, largest=FRAME) as renderer:
+        exposure = exposed(renderer.picture(station.camera, None, []).image, station.grey)
         for person, who in people.items():
             renderer.add(person, who.figure)
         for party in _parties(plan, taken, rng):
@@ -368,9 +391,9 @@ def crops_of_station(
             }
             renderer.pose({person: (matrices, matrices) for person, matrices in poses.items()})
             picture = renderer.picture(station.camera, station.camera, sorted(poses), want=frozenset())
-            shown, truth = station.look.apply(picture.image, rng), picture.truth
+            shown, truth = station.look.apply(_image(cv2.LUT(picture.image, exposure)), rng), picture.truth
             for person, box, seen in zip(truth.ids.tolist(), truth.boxes, truth.visibility, strict=True):
-                crop = cut(shown, detected(box, rng), (plan.width, plan.height))
+                crop = cut(shown, detected(box, rng), (plan.width, plan.height), station.quality)
                 if seen < LEAST_SEEN or crop is None:
                     continue
                 taken[person] += 1
@@ -383,7 +406,7 @@ def _parties(plan: Plan, taken: dict[int, int], rng: np.random.Generator) -> Ite
         wanted = [person for person, count in taken.items() if count < plan.pictures]
         rng.shuffle(wanted)
         while wanted:
-            size = int(rng.integers(2, PARTY + 1))
+            size = int(rng.integers(PARTY[0], PARTY[1] + 1))
             yield wanted[:size]
             wanted = wanted[size:]
 
