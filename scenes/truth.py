@@ -347,7 +347,7 @@ def seen(staged: Staged, camera: Camera, t_s: F, rows: Rows, centres: F, radii: 
     views = [camera.at(float(t)) for t in t_s] if camera.moves else [camera]
     which = rows.instant if camera.moves else np.zeros(len(rows), np.intp)
     R = np.stack([view.R for view in views])[which]
-    local = np.einsum("rij,rsj->rsi", R, centres - camera.centre_m)
+    local = (centres - camera.centre_m) @ R.transpose(0, 2, 1)
     boxes = ball_boxes(camera, local, radii)
     inside = _in_picture(camera, boxes)
     view = _View(camera, local, radii, shares, boxes)
@@ -533,41 +533,36 @@ def _hidden_by_solids(solids: F, eye_m: F, centres: F, R: F, points: F, depth: F
     ball = np.repeat(np.arange(depth.shape[1]), points.shape[1] // depth.shape[1])
     for these, of in zip(_chunks(row, 512), _chunks(solid, 512)):
         rays = np.concatenate([points[these], np.ones((*points[these].shape[:2], 1))], axis=-1)
-        ends = eye_m + np.einsum("nji,nkj->nki", R[these], rays * depth[these][:, ball, None])
-        hit = _crosses(solids[of][:, None], eye_m, ends, np.zeros(1))
+        ends = eye_m + (rays * depth[these][:, ball, None]) @ R[these]
+        hit = _crosses(solids[of][:, None], eye_m, ends)
         np.logical_or.at(hidden, these, hit)
     return hidden
 
 
 def within(solids: F, point_m: F) -> NDArray[np.bool_]:
     """(M,) whether a point is inside each solid."""
-    return np.asarray((np.abs(_in_solid(solids, point_m) - _middles(solids)) < _halves(solids)).all(axis=-1))
+    inside = [np.abs(at) < half for at, half in zip(_in_solid(solids, point_m), _halves(solids))]
+    return np.asarray(inside[0] & inside[1] & inside[2])
 
 
-def _in_solid(solids: F, points: F) -> F:
-    """Points (..., 3) in the axes of solids (..., 7), from their middle on the floor; shapes broadcast."""
+def _in_solid(solids: F, points: F) -> tuple[F, F, F]:
+    """Points (..., 3) in the axes of solids (..., 7), from their middles; shapes broadcast."""
     x, y = points[..., 0] - solids[..., 0], points[..., 1] - solids[..., 1]
     cos, sin = np.cos(solids[..., 6]), np.sin(solids[..., 6])
-    up = np.broadcast_to(points[..., 2], x.shape)
-    return np.stack([x * cos + y * sin, y * cos - x * sin, up], axis=-1)
+    return x * cos + y * sin, y * cos - x * sin, points[..., 2] - (solids[..., 4] + solids[..., 5]) / 2
 
 
-def _halves(solids: F) -> F:
-    return np.stack([solids[..., 2], solids[..., 3], (solids[..., 5] - solids[..., 4]) / 2], axis=-1)
+def _halves(solids: F) -> tuple[F, F, F]:
+    return solids[..., 2], solids[..., 3], (solids[..., 5] - solids[..., 4]) / 2
 
 
-def _middles(solids: F) -> F:
-    nothing = np.zeros_like(solids[..., 0])
-    return np.stack([nothing, nothing, (solids[..., 5] + solids[..., 4]) / 2], axis=-1)
-
-
-def _crosses(solids: F, eye_m: F, ends: F, grow_m: F) -> NDArray[np.bool_]:
+def _crosses(solids: F, eye_m: F, ends: F, grow_m: F | float = 0.0) -> NDArray[np.bool_]:
     """Whether the lines from the eye to ``ends`` (..., 3) pass through solids (..., 7) grown by so much: slabs."""
-    middle, half = _middles(solids), _halves(solids) + grow_m[..., None]
-    start = _in_solid(solids, eye_m) - middle
-    way = _in_solid(solids, ends) - middle - start
-    way = np.where(np.abs(way) < 1e-12, 1e-12, way)
-    one, two = (-half - start) / way, (half - start) / way
-    enter = np.minimum(one, two).max(axis=-1)
-    leave = np.maximum(one, two).min(axis=-1)
-    return np.asarray((enter < leave) & (leave > 0) & (enter < 1))
+    enter, leave = np.zeros(1), np.ones(1)
+    for start, end, half in zip(_in_solid(solids, eye_m), _in_solid(solids, ends), _halves(solids)):
+        way = end - start
+        way = 1 / np.where(np.abs(way) < 1e-12, 1e-12, way)
+        reach = (half + grow_m) * np.abs(way)
+        middle = -start * way
+        enter, leave = np.maximum(enter, middle - reach), np.minimum(leave, middle + reach)
+    return np.asarray(enter < leave)
