@@ -29,13 +29,13 @@ DECIMETRE = 0.1  # the unit of MakeHuman's files
 
 # Part of the figure: groups of base.obj, vertices kept, vertices that no level of detail goes below.
 PARTS = {
-    "body": (("body",), 4600, 420),
-    "tights": (("helper-tights",), 2600, 420),
+    "body": (("body",), 3700, 420),
+    "tights": (("helper-tights",), 2000, 420),
     "skirt": (("helper-skirt",), 720, 150),
     "eyes": (("helper-l-eye", "helper-r-eye"), 60, 24),
 }
 FINGERS = ("index", "middle", "ring", "pinky", "thumb")
-CURL = np.radians((24.0, 30.0, 22.0))  # of a hand that hangs at ease, at the three joints of a finger
+CURL = np.radians((34.0, 42.0, 30.0))  # of a hand that hangs at ease, at the three joints of a finger
 TARGETS = (
     *(
         f"macrodetails/{people}-{gender}-{age}"

@@ -178,9 +178,9 @@ def open_front(gap: float, flare: float, from_y: float = 1.44) -> Line:
     return line
 
 
-def band(low: float, high: float) -> Line:
-    """A belt: between two heights, without arms."""
-    return lambda c: np.where(c.arm > 0.4, -INSIDE, np.minimum(c.y - low, high - c.y)).astype(np.float32)
+def legs(height: float) -> Line:
+    """Trousers down to ``height``, which at the ankle leave the instep free."""
+    return lambda c: (c.y - height - np.maximum(0, c.z - 0.075) * (c.y < 0.2)).astype(np.float32)
 
 
 def front_strip(half_width: float, low: float, high: float) -> Line:
@@ -189,16 +189,6 @@ def front_strip(half_width: float, low: float, high: float) -> Line:
     def line(c: Cloth) -> Floats:
         inside = np.minimum(np.minimum(c.y - low, high - c.y), half_width - np.abs(c.x))
         return np.where((c.z > 0.02) & (c.arm < 0.4), inside, -INSIDE).astype(np.float32)
-
-    return line
-
-
-def cuffs(low: float, high: float) -> Line:
-    """Rings around both arms, between two places along them."""
-
-    def line(c: Cloth) -> Floats:
-        inside = np.minimum(c.along_arm - low, high - c.along_arm) * UPPER_ARM_M
-        return np.where(c.arm > 0.4, inside, -INSIDE).astype(np.float32)
 
     return line
 

@@ -116,34 +116,40 @@ def tube(path: Floats, radii: Floats, bones: dict[str, Floats], *, sides: int = 
 # ---- carrying to a figure ----
 
 
-@lru_cache(8)
-def _skin(detail: float) -> tuple[cKDTree, Floats, Floats]:
-    """The canonical skin: its tree, vertices and normals."""
-    part = template(detail).parts["body"]
-    vertices = canon(detail).vertices[part.rows]
-    return cKDTree(vertices), vertices, normals(vertices, part.triangles)
+@lru_cache(16)
+def _surface(part: str, detail: float) -> tuple[cKDTree, Floats, Floats]:
+    """A part of the canonical body: its tree, vertices and normals."""
+    piece = template(detail).parts[part]
+    vertices = canon(detail).vertices[piece.rows]
+    return cKDTree(vertices), vertices, normals(vertices, piece.triangles)
 
 
 @dataclass(frozen=True, eq=False)
 class Binding:
-    """Where points lie beside the skin."""
+    """Where points lie beside a part of the body."""
 
-    rows: NDArray[np.intp]  # (V, 6) of the body's part
+    part: str
+    rows: NDArray[np.intp]  # (V, 6) of the part
     shares: Floats  # (V, 6)
     offset: Floats  # (V, 3) m from the shared place, on the canonical body
 
-    def place(self, skin: Floats, scale: float) -> Floats:
-        """The points (V, 3) beside another skin."""
-        return np.asarray((skin[self.rows] * self.shares[..., None]).sum(1) + self.offset * scale, np.float32)
+    def place(self, vertices: Floats, scale: float) -> Floats:
+        """The points (V, 3) beside another body, of which these are the part's vertices."""
+        return np.asarray(
+            (vertices[self.rows] * self.shares[..., None]).sum(1) + self.offset * scale, np.float32
+        )
 
 
-def bind(points: Floats, detail: float) -> Binding:
-    tree, vertices, _ = _skin(detail)
+def bind(points: Floats, detail: float, part: str = "body") -> Binding:
+    tree, vertices, _ = _surface(part, detail)
     distance, rows = tree.query(points, k=_NEIGHBOURS)
     near = 1 / np.maximum(distance, 0.02) ** 2
     shares = (near / near.sum(1, keepdims=True)).astype(np.float32)
     return Binding(
-        np.asarray(rows), shares, np.asarray(points - (vertices[rows] * shares[..., None]).sum(1), np.float32)
+        part,
+        np.asarray(rows),
+        shares,
+        np.asarray(points - (vertices[rows] * shares[..., None]).sum(1), np.float32),
     )
 
 
@@ -188,39 +194,43 @@ class Fitted:
     mesh: Mesh
     binding: Binding | None
     anchor: Anchor | None
+    clothes: NDArray[np.intp]  # (V, 4) rows of the tights next to it
     bones: NDArray[np.int32]  # (V, 8)
     weights: Floats  # (V, 8)
 
-    def place(self, figure: Body, thickness: float, detail: float) -> Floats:
-        """Its vertices (V, 3) m on a figure whose clothes below are ``thickness`` m thick."""
-        rows = template(detail).parts["body"].rows
+    def place(self, figure: Body, outer: Floats, detail: float) -> Floats:
+        """Its vertices (V, 3) m on a figure whose clothes lie ``outer`` m (canonical) off the tights' vertices."""
+        parts = template(detail).parts
         scale = figure.height_m / CANON_HEIGHT_M
-        skin = figure.vertices[rows]
+        lift = outer[self.clothes].max(1, keepdims=True)
         if self.anchor is not None:
-            placed = self.anchor.place(self.mesh.vertices, skin, _skin(detail)[1], scale)
+            skin = figure.vertices[parts["body"].rows]
+            placed = self.anchor.place(self.mesh.vertices, skin, _surface("body", detail)[1], scale)
+            lift = np.quantile(lift, 0.7)  # a stiff thing stays stiff
         else:
             assert self.binding is not None
-            placed = self.binding.place(skin, scale)
-        return placed + self.mesh.outwards * np.float32(thickness * scale)
+            placed = self.binding.place(figure.vertices[parts[self.binding.part].rows], scale)
+        return np.asarray(placed + self.mesh.outwards * lift * scale, np.float32)
 
 
-def fitted(mesh: Mesh, detail: float, *, to: str = "") -> Fitted:
-    """A thing bound to an anchor, or, without one, to the skin beneath it."""
+def fitted(mesh: Mesh, detail: float, *, to: str = "", part: str = "body") -> Fitted:
+    """A thing bound to an anchor or, without one, to what is next to it of a part of the body."""
     names = template(detail).names
     bones = np.zeros((len(mesh.vertices), 8), np.int32)
     weights = np.zeros((len(mesh.vertices), 8), np.float32)
     for column, (name, share) in enumerate(mesh.bones.items()):
         bones[:, column], weights[:, column] = names.index(name), share
-    binding = None if to else bind(mesh.vertices, detail)
+    binding = None if to else bind(mesh.vertices, detail, part)
     if not mesh.bones and binding is not None:
         bones, weights = _bones_of(binding, detail)
-    return Fitted(mesh, binding, anchor(to, detail) if to else None, bones, weights)
+    _, near = _surface("tights", detail)[0].query(mesh.vertices, k=4)
+    return Fitted(mesh, binding, anchor(to, detail) if to else None, np.asarray(near), bones, weights)
 
 
 def _bones_of(binding: Binding, detail: float) -> tuple[NDArray[np.int32], Floats]:
-    """The eight strongest bones of the skin beneath each point."""
+    """The eight strongest bones of what is beneath each point."""
     mesh = template(detail)
-    rows = mesh.parts["body"].first + binding.rows
+    rows = mesh.parts[binding.part].first + binding.rows
     dense = np.zeros((len(rows), len(mesh.names)), np.float32)
     for k in range(rows.shape[1]):
         for j in range(8):
@@ -240,9 +250,9 @@ def _bones_of(binding: Binding, detail: float) -> tuple[NDArray[np.int32], Float
 def strap(
     path: Sequence[tuple[float, float, float]], detail: float, *, width: float = 0.05, lift: float = 0.006
 ) -> Mesh:
-    """A ribbon over the body along a rough path (m), laid onto the skin."""
+    """A ribbon over the body along a rough path (m), laid onto the tights."""
     points = _dense(np.asarray(path, np.float32), 0.03 if detail > 0.5 else 0.06)
-    tree, vertices, normal = _skin(detail)
+    tree, vertices, normal = _surface("tights", detail)
     distance, rows = tree.query(points, k=8)
     share = 1 / np.maximum(distance, 0.01) ** 2
     share = (share / share.sum(1, keepdims=True))[..., None]
@@ -307,7 +317,7 @@ def backpack_straps(detail: float) -> Fitted:
         (0.11, 1.07, -0.09),
     )
     mirrored = tuple((-x, y, z) for x, y, z in side)
-    return fitted(join(strap(side, detail), strap(mirrored, detail)), detail)
+    return fitted(join(strap(side, detail), strap(mirrored, detail)), detail, part="tights")
 
 
 @lru_cache(16)
@@ -315,8 +325,8 @@ def messenger(detail: float, size: float, side: int) -> tuple[Fitted, Fitted]:
     """A bag at the hip and its strap over the other shoulder; ``side`` 1 left hip, -1 right."""
     hip = "hip_l" if side > 0 else "hip_r"
     bag = blob(
-        (side * 0.225, 0.93, 0.0),
-        (0.05 * size, 0.125 * size, 0.165 * size),
+        (side * 0.205, 0.93, -0.045),
+        (0.042 * size, 0.125 * size, 0.165 * size),
         "pelvis",
         boxiness=0.8,
         outwards=(side, 0, 0),
@@ -333,7 +343,7 @@ def messenger(detail: float, size: float, side: int) -> tuple[Fitted, Fitted]:
         (0.20, 0.99, -0.03),
     ]
     return fitted(bag, detail, to=hip), fitted(
-        strap([(side * x, y, z) for x, y, z in path], detail, width=0.035), detail
+        strap([(side * x, y, z) for x, y, z in path], detail, width=0.035), detail, part="tights"
     )
 
 
@@ -358,7 +368,7 @@ def shoulder_bag(detail: float, size: float, side: int) -> tuple[Fitted, Fitted]
         (0.19, 1.10, -0.06),
     ]
     return fitted(bag, detail, to="hip_l" if side > 0 else "hip_r"), fitted(
-        strap([(side * x, y, z) for x, y, z in path], detail, width=0.025), detail
+        strap([(side * x, y, z) for x, y, z in path], detail, width=0.025), detail, part="tights"
     )
 
 
@@ -565,17 +575,12 @@ def glasses(detail: float) -> Fitted:
 @lru_cache(8)
 def hood(detail: float) -> Fitted:
     """A hood that lies on the shoulders behind the neck."""
-    angle = np.radians(np.linspace(-130, 130, 13))  # from behind
+    angle = np.radians(np.linspace(-112, 112, 13))  # from behind
+    ends = step(np.abs(angle), 1.0, 1.9)
     path = np.stack(
-        [
-            0.088 * np.sin(angle),
-            1.425 + 0.010 * np.cos(angle) - 0.03 * step(np.abs(angle), 1.2, 2.3),
-            -0.005 - 0.083 * np.cos(angle),
-        ],
-        1,
+        [0.086 * np.sin(angle) * (1 - 0.12 * ends), 1.428 - 0.01 * ends, -0.004 - 0.078 * np.cos(angle)], 1
     )
-    back = np.maximum(np.cos(angle / 1.5), 0)
-    thick = np.stack([0.016 + 0.028 * back, 0.016 + 0.024 * back], 1)
+    thick = np.stack([0.040 - 0.028 * ends, 0.034 - 0.024 * ends], 1)
     roll = tube(
         path.astype(np.float32), thick.astype(np.float32), {"spine_03": np.ones(13, np.float32)}, sides=8
     )

@@ -600,7 +600,9 @@ class _Tailor:
         self.body: Body = body(shape_of(look), detail=detail)
         self.scale = look.height_m / CANON_HEIGHT_M
         self.covers: list[Line] = []  # what hides the skin
-        self.thickness = 0.004  # m of the clothes on trunk and shoulders, canonical
+        self.outer = np.zeros(
+            self.mesh.parts["tights"].count, np.float32
+        )  # m off each of its vertices, canonical
         self._normals: dict[str, Floats] = {}
         self._layers: list[dict[str, NDArray[Any]]] = []
         self._vertices = 0
@@ -652,6 +654,8 @@ class _Tailor:
             triangles = triangles[(other(c)[triangles] < 0.05).any(1)]
         if not len(triangles):
             return
+        if part == "tights":
+            self.outer = np.maximum(self.outer, np.where(True if inside is None else inside > 0, push, 0))
         vertices, normal = self.rest(part)
         placed = vertices + normal * (np.asarray(push, np.float32).reshape(-1, 1) * np.float32(self.scale))
         if move is not None:
@@ -671,9 +675,13 @@ class _Tailor:
             np.ones(len(used), np.float32) if inside is None else inside[used],
         )
 
-    def add(self, thing: props.Fitted, paint: Paint, thickness: float | None = None) -> None:
+    def thickness(self, line: NDArray[np.bool_]) -> float:
+        """How thick the clothes are there: m, canonical."""
+        return float(self.outer[line].mean()) if line.any() else 0.0
+
+    def add(self, thing: props.Fitted, paint: Paint) -> None:
         """Add something that is no piece of the body's mesh."""
-        placed = thing.place(self.body, self.thickness if thickness is None else thickness, self.detail)
+        placed = thing.place(self.body, self.outer, self.detail)
         triangles = thing.mesh.triangles
         self._add(
             placed,
@@ -826,7 +834,7 @@ def _wear_bottom(tailor: _Tailor, look: Look) -> None:
         return
     c = tailor.cloth("tights")
     length = 0.045 if look.bottom != "shorts" else 0.42 + 0.20 * (1 - look.bottom_length)
-    line = cut.meet(cut.below(1.00), lambda c: (c.y - length).astype(np.float32))
+    line = cut.meet(cut.below(1.00), cut.legs(length))
     loose = {"jeans": 0.30, "trousers": 0.55, "wide trousers": 1.5, "leggings": 0.0, "shorts": 0.9}[
         look.bottom
     ]
@@ -834,9 +842,9 @@ def _wear_bottom(tailor: _Tailor, look: Look) -> None:
     narrow = 0.020 * step(c.y, 0.45, 0.20)  # the calf's taper, which straight legs do not follow
     wide = 0.003 + loose * legs * (0.012 + narrow * (0.8 + 0.6 * look.fit))
     wide = wide + 0.008 * loose * step(c.y, 0.10, 0.05)
+    if look.tucked and paint.pattern == patterns.PLAIN:  # a belt
+        paint = Paint(_shade(look.shoe_colour, 0.9), look.bottom_colour, patterns.BLOCK, 1 / 0.972)
     tailor.wear(line, wide, paint, cover=True)
-    if look.tucked:
-        tailor.wear(cut.band(0.985, 1.015), 0.012, Paint(_shade(look.shoe_colour, 0.9), gloss=0.3))
 
 
 def _wear_skirt(tailor: _Tailor, look: Look, paint: Paint) -> None:
@@ -847,7 +855,7 @@ def _wear_skirt(tailor: _Tailor, look: Look, paint: Paint) -> None:
     tailor.wear(line, 0.008 + flare, paint, part="skirt", cover=True)
     if look.legwear is not None:
         tailor.wear(
-            cut.meet(cut.below(0.9), lambda c: (c.y - 0.03).astype(np.float32)),
+            cut.meet(cut.below(0.9), cut.legs(0.03)),
             0.001,
             Paint(look.legwear),
             hidden=[line],
@@ -903,9 +911,12 @@ def _wear_top(tailor: _Tailor, look: Look) -> None:
         sleeve = sleeve * step(c.along_arm, 2.0, 1.75)
     over = 0.005 * (not look.tucked) * step(c.y, 1.06, 0.98)
     push = 0.006 + thick + free + sleeve + over
+    if look.top in ("sweater", "hoodie") and paint.pattern == patterns.PLAIN and look.bottom != "dress":
+        paint = replace(
+            paint, colour2=_shade(look.top_colour, 0.82), pattern=patterns.BLOCK, frequency=1 / (hem + 0.04)
+        )
     hidden = [_coat_line(look)] if look.coat != "none" and look.coat_gap == 0 else []
     tailor.wear(line, push, paint, at=_print_at(c, look), hidden=hidden, cover=True)
-    tailor.thickness = 0.006 + thick
     trim = Paint(_shade(look.top_colour, 0.85), gloss=0.05)
     if look.coat == "none" and look.top in ("shirt", "blouse", "polo") and look.bottom != "dress":
         low = hem + 0.01 if look.top != "polo" else 1.30
@@ -918,9 +929,6 @@ def _wear_top(tailor: _Tailor, look: Look) -> None:
         )
     if look.top == "hoodie" and look.coat == "none":
         tailor.add(props.hood(tailor.detail), replace(paint, pattern=patterns.PLAIN))
-        tailor.wear(cut.band(hem, hem + 0.035), push + 0.002, trim)
-    if look.top in ("sweater", "hoodie") and look.sleeve > 1.5 and look.coat == "none":
-        tailor.wear(cut.cuffs(1.80, look.sleeve), push + 0.002, trim)
 
 
 def _print_at(c: Cloth, look: Look) -> Floats | None:
@@ -962,7 +970,6 @@ def _wear_coat(tailor: _Tailor, look: Look) -> None:
     )
     line = _coat_line(look)
     tailor.wear(line, push, paint, cover=look.coat_gap == 0)
-    tailor.thickness = thick + 0.006
     if look.coat == "coat":
         _wear_coat_skirt(tailor, look, paint, thick)
     trim = Paint(_shade(look.coat_colour, 0.72), gloss=0.1)
@@ -989,13 +996,18 @@ def _wear_coat_skirt(tailor: _Tailor, look: Look, paint: Paint, thick: float) ->
     )
 
 
+def _on_shoulders(tailor: _Tailor) -> float:
+    c = tailor.cloth("tights")
+    return tailor.thickness((c.y > 1.36) & (c.y < 1.44) & (c.arm < 0.4))
+
+
 def _wear_scarf(tailor: _Tailor, look: Look) -> None:
     if look.scarf is None:
         return
     c = tailor.cloth("tights")
     paint = Paint(look.scarf, _shade(look.scarf, 0.75), patterns.MELANGE, 60.0)
     around = 0.020 + 0.016 * step(c.y, 1.50, 1.45)
-    tailor.wear(cut.collar(1.43, 1.515, -1.0), around + tailor.thickness * 0.5, paint)
+    tailor.wear(cut.collar(1.43, 1.515, -1.0), around + 0.5 * _on_shoulders(tailor), paint)
 
 
 def _wear_hair(tailor: _Tailor, look: Look) -> None:
@@ -1055,7 +1067,7 @@ def _wear_headscarf(tailor: _Tailor, look: Look) -> None:
         c.head > 0.02, head, np.where((c.y > 1.40) & (np.abs(c.x) < 0.15), cut.INSIDE, -cut.INSIDE)
     )
     inside = np.minimum(inside, c.y - 1.40).astype(np.float32)
-    push = 0.014 + 0.018 * step(c.y, 1.56, 1.47) + tailor.thickness * step(c.y, 1.47, 1.42)
+    push = 0.014 + 0.018 * step(c.y, 1.56, 1.47) + _on_shoulders(tailor) * step(c.y, 1.47, 1.42)
     tailor.wear(inside, push, paint, part="body")
 
 
