@@ -37,6 +37,9 @@ TURN_RAD_S = 2.6  # fastest turn
 TURN_RAD_S2 = 10.0
 NEAR_M = 0.8  # a goal that is walked past is reached from so far
 CAST_NEAR_M = 0.3
+AT_M = 0.03  # a place to stand or sit, from so far
+GONE_M = 0.35  # the end of the way out, from so far
+GATHER_M = 3.0  # a group goes abreast until its goal is so near; then each goes to the own place
 STAND_S = (4.0, 15.0)  # from, to
 SIT_S = (15.0, 60.0)
 SETTLE_S = 1.3  # stands so long before sitting down and after rising
@@ -220,39 +223,40 @@ class _Crowd:
             raise SceneError(f"{where}: there is no room for so many people")
 
     def _put(self, party: Party, at: tuple[float, float] | None = None) -> bool:
-        """Put a party somewhere in the scene, at its first errand or on the way to it."""
+        """Put a party somewhere in the scene, on the way to its first errand or already there."""
         for point in [np.array(at)] if at else self.rng.permutation(self.pool)[:40]:
             self.xy[party.leader] = point
             self._next(party, 0.0, settled=at is None)
-            assert party.errand is not None
-            if at is None and party.errand.do in (Do.SIT, Do.STAND) and len(party.members) == 1:
-                point = np.array(party.errand.goal)
-            route = self.route[party.leader]
-            ahead = route[1] - route[0] if len(route) > 1 else self.rng.normal(size=2)
-            angle = float(np.arctan2(ahead[1], ahead[0]))
-            places = np.array([point + _rotate(self._offset(member), angle) for member in party.members])
-            others = self.xy[self.is_present]
-            gaps = np.hypot(*(places[:, None] - others[None]).transpose(2, 0, 1)).min(initial=np.inf)
-            body = 0.1 if party.errand.do is Do.SIT or at else 0.3
-            if (gaps > 0.6 or (at is not None and gaps > 0.45)) and self.place.is_free(places, body).all():
-                break
+            if self._settle(party, point, rests=at is None):
+                party.leaves_s = self._stay() * float(self.rng.random())
+                return True
             self._free_seat(party)
+        return False
+
+    def _settle(self, party: Party, point: NDArray[np.float64], *, rests: bool) -> bool:
+        """Begin at a point, or where the errand is done if that is a stop: unless there is no room."""
+        errand, members = party.errand, party.members
+        assert errand is not None
+        rests = rests and errand.do in (Do.STAND, Do.SIT)
+        route = self.route[party.leader]
+        ahead = route[0] - point if len(route) else self.rng.normal(size=2)
+        angle = float(np.arctan2(ahead[1], ahead[0]))
+        if rests:
+            if len(members) > 1:
+                self._gather(party, errand)
+            places = self.goal[members].copy()
         else:
+            places = np.array([point + _rotate(self._offset(member), angle) for member in members])
+        gaps = np.hypot(*(places[:, None] - self.xy[self.is_present]).transpose(2, 0, 1)).min(initial=np.inf)
+        body = 0.1 if errand.do is Do.SIT or not rests else 0.3
+        if gaps < 0.6 or not self.place.is_free(places, max(body, 0.3 * (len(members) > 1))).all():
             return False
-        self.xy[party.members] = places
-        self.heading[party.members] = angle
-        self.is_present[party.members] = True
-        self.aim[party.members] = places
-        for member in party.members:
+        self.xy[members], self.is_present[members] = places, True
+        self.heading[members] = np.where(rests, np.nan_to_num(self.face[members]), angle)
+        self.is_fixed[members] = rests
+        self.velocity[members] = 0 if rests else self.speed[members, None] * (np.cos(angle), np.sin(angle))
+        for member in members:
             self._order(member, self.goal[member])
-        moving = self.route[party.leader]
-        if len(moving) > 1 and np.hypot(*(moving[-1] - point)) > 1.5:
-            speed = self.speed[party.members, None]
-            self.velocity[party.members] = speed * (np.cos(angle), np.sin(angle))
-        elif party.errand.facing_rad is not None:
-            self.heading[party.leader] = party.errand.facing_rad
-            self.is_fixed[party.leader] = True
-        party.leaves_s = self._stay() * float(self.rng.random())
         return True
 
     def _stay(self) -> float:
@@ -329,8 +333,7 @@ class _Crowd:
         assert errand is not None
         together = party.members[1:]
         if errand.do is Do.STAND and together and not party.apart:
-            away = np.hypot(*(self.xy[party.leader] - errand.goal))
-            if away < 3 and self.place.sees(self.xy[party.leader], errand.goal)[0]:
+            if self._is_close(party, errand):
                 self._gather(party, errand)
             return
         if not self.is_near[party.members if party.apart else party.leader].all():
@@ -350,7 +353,7 @@ class _Crowd:
             angle = come + 2 * np.pi * i / len(party.members)
             spot = np.array(errand.goal) + radius * np.array([np.cos(angle), np.sin(angle)])
             self.follows[member] = -1
-            self._order(member, spot, 0.06, stops=True, face=angle + np.pi)
+            self._order(member, spot, AT_M, stops=True, face=angle + np.pi)
 
     def _stop_staying(self, party: Party, t_s: float) -> None:
         if party.seat < 0:
@@ -360,14 +363,24 @@ class _Crowd:
             party.state, party.until_s = State.RISING, t_s + SETTLE_S
 
     def _leave(self, party: Party, t_s: float) -> None:
-        for member in party.members:
-            if self.is_present[member] and self.is_near[member]:
-                self.is_present[member] = self.is_fixed[member] = False
+        errand = party.errand
+        assert errand is not None
+        if not party.apart and self._is_close(party, errand):
+            party.apart = True
+            for member in party.members[1:]:
                 self.follows[member] = -1
+                self._order(member, np.array(errand.goal), GONE_M)
+        for member in party.members:
+            if self.is_present[member] and self.is_near[member] and party.apart:
+                self.is_present[member] = self.is_fixed[member] = False
         if not self.is_present[party.members].any():
             party.state = State.GONE if party.is_cast and self._has_goals(party) else State.OUTSIDE
             party.until_s = t_s + float(self.rng.uniform(*REST_S))
             party.door = None
+
+    def _is_close(self, party: Party, errand: Errand) -> bool:
+        xy = self.xy[party.leader]
+        return bool(np.hypot(*(xy - errand.goal)) < GATHER_M and self.place.sees(xy, errand.goal, 0.15)[0])
 
     def _has_goals(self, party: Party) -> bool:
         return bool(self.scene.people.cast[party.leader].goals)
@@ -379,14 +392,8 @@ class _Crowd:
         self.is_fixed[party.members] = False
         party.state = State.LEAVING if errand.do is Do.LEAVE else State.GOING
         stops = errand.do in (Do.STAND, Do.SIT)
-        if errand.do is Do.LEAVE:
-            party.apart = True
-            for member in party.members:
-                self.follows[member] = -1
-                self._order(member, np.array(errand.goal), 0.35)
-            return
         self._order(
-            party.leader, np.array(errand.goal), 0.03 if stops else errand.near_m,
+            party.leader, np.array(errand.goal), AT_M if stops else errand.near_m,
             stops=stops, face=errand.facing_rad, docks=errand.do is Do.SIT,
         )  # fmt: skip
         for member in party.members[1:]:
@@ -402,7 +409,7 @@ class _Crowd:
             door = self._nearest_door(xy) if done else self._some_door(xy)
             if door is not None:
                 right = min(0.25, door.width_m / 2 - 0.3)
-                return Errand(Do.LEAVE, door.point(door.depth_m - 0.4, right))
+                return Errand(Do.LEAVE, door.point(door.depth_m - 0.4, right), GONE_M)
         if done:
             return Errand(Do.STAND, (float(xy[0]), float(xy[1])), stay_s=np.inf, facing_rad=None)
         if (
@@ -418,16 +425,16 @@ class _Crowd:
                 Do.SIT, (x, y), stay_s=float(rng.uniform(*SIT_S)), facing_rad=float(facing), seat=seat
             )
         stands = rng.random() < people.standing
-        goal = self._draw_goal(xy, away_from_doors=stands)
+        goal = self._draw_goal(party.leader, away_from_doors=stands)
         if not stands:
             return Errand(Do.PASS, goal)
         return Errand(
             Do.STAND, goal, stay_s=float(rng.uniform(*STAND_S)), facing_rad=float(rng.uniform(-np.pi, np.pi))
         )
 
-    def _draw_goal(self, xy: NDArray[np.float64], *, away_from_doors: bool) -> tuple[float, float]:
-        """A reachable point, not just here if there is another."""
-        pool = self.pool
+    def _draw_goal(self, leader: int, *, away_from_doors: bool) -> tuple[float, float]:
+        """A reachable point: rather ahead than back, and not just here, if there is one."""
+        pool, xy, velocity = self.pool, self.xy[leader], self.velocity[leader]
         if away_from_doors and self.place.doors and len(pool):
             doors = np.array(
                 [point for door in self.place.doors for point in (door.at, door.point(door.depth_m))]
@@ -435,10 +442,13 @@ class _Crowd:
             pool = pool[np.hypot(*(pool[:, None] - doors).transpose(2, 0, 1)).min(axis=1) > 1.6]
         others = self.goal[self.is_present & self.stops]
         candidates = self.rng.permutation(pool)[:24]
-        for least in (4.0, 0.5):
-            for point in candidates:
-                taken = np.hypot(*(others - point).T).min(initial=np.inf) < 1.4
-                if np.hypot(*(point - xy)) > least and not taken and len(self.place.route(xy, point)):
+        offset = candidates - xy
+        away = np.hypot(*offset.T)
+        free = np.hypot(*(candidates[:, None] - others).transpose(2, 0, 1)).min(axis=1, initial=np.inf) > 1.4
+        ahead = offset @ velocity > -0.35 * away * np.hypot(*velocity)
+        for wanted in (free & ahead & (away > 4), free & (away > 4), free & (away > 0.5)):
+            for point in candidates[wanted]:
+                if len(self.place.route(xy, point)):
                     return float(point[0]), float(point[1])
         return float(xy[0]), float(xy[1])
 
