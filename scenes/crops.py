@@ -46,7 +46,7 @@ FEWEST_SPOTS = 100
 ATTEMPTS = 20  # at drawing a place where people can be seen
 STANDING_SHARE = 0.2
 TRIES = 4  # more rounds of frames than pictures are wanted, for people who were hidden
-EXPOSURE = (85.0, 140.0)  # grey levels, of the empty place in the mean
+EXPOSURE = (85.0, 160.0)  # grey levels, of the floor in the mean
 SENT_QUALITY = (30, 90)  # JPEG, of what the cameras send
 QUALITY = 95  # JPEG, of the crops as stored
 RATE_HZ = 20.0
@@ -264,7 +264,7 @@ class Station:
     look: CameraLook
     spots: Spots
     quality: int  # of JPEG compression
-    grey: float  # level that its exposure makes of the empty place, in the mean
+    grey: float  # level that its exposure brings the floor to
 
     @classmethod
     def of(cls, plan: Plan, number: int) -> Station:
@@ -357,14 +357,19 @@ def cut(image: Image, box: Floats, size: tuple[int, int], quality: int = 100) ->
     return _image(cv2.resize(cv2.imdecode(sent, cv2.IMREAD_COLOR), size, interpolation=how))
 
 
-def exposed(empty: Image, grey: float) -> Image:
-    """(256,) What a camera that adjusts itself makes of each level: the empty place (H, W, 3) comes to a mean ``grey``.
+def exposed(empty: Image, spots: Spots, grey: float) -> Image:
+    """(256,) What a camera that adjusts itself makes of each level.
 
-    A power and no factor: nothing is burnt out.
+    Args:
+        empty: (H, W, 3) The place without people.
+        spots: Where they will be: what is seen there comes to the mean level ``grey``.
     """
-    mean = float(np.clip(empty.mean(), 16, 239)) / 255
-    power = math.log(grey / 255) / math.log(mean)
-    return np.rint(255 * np.linspace(0, 1, 256) ** np.clip(power, 0.4, 2.0)).astype(np.uint8)
+    feet = np.column_stack(((spots.boxes[:, 0] + spots.boxes[:, 2]) / 2, spots.boxes[:, 3]))
+    columns, rows = np.minimum(feet, np.array(empty.shape[1::-1]) - 1).astype(np.int64).T
+    factor = float(np.clip(grey / max(float(empty[rows, columns].mean()), 1.0), 0.6, 3.0))
+    shown = factor * np.linspace(0, 1, 256)
+    bright = 0.7 + 0.3 * np.tanh((shown - 0.7) / 0.3)  # nothing is burnt out at once
+    return np.rint(255 * np.where(shown > 0.7, bright, shown)).astype(np.uint8)
 
 
 def _image(made: object) -> Image:
@@ -379,7 +384,7 @@ def crops_of_station(
     rng = plan.chance("shots", part, number)
     taken = dict.fromkeys(people, 0)
     with Renderer(station.place.surface, station.site.light, largest=FRAME) as renderer:
-        exposure = exposed(renderer.picture(station.camera, None, []).image, station.grey)
+        exposure = exposed(renderer.picture(station.camera, None, []).image, station.spots, station.grey)
         for person, who in people.items():
             renderer.add(person, who.figure)
         for party in _parties(plan, taken, rng):
