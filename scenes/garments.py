@@ -79,7 +79,7 @@ def cloth(part: str, detail: float) -> Cloth:
         arm=arm,
         head=mesh.weight_of("head")[rows],
         along_arm=along,
-        hang=_hang(at, arm),
+        hang=_smooth(_hang(at, arm), template(detail).parts[part].triangles),
         front=step(at[:, 2], -0.03, 0.06),
     )
 
@@ -139,6 +139,16 @@ def _hang(at: Floats, arm: Floats) -> Floats:
     return gap
 
 
+def _smooth(values: Floats, triangles: NDArray[np.int32]) -> Floats:
+    """Mean with the neighbours, four times."""
+    start, end = triangles.ravel(), np.roll(triangles, 1, 1).ravel()
+    count = np.maximum(np.bincount(start, minlength=len(values)), 1)
+    smooth = values.astype(np.float64)
+    for _ in range(4):
+        smooth = 0.5 * smooth + 0.5 * np.bincount(start, smooth[end], len(smooth)) / count
+    return smooth.astype(np.float32)
+
+
 # ---- lines of a cut ----
 
 
@@ -181,16 +191,6 @@ def open_front(gap: float, flare: float, from_y: float = 1.44) -> Line:
 def legs(height: float) -> Line:
     """Trousers down to ``height``, which at the ankle leave the instep free."""
     return lambda c: (c.y - height - np.maximum(0, c.z - 0.075) * (c.y < 0.2)).astype(np.float32)
-
-
-def front_strip(half_width: float, low: float, high: float) -> Line:
-    """A zip or a row of buttons."""
-
-    def line(c: Cloth) -> Floats:
-        inside = np.minimum(np.minimum(c.y - low, high - c.y), half_width - np.abs(c.x))
-        return np.where((c.z > 0.02) & (c.arm < 0.4), inside, -INSIDE).astype(np.float32)
-
-    return line
 
 
 def collar(low: float, high: float, gap: float) -> Line:

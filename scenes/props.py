@@ -95,7 +95,7 @@ def tube(path: Floats, radii: Floats, bones: dict[str, Floats], *, sides: int = 
     """A round thing along a path (P, 3) with radii (P,) or (P, 2); its bones' weights (P,) by point of the path."""
     along = np.gradient(path, axis=0)
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-    first = np.cross(along, (1.0, 0.0, 0.001))
+    first = np.cross(along, np.eye(3)[np.abs(along).sum(0).argmin()])  # the axis that the path follows least
     first /= np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-9)
     second = np.cross(along, first)
     angle = np.arange(sides) / sides * 2 * np.pi
@@ -318,6 +318,13 @@ def backpack_straps(detail: float) -> Fitted:
     )
     mirrored = tuple((-x, y, z) for x, y, z in side)
     return fitted(join(strap(side, detail), strap(mirrored, detail)), detail, part="tights")
+
+
+@lru_cache(64)
+def front_strip(detail: float, width: float, low: float, high: float) -> Fitted:
+    """A zip or a row of buttons."""
+    path = [(0.0, y, 0.15) for y in np.linspace(high, low, 8)]
+    return fitted(strap(path, detail, width=width, lift=0.004), detail, part="tights")
 
 
 @lru_cache(16)

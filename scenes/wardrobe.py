@@ -920,7 +920,7 @@ def _wear_top(tailor: _Tailor, look: Look) -> None:
     trim = Paint(_shade(look.top_colour, 0.85), gloss=0.05)
     if look.coat == "none" and look.top in ("shirt", "blouse", "polo") and look.bottom != "dress":
         low = hem + 0.01 if look.top != "polo" else 1.30
-        tailor.wear(cut.front_strip(0.012, low, 1.39), push + 0.0015, trim)
+        tailor.add(props.front_strip(tailor.detail, 0.028, round(low, 2), 1.38), trim)
     if look.top in ("shirt", "polo") and look.bottom != "dress":
         tailor.wear(
             cut.collar(1.435, 1.492, 0.022),
@@ -974,7 +974,7 @@ def _wear_coat(tailor: _Tailor, look: Look) -> None:
         _wear_coat_skirt(tailor, look, paint, thick)
     trim = Paint(_shade(look.coat_colour, 0.72), gloss=0.1)
     if look.coat_gap == 0 and look.coat != "blazer":
-        tailor.wear(cut.front_strip(0.006, _coat_hem(look), 1.40), push + 0.002, trim)
+        tailor.add(props.front_strip(tailor.detail, 0.014, round(_coat_hem(look), 2), 1.40), trim)
     if look.coat in ("coat", "jacket", "puffer"):
         tailor.wear(
             cut.collar(1.415, 1.495, 0.03 + 0.03 * look.coat_gap),
