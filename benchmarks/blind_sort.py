@@ -103,14 +103,22 @@ def of_zip(path: Path) -> Source:
     return draw
 
 
+def one_of(sources: Sequence[Source]) -> Source:
+    """Several sources that count as one."""
+    return lambda rng, height_px: sources[int(rng.integers(len(sources)))](rng, height_px)
+
+
 def real_sources(data: Path) -> list[Source]:
-    """What there is below a data folder: clips with truth, and sets of crops."""
-    found = [
-        of_clip(data / clip, read_truth(data / truth), REAL, clip)
-        for data_set in DATA_SETS
-        for clip, truth in data_set.clips
-        if (data / clip).exists() and (data / truth).is_file()
-    ]
+    """What there is below a data folder: each data set of clips with truth, each set of crops."""
+    found = []
+    for data_set in DATA_SETS:
+        own = [
+            of_clip(data / clip, read_truth(data / truth), REAL, clip)
+            for clip, truth in data_set.clips
+            if (data / clip).exists() and (data / truth).is_file()
+        ]
+        if own:
+            found.append(one_of(own))
     return found + [of_zip(data / name) for name in ZIPS if (data / name).is_file()]
 
 

@@ -163,7 +163,8 @@ def cut(
         v = np.einsum("ni,ni->n", directions, turned) * scale
         length = np.einsum("ni,ni->n", ac, turned) * scale
         is_cut = (u >= 0) & (v >= 0) & (u + v <= 1) & np.isfinite(length)
-    return np.where(is_cut, length, np.nan), np.stack((1 - u - v, u, v), axis=1)
+        weights = np.stack((1 - u - v, u, v), axis=1)
+    return np.where(is_cut, length, np.nan), weights
 
 
 def _pairs(
@@ -284,19 +285,35 @@ def visibilities(
 # --- feet
 
 
-def slips_m_s(soles: NDArray[np.floating], step_s: float, *, near_m: float = 0.004) -> NDArray[np.float64]:
-    """How fast what touches the floor slides: one speed for every foot and instant at which it is planted.
+@dataclass(frozen=True)
+class Slips:
+    """How feet slide while they touch the floor."""
 
-    A foot is planted when some of its points are within ``near_m`` of its own lowest height ever, at one instant
-    and at the next; its speed is the median horizontal speed of these points, so that one which is about to lift
-    does not count for a foot that rolls over it.
+    planted_m_s: NDArray[np.float64]  # (P,) speed of a foot at each instant well within a contact
+    slid_m: NDArray[np.float64]  # (C,) how far it slides in each contact, landing and lifting included
+
+
+def slips(
+    soles: NDArray[np.floating], step_s: float, *, near_m: float = 0.004, edge_s: float = 0.04
+) -> Slips:
+    """How one sole slides on the floor, z = 0.
+
+    The foot touches where some of its points are within ``near_m`` of the floor at one instant and at the next; its
+    speed is the median horizontal speed of these points, so that one which is about to lift does not count for a foot
+    that rolls over it. It is planted but for ``edge_s`` at either end of a contact, when it lands and lifts.
 
     Args:
         soles: (N instants, V, 3) points under one sole, m; z up.
         step_s: Between two instants.
     """
-    floor_m = soles[..., 2].min()
-    touches = soles[..., 2] <= floor_m + near_m
+    touches = soles[..., 2] <= near_m
     speeds = np.hypot(*np.moveaxis(np.diff(soles[..., :2], axis=0), -1, 0)) / step_s
     both = touches[:-1] & touches[1:]
-    return np.array([np.median(speed[own]) for speed, own in zip(speeds, both) if own.any()])
+    speed = np.array([np.median(own[on]) if on.any() else np.nan for own, on in zip(speeds, both)])
+    edge = round(edge_s / step_s)
+    planted, slid = [], []
+    for contact in np.split(np.arange(len(speed)), np.flatnonzero(np.diff(np.isnan(speed))) + 1):
+        if not np.isnan(speed[contact[0]]):
+            planted.append(speed[contact[edge : len(contact) - edge]])
+            slid.append(speed[contact].sum() * step_s)
+    return Slips(np.concatenate(planted) if planted else np.zeros(0), np.array(slid))

@@ -10,6 +10,9 @@ import pytest
 
 from benchmarks import ray_truth
 from benchmarks.ray_truth import Mesh, View
+from benchmarks.scenes import Shot, compare, shoot
+from scenes import settings
+from scenes.scene import Staged
 
 # --- the twin itself
 
@@ -124,10 +127,72 @@ def test_the_share_that_is_seen_counts_what_lies_beyond_the_edge():
 
 
 def test_a_planted_foot_slides_as_fast_as_its_points():
-    # Three instants, 0.1 s apart: heel and toe slide 1 cm, then the heel lifts and the toe stands still.
-    heel = [[0, 0, 0], [0.01, 0, 0], [0.05, 0, 0.04]]
-    toe = [[0.2, 0, 0], [0.21, 0, 0], [0.21, 0, 0.001]]
-    soles = np.stack((np.array(heel), np.array(toe)), axis=1)
-    assert ray_truth.slips_m_s(soles, 0.1) == pytest.approx([0.1, 0.0])
-    lifted = soles + [0, 0, 1] * np.array([[[0]], [[1]], [[0]]])
-    assert len(ray_truth.slips_m_s(lifted, 0.1)) == 0  # never down at two instants in a row
+    # Six instants, 0.1 s apart: the whole foot slides 1 cm, then 1 cm, stands, slides 3 cm on its toe, and is gone.
+    along = np.array([0, 0.01, 0.02, 0.02, 0.05, 0.5])
+    heel_up = np.array([0, 0, 0, 0.02, 0.05, 0.2])
+    toe_up = np.array([0, 0, 0, 0, 0.001, 0.1])
+    none = np.zeros(6)
+    soles = np.stack((np.stack((along, none, heel_up), 1), np.stack((along + 0.2, none, toe_up), 1)), axis=1)
+    found = ray_truth.slips(soles, 0.1, edge_s=0.1)
+    assert found.planted_m_s == pytest.approx(
+        [0.1, 0.0]
+    )  # without the first and the last of 0.1, 0.1, 0, 0.3
+    assert found.slid_m == pytest.approx([0.05])
+    in_the_air = ray_truth.slips(soles + [0, 0, 0.1], 0.1)
+    assert len(in_the_air.planted_m_s) == len(in_the_air.slid_m) == 0
+
+
+# --- pictures
+
+
+SMALL = {
+    "name": "small",
+    "seed": 5,
+    "seconds": 6,
+    "areas": {"yard": {"x": [-3, 3], "y": [-3, 3]}},
+    "obstacles": [{"kind": "pillar", "at": [0.0, 0.6]}],
+    "people": {"count": 4},
+    "cameras": {
+        "lens": {
+            "at": [-2.8, -2.7, 2.5],
+            "look": [0, 0, 0.9],
+            "size": [160, 90],
+            "distortion": [-0.18, 0.04, 0.001, -0.001, 0],
+        },
+        "moving": {
+            "at": [2.8, -2.8, 2.4],
+            "look": [0, 0, 0.9],
+            "size": [160, 90],
+            "motion": {"pan": 10, "period": 12, "shake": 1.0},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def shots() -> dict[str, Shot]:
+    """One instant of a small scene, by camera."""
+    moderngl = pytest.importorskip("moderngl", reason="needs the extra [scenes]")
+    try:
+        moderngl.create_context(standalone=True, backend="egl").release()
+    except Exception as problem:  # noqa: BLE001  (whatever the driver says, there is no OpenGL here)
+        pytest.skip(f"no OpenGL over EGL: {problem}")
+    staged = Staged.of(settings.from_values(SMALL))
+    return {name: shoot(staged, name, 3.0, 0.1, pad_px=40) for name in staged.cameras}
+
+
+@pytest.mark.parametrize("camera", ["lens", "moving"])
+def test_pixels_show_what_their_rays_meet(shots: dict[str, Shot], camera: str):
+    found = compare(shots[camera], np.random.default_rng(0), on_people=250, elsewhere=100)
+    assert found.same.mean() > 0.97  # the rest: outlines that pass through a pixel's very centre
+    assert len(found.flow_px) > 0.7 * found.pixels
+    assert np.percentile(found.flow_px, 99) < 1e-3
+    assert np.percentile(found.depth_m, 99) < 1e-3
+
+
+@pytest.mark.parametrize("camera", ["lens", "moving"])
+def test_boxes_and_visibility_are_those_of_masks(shots: dict[str, Shot], camera: str):
+    found = compare(shots[camera], np.random.default_rng(0), on_people=0, elsewhere=10)
+    assert len(found.boxes_px) >= 1
+    assert np.abs(found.boxes_px).max() < 1.5
+    assert np.abs(found.visibility).max() < 0.06
