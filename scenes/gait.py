@@ -12,6 +12,7 @@ about z lifts the left side... of what points to the left, and tilts what points
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +35,7 @@ ADULT_LEG_M = 0.86  # hip to ankle, of what adult measures below are for
 # Step length / cadence is the same at all comfortable speeds, about 0.0065 m min for adults: Sekiya & Nagasaki 1998.
 WALK_RATIO_M_MIN = 0.0065
 REACH = 0.996  # share of a leg's length at which its knee is as straight as it gets
+SLOWEST_STEPS_MIN = 78.0
 MID_STANCE = 0.36  # share of the stance at which the body is above the foot
 
 SPEED_UP, SLOW_DOWN = 0.27, 0.25  # shares of a swing in which the foot gains and loses its speed
@@ -276,9 +278,9 @@ class _Planner:
             both_s = step_s * (0.17 + 0.08 / (0.5 + speed))
             lift = max(now, last_land + both_s)
             land = lift + step_s - both_s
-            if not self._wants(foot, land, step_s, speed):
+            if not self._wants(foot, land, speed):
                 foot = 1 - foot
-                if not self._wants(foot, land, step_s, speed):
+                if not self._wants(foot, land, speed):
                     now += 0.1
                     continue
             self._step(foot, lift, land, step_s, speed)
@@ -289,9 +291,14 @@ class _Planner:
     def _pace(self, now: float) -> tuple[float, float]:
         """Seconds a step takes, and the speed in m/s as of an adult."""
         look = 0.6 * self.scale**0.5
-        (x0, y0), (x1, y1) = self.xy[self.path.row(now)], self.xy[self.path.row(now + look)]
-        speed = float(np.hypot(x1 - x0, y1 - y0)) / look / self.scale**0.5
-        cadence = max((60.0 * speed / WALK_RATIO_M_MIN) ** 0.5, 84.0) * self.style.cadence
+        row = self.path.row(now)
+        (x0, y0), (x1, y1) = self.xy[row], self.xy[self.path.row(now + look)]
+        way = math.hypot(x1 - x0, y1 - y0)
+        speed = way / look / self.scale**0.5
+        cadence = max((60.0 * speed / WALK_RATIO_M_MIN) ** 0.5, SLOWEST_STEPS_MIN) * self.style.cadence
+        if way > 0.05:  # steps aside and backwards are short
+            ahead = ((x1 - x0) * math.cos(self.heading[row]) + (y1 - y0) * math.sin(self.heading[row])) / way
+            cadence *= 1.0 + 0.5 * min(1.0 - ahead, 1.0)
         return 60.0 / cadence * self.scale**0.5, speed
 
     def _print(self, foot: int, t_s: float, speed: float) -> tuple[float, float, float]:
@@ -311,7 +318,10 @@ class _Planner:
 
     def _wanted(self, foot: int, land: float, step_s: float, speed: float) -> tuple[float, float, float]:
         """The same for a foot that comes down at ``land``, on its own side of the other foot."""
-        x, y, yaw = self._print(foot, land + MID_STANCE * step_s * 1.25, speed)
+        middle_s = MID_STANCE * 1.25 * step_s
+        x, y, yaw = self._print(foot, land + middle_s, speed)
+        too_far = self._lead(land, middle_s)
+        x, y = x - too_far[0], y - too_far[1]
         _, _, other_x, other_y, other_yaw, *_ = self.made[1 - foot][-1]
         yaw = other_yaw + min(max(yaw - other_yaw, -1.1), 1.1)
         sign = self.legs[foot].sign
@@ -321,17 +331,28 @@ class _Planner:
         push = sign * max(0.0, 1.1 * self.walk_m - apart)
         return x + push * left_x, y + push * left_y, yaw
 
-    def _wants(self, foot: int, land: float, step_s: float, speed: float) -> bool:
-        x, y, yaw = self._wanted(foot, land, step_s, speed)
+    def _lead(self, land: float, middle_s: float) -> tuple[float, float]:
+        """How much too far ahead of the body a foot would land, as when somebody has just begun to walk."""
+        (x0, y0), (x1, y1) = self.xy[self.path.row(land - 0.05)], self.xy[self.path.row(land + 0.05)]
+        allowed = math.hypot(x1 - x0, y1 - y0) / 0.1 * middle_s * 1.1 + 0.06 * self.scale
+        (x0, y0), (x1, y1) = self.xy[self.path.row(land)], self.xy[self.path.row(land + middle_s)]
+        way = math.hypot(x1 - x0, y1 - y0)
+        excess = max(0.0, 1.0 - allowed / max(way, 1e-9))
+        return excess * (x1 - x0), excess * (y1 - y0)
+
+    def _wants(self, foot: int, land: float, speed: float) -> bool:
+        """Whether a foot will be out of place when it could have come down elsewhere."""
+        x, y, yaw = self._print(foot, land, speed)
         _, _, old_x, old_y, old_yaw, *_ = self.made[foot][-1]
-        return bool(np.hypot(x - old_x, y - old_y) > 0.07 * self.scale or abs(yaw - old_yaw) > 0.4)
+        return bool(np.hypot(x - old_x, y - old_y) > 0.09 * self.scale or abs(yaw - old_yaw) > 0.4)
 
     def _step(self, foot: int, lift: float, land: float, step_s: float, speed: float) -> None:
         x, y, yaw = self._wanted(foot, land, step_s, speed)
         old = self.made[foot][-1]
-        long = min(float(np.hypot(x - old[2], y - old[3])) / (1.4 * self.leg_m), 1.2)
+        ahead = (x - old[2]) * math.cos(yaw) + (y - old[3]) * math.sin(yaw)
+        long = min(max(ahead / (1.4 * self.leg_m), 0.0), 1.2)
         old[1] = lift
-        old[6] = 0.25 + 0.75 * long
+        old[6] = 0.2 + 0.8 * long
         old[8] = min(0.65 * step_s, 0.7 * (lift - old[0])) if np.isfinite(old[0]) else 0.5 * step_s
         self.made[foot].append([land, np.inf, x, y, yaw, long, 0.0, 0.28 * step_s, 0.2])
 
@@ -442,7 +463,8 @@ class _Walk:
         stride = _smooth((between * forward).sum(1) / leg_m, 0.07)
         speed = np.linalg.norm(np.gradient(path.xy_m, TABLE_S, axis=0), axis=1) / size**0.5
         walk = ease(speed / 0.9)
-        stand = _smooth((speed < 0.15).astype(np.float64), 0.3) * (1 - seated)
+        resting = minimum_filter1d((speed < 0.1).astype(np.float64), 25, mode="nearest")
+        stand = _smooth(resting, 0.25) * (1 - seated)
         idle = _idle(t, self.style)
         # The pelvis leans over the foot that carries it, and stands between the feet.
         weight = np.stack([foot.planted for foot in feet], 1)
@@ -453,7 +475,8 @@ class _Walk:
         ahead = (self.legs[0].anchor[2] + self.legs[1].anchor[2]) / 2
         off = _smooth(carried - forward * ahead - path.xy_m, 0.12)
         aside = 0.33 * self.style.sway * (off * left).sum(1) * (1 - seated)
-        fore = 0.8 * stand * (off * forward).sum(1)
+        middle = (feet[0].base + feet[1].base) / 2 - forward * ahead - path.xy_m
+        fore = 0.8 * stand * (_smooth(middle, 0.12) * forward).sum(1)
         shift = stand * idle["shift"]
         xy = path.xy_m + left * (aside + 0.03 * size * shift)[:, None] + forward * fore[:, None]
         thigh_m = self.legs[0].thigh_m
@@ -530,13 +553,12 @@ def _bends(style: Style, arms: dict[str, float]) -> dict[str, dict[str, tuple[fl
             f"stride_{side}": (-0.38 * style.arm_swing, 0.0, 0.0),
             "one": (0.03, 0.0, out),
             "seat": (-0.45, 0.0, 0.02 * sign),
-            "stand": (-0.04, 0.0, 0.0),
         }
         lower = {
             f"elbow_{side}": (-0.3 * style.arm_swing, 0.0, 0.0),
             "one": (-style.elbow_rad, 0.0, 0.0),
             "walk": (-0.05 * style.arm_swing, 0.0, 0.0),
-            "seat": (-0.75, 0.0, 0.0),
+            "seat": (-0.4, 0.0, 0.0),
         }
         if kind == "load":
             upper[f"stride_{side}"] = (-0.12 * style.arm_swing, 0.0, 0.0)
@@ -652,7 +674,9 @@ class Motion:
         names, parents, heads = self.bones.names, self.bones.parents, self._heads
         grip = np.tile(np.eye(4), (len(names), 1, 1))
         along = (self.bones.tails - self.bones.heads).astype(np.float64)
-        for side in "lr" if "index_01_l" in names else "":  # a skeleton without fingers has curled hands at rest
+        for side in (
+            "lr" if "index_01_l" in names else ""
+        ):  # a skeleton without fingers has curled hands at rest
             fingers = [(f"{finger}_01_{side}", f"{finger}_03_{side}") for finger in FINGERS]
             # A resting hand is a little bent already: that shows the hinges.
             hinge = sum(np.cross(along[names.index(a)], along[names.index(b)]) for a, b in fingers)
