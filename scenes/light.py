@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,11 @@ from scenes import settings
 Floats = NDArray[np.float64]
 LAMPS = 64  # as many as the shader's array holds
 LAMP_SPACING_M = 3.4
+LAMP_NEAR = 8  # lamps that light one person
+LAMP_SHADOWS = 4  # of which so many cast shadows
+FLOOR_CELL_M = 0.06
+FLOOR_CELLS = 1024  # along one side, at most
+FEET_M = 1.1  # how far around somebody the floor is darker
 DUSK_ELEVATION = 14.0  # degrees, at most
 
 
@@ -111,40 +118,128 @@ def hang_lamps(low: Floats, high: Floats) -> Floats:
     return np.column_stack((x.ravel(), y.ravel(), np.full(x.size, height), np.full(x.size, brightness)))
 
 
-def shade_of_feet(
-    balls: list[tuple[Floats, Floats]], low: Floats, cell_m: float, shape: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """(rows, columns) how open the floor is to the sky, 255 where nobody stands near.
+def nearest_lamps(lamps: Floats, xy_m: Floats) -> Floats:
+    """(LAMPS, 4) the `LAMP_NEAR` lamps nearest to a spot of the floor, the rest dark."""
+    order = np.argsort(((lamps[:, :2] - xy_m) ** 2).sum(axis=1))[:LAMP_NEAR]
+    near = np.zeros((LAMPS, 4))
+    near[: len(order)] = lamps[order]
+    return near
 
-    What balls over a floor take of the light that falls on it: r^2 h / d^3 of each (form factor of a sphere).
 
-    Args:
-        balls: Of each person, centres (S, 3) m and radii (S,) m.
-        low: (2,) m world corner of the grid.
-        cell_m: Side of a cell.
-        shape: Rows (along y) and columns (along x).
+def sunlight(sun: Floats, low: Floats, high: Floats) -> tuple[Floats, float]:
+    """(4, 4) world -> the sun's view of a box from corner ``low`` to ``high``, in [-1, 1]; and its depth in m."""
+    ahead = -sun
+    right = np.cross(ahead, (0.0, 0.0, 1.0))
+    right = right / np.linalg.norm(right) if np.linalg.norm(right) > 1e-6 else np.array([1.0, 0.0, 0.0])
+    turn = np.stack((right, np.cross(ahead, right), ahead))
+    ends = np.stack((low, high))
+    corners = np.array([[ends[i, 0], ends[j, 1], ends[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    seen = corners @ turn.T
+    first, last = seen.min(axis=0) - 0.15, seen.max(axis=0) + 0.15
+    view = np.eye(4)
+    view[:3, :3] = turn * (2 / (last - first))[:, None]
+    view[:3, 3] = -(first + last) / (last - first)
+    return view, float(last[2] - first[2])
+
+
+@dataclass(frozen=True, eq=False)
+class FloorShade:
+    """How open each cell of the floor is to light: beside walls, and where people stand."""
+
+    low: Floats  # (2,) m corner of the grid
+    cell_m: float
+    open: NDArray[np.uint8]  # (rows, columns) past walls and what stands there, 255 wholly
+
+    @property
+    def from_world(self) -> tuple[float, float, float, float]:
+        """Scale and shift of x and y that give texture coordinates."""
+        scale = 1 / (self.cell_m * np.array(self.open.shape[::-1]))
+        shift = -self.low * scale
+        return float(scale[0]), float(scale[1]), float(shift[0]), float(shift[1])
+
+    @classmethod
+    def of(cls, corners: Floats, low: Floats, high: Floats) -> FloorShade:
+        """Of a place: triangles (T, 3, 3) m between two corners (3,)."""
+        sides = high[:2] - low[:2]
+        cell = max(FLOOR_CELL_M, float(sides.max()) / FLOOR_CELLS)
+        columns, rows = np.maximum(1, np.ceil(sides / cell)).astype(int).tolist()
+        stands = np.zeros((rows, columns), np.uint8)
+        tops, bottoms = corners[..., 2].max(axis=1), corners[..., 2].min(axis=1)
+        for triangle in corners[(tops > 0.15) & (bottoms < 0.6)]:
+            px = np.rint((triangle[:, :2] - low[:2]) / cell - 0.5).astype(np.int32)
+            cv2.fillConvexPoly(stands, px, 255)
+        near = cv2.GaussianBlur(stands, (0, 0), 0.10 / cell).astype(np.float32)
+        far = cv2.GaussianBlur(stands, (0, 0), 0.45 / cell).astype(np.float32)
+        dark = np.clip(0.30 * near / 128 + 0.40 * far / 100, 0, 0.5)
+        return cls(low[:2].copy(), cell, np.rint(255 * (1 - dark)).astype(np.uint8))
+
+    def of_people(self, balls: list[tuple[Floats, Floats]], lamps: Floats) -> NDArray[np.uint8]:
+        """(rows, columns) what people leave of the floor's light, 255 all.
+
+        Args:
+            balls: Of each person, centres (S, 3) m and radii (S,) m.
+            lamps: (L, 4) that cast soft shadows.
+        """
+        left = np.full(self.open.shape, 255, np.uint8)
+        for centres, radii in balls:
+            if not len(centres):
+                continue
+            reach = 2 * FEET_M if len(lamps) else FEET_M
+            part, x, y = self._around(centres[:, :2].mean(axis=0), reach)
+            if not x.size or not y.size:
+                continue
+            kept = _open_beneath(centres, radii, x, y)
+            if len(lamps):
+                kept *= self._lamp_shadows(centres, radii, x, y, lamps)
+            left[part] = (left[part] * kept).astype(np.uint8)
+        return left
+
+    def _around(self, middle: Floats, reach_m: float) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]]:
+        """The cells around a spot: a slice of the grid, and the x and y of their middles."""
+        first = np.floor((middle - reach_m - self.low) / self.cell_m).astype(int)
+        last = first + int(2 * reach_m / self.cell_m)
+        rows, columns = self.open.shape
+        x0, y0 = (int(value) for value in np.clip(first, 0, (columns, rows)))
+        x1, y1 = (int(value) for value in np.clip(last, 0, (columns, rows)))
+        x = ((np.arange(x0, x1) + 0.5) * self.cell_m + self.low[0]).astype(np.float32)
+        y = ((np.arange(y0, y1) + 0.5) * self.cell_m + self.low[1]).astype(np.float32)
+        return (slice(y0, y1), slice(x0, x1)), x, y
+
+    def _lamp_shadows(
+        self, centres: Floats, radii: Floats, x: NDArray[np.float32], y: NDArray[np.float32], lamps: Floats
+    ) -> NDArray[np.float32]:
+        """(rows, columns) what is left of the light around one person: each ball darkens a disc, softer from above."""
+        away = ((lamps[:, :2] - centres[:, :2].mean(axis=0)) ** 2).sum(axis=1)
+        shares = lamps[:, 3] / (away + lamps[:, 2] ** 2 + 2)
+        left = np.ones((len(y), len(x)), np.float32)
+        order = np.argsort(-shares)[:LAMP_SHADOWS]
+        for lamp, share in zip(lamps[order], shares[order] / (shares.sum() + 0.25)):
+            grows = lamp[2] / np.maximum(lamp[2] - centres[:, 2], 0.3)
+            at = lamp[:2] + (centres[:, :2] - lamp[:2]) * grows[:, None]
+            px = np.rint(16 * ((at - (x[0], y[0])) / self.cell_m)).astype(int)
+            wide = np.maximum(np.rint(16 * radii * grows / self.cell_m), 1).astype(int)
+            dark = np.zeros(left.shape, np.float32)
+            for low, high, blur_m in ((-1.0, 0.5, 0.06), (0.5, 1.1, 0.14), (1.1, 3.0, 0.24)):
+                layer = np.zeros(left.shape, np.uint8)
+                for k in np.flatnonzero((centres[:, 2] >= low) & (centres[:, 2] < high)):
+                    cv2.circle(layer, (int(px[k, 0]), int(px[k, 1])), int(wide[k]), 255, -1, cv2.LINE_8, 4)
+                dark = np.maximum(
+                    dark, cv2.GaussianBlur(layer, (0, 0), blur_m / self.cell_m) / np.float32(255)
+                )
+            left *= 1 - np.float32(share) * dark
+        return left
+
+
+def _open_beneath(
+    centres: Floats, radii: Floats, x: NDArray[np.float32], y: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(len(y), len(x)) what balls leave of the sky's light on the floor.
+
+    A ball takes r^2 h / d^3 of it (form factor of a sphere over a plane).
     """
-    open_ = np.ones(shape, np.float32)
-    for centres, radii in balls:
-        if not len(centres):
-            continue
-        middle = (centres[:, :2].mean(axis=0) - low) / cell_m
-        reach = int(1.1 / cell_m)
-        x0, y0 = (int(value) - reach for value in middle)
-        x1, y1 = x0 + 2 * reach, y0 + 2 * reach
-        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, shape[1]), min(y1, shape[0])
-        if x0 >= x1 or y0 >= y1:
-            continue
-        x = ((np.arange(x0, x1) + 0.5) * cell_m + low[0]).astype(np.float32)
-        y = ((np.arange(y0, y1) + 0.5) * cell_m + low[1]).astype(np.float32)
-        near = centres[:, 2] < 1.2
-        c, r = centres[near].astype(np.float32), radii[near].astype(np.float32)
-        height = np.maximum(c[:, 2], 0.5 * r)
-        d2 = (
-            (x[None, None, :] - c[:, 0, None, None]) ** 2
-            + (y[None, :, None] - c[:, 1, None, None]) ** 2
-            + (height**2)[:, None, None]
-        )
-        taken = ((r * r * height)[:, None, None] / (d2 * np.sqrt(d2))).sum(axis=0)
-        open_[y0:y1, x0:x1] *= np.exp(-1.1 * np.minimum(taken, 1.2))
-    return (open_ * 255).astype(np.uint8)
+    low = centres[:, 2] < 1.2
+    c, r = centres[low].astype(np.float32), radii[low].astype(np.float32)
+    height = np.maximum(c[:, 2], 0.5 * r)
+    d2 = ((x - c[:, :1]) ** 2)[:, None, :] + ((y - c[:, 1:2]) ** 2 + (height**2)[:, None])[:, :, None]
+    taken = np.einsum("s,sij->ij", r * r * height, d2**-1.5)
+    return np.exp(np.float32(-1.1) * np.minimum(taken, 1.2)).astype(np.float32)

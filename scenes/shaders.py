@@ -90,7 +90,7 @@ PERSON_VERTEX = (
     + SHADOW
     + """
 uniform sampler2D place_map;
-uniform float place_texel, has_sun;
+uniform float place_texel, place_slack, has_sun;
 uniform vec3 eye;
 in vec3 a_position, a_normal, a_paint;
 in vec4 a_colour, a_colour2;    // red green blue gloss; red green blue openness
@@ -110,7 +110,7 @@ void main() {
   float sunny = 0.;
   if (has_sun > 0.) {
     vec3 q = (light_place * vec4(a_position, 1)).xyz * .5 + .5;
-    sunny = lit(place_map, q, place_texel, .002) * max(dot(n, sun), 0.);
+    sunny = lit(place_map, q, place_texel, place_slack) * max(dot(n, sun), 0.);
   }
   float gloss = a_colour.a;
   vec3 halfway = normalize(sun + to_eye);
@@ -131,7 +131,7 @@ PERSON_FRAGMENT = (
     + """
 uniform sampler2D behind;       // depth of the place
 uniform sampler2D people_map;
-uniform float people_texel, has_sun;
+uniform float people_texel, people_slack, has_sun;
 in vec3 paint, colour, colour2, shade, shine;
 in vec4 shadow;
 in float mask;
@@ -149,7 +149,6 @@ void main() {
   if (p == MELANGE) scale = vec3(f);
   else if (p == DENIM) scale = vec3(60., 30., 60.);
   else if (p == CAMOUFLAGE) scale = vec3(max(f, 6.));
-  else if (p == PRINT) scale = vec3(45.);
   float n = chance(q * scale);
   float folds = chance(q * vec3(14., 7., 14.) + 5.);
   if (p == MELANGE) m = mix(n, .5, blur);
@@ -158,21 +157,21 @@ void main() {
   else if (p == CHECKS) m = .5 * wave(q.x * f, blur) + .5 * wave(q.y * f, blur);
   else if (p == BLOCK) m = smoothstep(px, -px, q.y - 1. / f);
   else if (p == PRINT) {
-    vec2 at = (q.xy - vec2(0., 1. / f)) / vec2(.085, .075);
-    m = q.z > .02 ? smoothstep(1.1, .9, dot(at, at)) * smoothstep(.35, .5, n) : 0.;
+    vec2 at = q.xy * f;
+    m = q.z > 0. ? smoothstep(1.1, .9, dot(at, at)) * smoothstep(.38, .46, chance(vec3(at * 4., f))) : 0.;
   } else if (p == DOTS) { vec2 g = fract(q.xy * f) - .5; m = mix(smoothstep(.3, .22, length(g)), .22, blur); }
   else if (p == DENIM) m = n * .7;
   else if (p == CAMOUFLAGE) m = smoothstep(.45, .55, n);
   vec3 c = mix(colour, colour2, m);
   if (p == CAMOUFLAGE) c *= mix(.55, 1., smoothstep(.3, .36, folds));
-  if (p == FACE) c = face(c, q, n);
+  if (p == FACE) c = face(c, q);
   else c *= .86 + .22 * folds;
   float sunny = 1.;
   if (has_sun > 0.) {
     sunny = 0.;
     for (int i = 0; i < 4; i++) {
       vec2 at = shadow.xy + (vec2(i & 1, i >> 1) - .5) * people_texel;
-      sunny += step(shadow.z - .004, texture(people_map, at).r);
+      sunny += step(shadow.z - people_slack, texture(people_map, at).r);
     }
     sunny *= .25;
   }
@@ -181,29 +180,25 @@ void main() {
 """
 )
 
-# Brows, eyes and lips; ``q`` from the joint of the head, m, of a grown-up head.
+# Brows, eyes and lips; in ``q`` (m) the pupils are at (+-.030, 0).
 FACE = """
-vec3 face(vec3 c, vec3 q, float n) {
-  if (q.z < .03) return c;
+float spot(vec2 at, vec2 radii, float from, float to) { return smoothstep(to, from, length(at / radii)); }
+vec3 face(vec3 c, vec3 q) {
+  if (q.z < -.06) return c;
   float x = abs(q.x);
-  vec2 eye = vec2(x - .032, q.y - .098);
-  float brow = smoothstep(.0035, .0015, abs(q.y - .117 + 8. * (x - .032) * (x - .032))) * step(abs(x - .034), .021);
-  float socket = smoothstep(1.6, .6, dot(eye / vec2(.024, .016), eye / vec2(.024, .016)));
-  float open = smoothstep(1.2, .8, dot(eye / vec2(.0145, .0065), eye / vec2(.0145, .0065)));
-  float iris = smoothstep(.0065, .005, length(eye));
-  vec2 mouth = vec2(q.x, q.y - .022) / vec2(.027, .0085);
-  float lips = smoothstep(1.15, .8, dot(mouth, mouth));
-  float line = smoothstep(.0022, .0008, abs(q.y - .0222)) * step(x, .025);
-  float nostril = smoothstep(1.2, .7, length(vec2(x - .009, q.y - .05) / vec2(.006, .0035)));
-  float cheek = smoothstep(1., .2, length(vec2(x - .045, q.y - .055) / vec2(.025, .022)));
-  c = mix(c, c * vec3(1.04, .9, .88), cheek * .6);
-  c *= 1. - .22 * socket;
-  c = mix(c, c * vec3(.92, .62, .60), lips);
-  c *= 1. - .45 * line;
-  c *= 1. - .45 * nostril;
-  c = mix(c, vec3(.82, .80, .78) * min(1., .35 + c.r), open);
-  c = mix(c, vec3(.13, .09, .07), open * iris);
-  return mix(c, colour2, brow * .8);
+  vec2 eye = vec2(x - .030, q.y);
+  float brow = smoothstep(.0036, .0018, abs(q.y - .0235 + 9. * (x - .030) * (x - .030))) * step(abs(x - .031), .020);
+  float open = spot(eye, vec2(.0145, .0062), .85, 1.1);
+  c = mix(c, c * vec3(1.05, .88, .86), .55 * spot(vec2(x - .042, q.y + .038), vec2(.024, .020), .2, 1.));
+  c *= 1. - .20 * spot(eye - vec2(-.003, .004), vec2(.024, .017), .4, 1.2);
+  c *= 1. - .10 * spot(vec2(x, q.y + .052), vec2(.012, .006), .5, 1.);
+  c = mix(c, c * vec3(.90, .60, .58), spot(vec2(q.x, q.y + .068), vec2(.025, .0085), .75, 1.1));
+  c *= 1. - .45 * smoothstep(.0022, .0008, abs(q.y + .0675)) * step(x, .023);
+  c *= 1. - .40 * spot(vec2(x - .009, q.y + .044), vec2(.006, .0034), .6, 1.1);
+  c = mix(c, vec3(.80, .78, .76) * min(1., .4 + c.r), open);
+  c = mix(c, vec3(.12, .08, .06), open * spot(eye, vec2(.0064), .8, 1.05));
+  c *= 1. - .5 * open * smoothstep(.002, .006, q.y);
+  return mix(c, colour2, .75 * brow);
 }
 """
 
@@ -281,8 +276,8 @@ PLACE_FRAGMENT = (
     + SHADOW
     + """
 uniform sampler2D place_map, corners;           // shadows; how open the sky is above the floor
-uniform vec4 corners_at;                        // world x, y -> texture
-uniform float place_texel, has_sun;
+uniform vec4 floor_at;                          // world x, y -> texture
+uniform float place_texel, place_slack, has_sun;
 uniform vec3 eye, horizon;
 in vec3 world, normal, paint, colour, colour2;
 in float mask, gloss;
@@ -358,7 +353,7 @@ void main() {
   float px = max(length(dFdx(paint)), length(dFdy(paint)));
   vec3 c = linear(clamp(painted(n, px), 0., 1.));
   float open = 1.;
-  if (n.z > .5 && world.z < .3) open = texture(corners, world.xy * corners_at.xy + corners_at.zw).r;
+  if (n.z > .5 && world.z < .3) open = texture(corners, world.xy * floor_at.xy + floor_at.zw).r;
   else if (n.z < .5) open = mix(.72, 1., smoothstep(0., .7, world.z));
   vec3 shaded = (mix(ground, sky, .5 + .5 * n.z) + lamplight(world, n)) * open;
   float edge = pow(1. - max(dot(n, to_eye), 0.), 5.);
@@ -367,7 +362,7 @@ void main() {
   float toward = dot(n, sun);
   if (has_sun > 0. && toward > 0.) {
     vec3 q = (light_place * vec4(world + n * .03, 1)).xyz * .5 + .5;
-    shine = sun_colour * toward * lit(place_map, q, place_texel, .0008);
+    shine = sun_colour * toward * lit(place_map, q, place_texel, place_slack);
     mirror += shine * gloss * pow(max(dot(n, normalize(sun + to_eye)), 0.), 40.);
   }
   float haze = 1. - exp(-away / 600.);
@@ -378,9 +373,8 @@ void main() {
 )
 
 WHOLE_VERTEX = """#version 330
-uniform vec4 part;      // of the picture, in [-1, 1]: left, top, right, bottom
 in vec2 a_corner;       // 0 or 1
-void main() { gl_Position = vec4(mix(part.xy, part.zw, a_corner), 0., 1.); }
+void main() { gl_Position = vec4(2. * a_corner - 1., 0., 1.); }
 """
 
 SKY_FRAGMENT = (
@@ -419,8 +413,8 @@ COMPOSE_FRAGMENT = (
     + """
 uniform sampler2D lit_picture, shaded_picture, where, people, people_map, feet;
 uniform mat4 light_people;
-uniform vec4 feet_at;           // world x, y -> texture
-uniform float people_texel, has_sun;
+uniform vec4 floor_at;          // world x, y -> texture
+uniform float people_texel, people_slack, has_sun;
 layout(location = 0) out vec4 picture;
 void main() {
   ivec2 p = ivec2(gl_FragCoord.xy);
@@ -430,12 +424,31 @@ void main() {
   if (w.w < 1e5) {
     if (has_sun > 0.) {
       vec3 q = (light_people * vec4(w.xyz, 1)).xyz * .5 + .5;
-      c = mix(texelFetch(shaded_picture, p, 0), c, lit(people_map, q, people_texel, .003));
+      c = mix(texelFetch(shaded_picture, p, 0), c, lit(people_map, q, 1.3 * people_texel, people_slack));
     }
     float low = 1. - smoothstep(.05, .35, w.z);
-    c.rgb *= mix(1., texture(feet, w.xy * feet_at.xy + feet_at.zw).r, low);
+    c.rgb *= mix(1., texture(feet, w.xy * floor_at.xy + floor_at.zw).r, low);
   }
   picture = vec4(c.rgb * (1. - figure.a) + figure.rgb, 1).bgra;
 }
 """
 )
+
+PROGRAMS = {
+    "person": (PERSON_VERTEX, PERSON_FRAGMENT),
+    "number": (FIGURE_VERTEX, NUMBER_FRAGMENT),
+    "silhouette": (FIGURE_VERTEX, SILHOUETTE_FRAGMENT),
+    "shadow": (SHADOW_VERTEX, SHADOW_FRAGMENT),
+    "place": (PLACE_VERTEX, PLACE_FRAGMENT),
+    "sky": (WHOLE_VERTEX, SKY_FRAGMENT),
+    "settle": (WHOLE_VERTEX, SETTLE_FRAGMENT),
+    "compose": (WHOLE_VERTEX, COMPOSE_FRAGMENT),
+}
+# By program, what it reads from texture unit 0 on; those of one name are at one place.
+TEXTURES = {
+    "person": ("behind", "people_map", "place_map", "noise"),
+    "number": ("behind",),
+    "place": ("place_map", "corners", "", "noise"),
+    "settle": ("lit_samples", "shaded_samples"),
+    "compose": ("lit_picture", "people_map", "shaded_picture", "where", "people", "feet"),
+}
