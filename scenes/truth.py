@@ -67,8 +67,8 @@ class Bodies(Protocol):
 
 
 # A person of height 1, in the frame forward, left, up. Each chain of balls begins at a joint and follows a limb.
-(TRUNK, HEAD, ARM_L, ARM_R, FOREARM_L, FOREARM_R, THIGH_L, THIGH_R, SHIN_L, SHIN_R, FOOT_L, FOOT_R) = range(
-    12
+(TRUNK, HEAD, ARM_L, ARM_R, FOREARM_L, FOREARM_R, THIGH_L, THIGH_R, SHIN_L, SHIN_R, FOOT_L, FOOT_R, BACK) = (
+    range(13)
 )
 HIP_UP, HIP_LEFT, SHOULDER_UP, SHOULDER_LEFT = 0.52, 0.052, 0.81, 0.118  # Drillis & Contini (1966)
 UPPER_ARM, FOREARM, THIGH, SHIN, HEEL = 0.186, 0.146, 0.237, 0.24, 0.02
@@ -93,7 +93,9 @@ BALLS = np.array(
         *_pair(FOREARM_L, [(0.0, 0.029), (0.05, 0.028), (0.1, 0.024), (0.15, 0.023), (0.19, 0.024), (0.215, 0.02)]),
         *_pair(THIGH_L, [(0.02, 0.056), (0.07, 0.054), (0.12, 0.05), (0.17, 0.045), (0.22, 0.04)]),
         *_pair(SHIN_L, [(0.02, 0.038), (0.07, 0.038), (0.12, 0.036), (0.17, 0.031), (0.22, 0.028)]),
-        *_pair(FOOT_L, [(-0.015, 0.025), (0.03, 0.026), (0.075, 0.025), (0.105, 0.022)]),
+        *_pair(FOOT_L, [(-0.018, 0.027), (0.03, 0.028), (0.08, 0.027), (0.115, 0.023)]),
+        (BACK, 0.0, 0.035, 0.065), (BACK, 0.0, -0.035, 0.065),
+        (BACK, -0.09, 0.035, 0.065), (BACK, -0.09, -0.035, 0.065),
     ]
 )  # fmt: skip
 _CHAIN = BALLS[:, 0].astype(np.intp)
@@ -104,6 +106,7 @@ _HIP = np.array([30, 26, 17, 6, -6, -14, -8, 10, 27, 33, 30.0])
 _KNEE = np.array([6, 16, 17, 11, 7, 11, 33, 60, 52, 20, 6.0])
 _ANKLE = np.array([0, -4, 2, 6, 9, 5, -15, -9, 0, 2, 0.0])
 _ARM_SWING, _ARM_BACK, _ELBOW = 20.0, 2.0, 16.0
+ARM_OUT = 0.13  # rad that upper arms stand off
 _SEATED = {"thigh": 84.0, "knee": 88.0, "lean": 2.0}
 STEP = 0.41  # heights, at the speed of 1.35 m/s; grows with its square root (Grieve & Gear, 1966)
 STEP_SPEED_M_S = 1.35
@@ -150,10 +153,11 @@ class Walkers:
         self._stout = {
             p: 1.0 + 0.35 * (float(getattr(look, "weight", 0.5)) - 0.5) for p, look in staged.looks.items()
         }
+        self._pack = {p: float(getattr(look, "bag", "") == "backpack") for p, look in staged.looks.items()}
         self._course = {p: _Course.of(one, self._height[p]) for p, one in staged.trajectories.items()}
 
     def balls(self, rows: Rows) -> tuple[F, F, F]:
-        phase, stride, seated, height, stout = np.zeros((5, len(rows)))
+        phase, stride, seated, height, stout, pack = np.zeros((6, len(rows)))
         order = np.argsort(rows.ids, kind="stable")
         first = np.flatnonzero(np.diff(rows.ids[order], prepend=-1))
         for these in np.split(order, first[1:]):
@@ -165,17 +169,18 @@ class Walkers:
                 np.interp(t, course.t_s, values) for values in (course.phase, course.stride, course.seated)
             )
             height[these], stout[these] = self._height[person], self._stout[person]
-        centres, radii = posed(phase, stride, seated, stout)
+            pack[these] = self._pack[person]
+        centres, radii = posed(phase, stride, seated, stout, pack)
         centres = _grounded(centres, radii) * height[:, None, None]
         cos, sin = np.cos(rows.heading_rad)[:, None], np.sin(rows.heading_rad)[:, None]
         world = np.empty_like(centres)
         world[..., 0] = rows.xy_m[:, :1] + cos * centres[..., 0] - sin * centres[..., 1]
         world[..., 1] = rows.xy_m[:, 1:] + sin * centres[..., 0] + cos * centres[..., 1]
         world[..., 2] = centres[..., 2] * (height + HAIR_M + SHOE_M)[:, None] / height[:, None]
-        return world, radii * height[:, None], np.broadcast_to(_WEIGHTS, radii.shape)
+        return world, radii * height[:, None], _WEIGHTS[pack.astype(np.intp)]
 
 
-def posed(phase: F, stride: F, seated: F, stout: F) -> tuple[F, F]:
+def posed(phase: F, stride: F, seated: F, stout: F, pack: F) -> tuple[F, F]:
     """Balls of R people of height 1: centres (R, S, 3) forward, left, up of the hips, and radii (R, S).
 
     Args:
@@ -183,21 +188,24 @@ def posed(phase: F, stride: F, seated: F, stout: F) -> tuple[F, F]:
         stride: (R,) 0 standing, 1 walking.
         seated: (R,) 0 standing, 1 seated.
         stout: (R,) girth, 1 usual.
+        pack: (R,) 1 with a backpack, 0 without: its balls have no radius then.
     """
     start, along = _chains(phase, stride, seated)
     wide = np.where(_CHAIN == TRUNK, stout[:, None], 1.0)
     centres = start[:, _CHAIN] + along[:, _CHAIN] * BALLS[:, 1, None]
     centres[..., 1] += BALLS[:, 2] * wide
-    return centres, BALLS[:, 3] * np.sqrt(np.where(_CHAIN == HEAD, 1.0, stout[:, None]))
+    girth = np.sqrt(np.where(_CHAIN == HEAD, 1.0, stout[:, None]))
+    return centres, BALLS[:, 3] * np.where(_CHAIN == BACK, pack[:, None], girth)
 
 
 def _chains(phase: F, stride: F, seated: F) -> tuple[F, F]:
-    """Where (R, 12, 3) each chain begins and which way (R, 12, 3) it goes."""
+    """Where (R, 13, 3) each chain begins and which way (R, 13, 3) it goes."""
     up = seated < 0.5
     walk = stride * (1 - seated)
     lean = np.radians(3.0 * walk + _SEATED["lean"] * seated)
-    angles = np.zeros((len(phase), 12))  # from straight down, forward positive
-    angles[:, TRUNK], angles[:, HEAD] = np.pi - lean, np.pi - 0.5 * lean
+    angles = np.zeros((len(phase), 13))  # from straight down, forward positive
+    angles[:, TRUNK] = angles[:, BACK] = np.pi - lean
+    angles[:, HEAD] = np.pi - 0.5 * lean
     for side in (0, 1):
         cycle = (phase + 0.5 * side) % 1.0
         hip, knee, ankle = (np.interp(cycle, _CYCLE, curve) * walk for curve in (_HIP, _KNEE, _ANKLE))
@@ -209,9 +217,12 @@ def _chains(phase: F, stride: F, seated: F) -> tuple[F, F]:
         angles[:, ARM_L + side] = np.radians(swing)
         angles[:, FOREARM_L + side] = np.radians(swing + _ELBOW * (0.7 + walk) + 40.0 * seated)
     along = np.stack([np.sin(angles), np.zeros_like(angles), -np.cos(angles)], axis=-1)
+    for side, sign in ((0, 1.0), (1, -1.0)):
+        along[:, ARM_L + side, 1], along[:, FOREARM_L + side, 1] = sign * ARM_OUT, sign * ARM_OUT / 2
     start = np.zeros_like(along)
     start[:, TRUNK, 2] = HIP_UP
     start[:, TRUNK, 0] = -0.02 - THIGH * np.sin(np.radians(_SEATED["thigh"] * seated)) * seated
+    start[:, BACK] = start[:, TRUNK] + along[:, TRUNK] * 0.24 - (0.12, 0, 0)
     start[:, HEAD] = start[:, TRUNK] + along[:, TRUNK] * (0.84 - HIP_UP)
     for side, sign in ((0, 1.0), (1, -1.0)):
         start[:, THIGH_L + side] = start[:, TRUNK] + (0, sign * HIP_LEFT, 0)
@@ -226,7 +237,7 @@ def _chains(phase: F, stride: F, seated: F) -> tuple[F, F]:
 
 def _grounded(centres: F, radii: F) -> F:
     """Moved up or down so that the lowest ball touches the floor."""
-    lowest = (centres[..., 2] - radii).min(axis=1, initial=np.inf)
+    lowest = np.where(radii > 0, centres[..., 2] - radii, np.inf).min(axis=1, initial=np.inf)
     return centres - np.stack([np.zeros_like(lowest), np.zeros_like(lowest), lowest], axis=-1)[:, None]
 
 
@@ -246,7 +257,12 @@ def silhouette_shares(centres: F, radii: F) -> F:
     return np.asarray(total / max(total.sum(), 1e-12))
 
 
-_WEIGHTS = silhouette_shares(*(part[0] for part in posed(*np.array([[0.1], [0.7], [0.0], [1.0]]))))
+_WEIGHTS = np.stack(  # without and with a backpack
+    [
+        silhouette_shares(*(part[0] for part in posed(*np.array([[0.1], [0.7], [0.0], [1.0], [pack]]))))
+        for pack in (0.0, 1.0)
+    ]
+)
 
 
 class Dressed:
@@ -537,6 +553,91 @@ def _hidden_by_solids(solids: F, eye_m: F, centres: F, R: F, points: F, depth: F
         hit = _crosses(solids[of][:, None], eye_m, ends)
         np.logical_or.at(hidden, these, hit)
     return hidden
+
+
+# ---- dense flow --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Dense:
+    """What every pixel of a small picture shows, and where that is a moment later."""
+
+    flow: NDArray[np.float32]  # (h, w, 2) px of the full picture, to where the same point is then
+    ids: I32  # (h, w) person, 0 the place
+
+
+def dense_flow(
+    staged: Staged,
+    camera: str,
+    t_s: float,
+    next_t_s: float,
+    *,
+    scale: float = 0.25,
+    bodies: Bodies | None = None,
+) -> Dense:
+    """Flow of the whole picture from geometry: people as balls, each moving without turning; the place at rest.
+
+    Args:
+        staged: The scene.
+        camera: One of its cameras' names. It may move; it stays where it stands.
+        t_s: When the picture is taken.
+        next_t_s: When the next one is.
+        scale: Size of the answer against the picture's.
+        bodies: `Walkers` of the scene where None.
+    """
+    bodies = bodies or Walkers(staged)
+    now, then = (staged.cameras[camera].at(t) for t in (t_s, next_t_s))
+    width, height = (max(1, round(side * scale)) for side in now.size)
+    x, y = np.meshgrid(
+        (np.arange(width) + 0.5) * now.size[0] / width, (np.arange(height) + 0.5) * now.size[1] / height
+    )
+    px = np.stack([x.ravel(), y.ravel()], axis=1)
+    rays = now.rays(px) @ now.R  # in the world, depth 1
+    far = np.full(len(px), np.inf)
+    for solid in staged.place.solids[~within(staged.place.solids, now.centre_m)]:
+        far = np.minimum(far, _enters(solid, now.centre_m, rays))
+    # A camera that turns about its own centre sees the place move by its rays' directions alone.
+    landed = then.project(rays + then.centre_m)[0] if staged.cameras[camera].moves else px.copy()
+    ids = np.zeros(len(px), np.int32)
+    rows, later = (Rows.of(staged, np.array([t])) for t in (t_s, next_t_s))
+    _, here, there = np.intersect1d(rows.ids, later.ids, return_indices=True)
+    centres, radii, _ = bodies.balls(rows)
+    moved = np.zeros_like(centres)
+    moved[here] = bodies.balls(later)[0][there] - centres[here]
+    boxes = ball_boxes(now, (centres - now.centre_m) @ now.R.T, radii)
+    for row in range(len(rows)):
+        x1, y1, x2, y2 = boxes[row]
+        pixels = np.flatnonzero((px[:, 0] > x1) & (px[:, 0] < x2) & (px[:, 1] > y1) & (px[:, 1] < y2))
+        depth, ball = _first_ball(centres[row] - now.centre_m, radii[row], rays[pixels])
+        nearer = depth < far[pixels]
+        pixels, depth, ball = pixels[nearer], depth[nearer], ball[nearer]
+        far[pixels], ids[pixels] = depth, rows.ids[row]
+        points = now.centre_m + rays[pixels] * depth[:, None] + moved[row, ball]
+        landed[pixels] = then.project(points)[0]
+    flow = np.nan_to_num(landed - px).astype(np.float32)
+    return Dense(flow.reshape(height, width, 2), ids.reshape(height, width))
+
+
+def _first_ball(centres: F, radii: F, rays: F) -> tuple[F, NDArray[np.intp]]:
+    """Depth (N,) where rays (N, 3) from the origin first meet balls (S, 3), infinite where they miss; and which."""
+    a = (rays**2).sum(-1, keepdims=True)
+    b = rays @ centres.T
+    inside = b**2 - a * ((centres**2).sum(-1) - radii**2)
+    depth = np.where((inside > 0) & (b > 0) & (radii > 0), (b - np.sqrt(np.maximum(inside, 0))) / a, np.inf)
+    first = depth.argmin(axis=1)
+    return depth[np.arange(len(rays)), first], first
+
+
+def _enters(solid: F, eye_m: F, rays: F) -> F:
+    """Depth (N,) at which rays (N, 3) from the eye enter one solid (7,); infinite where they miss it."""
+    enter, leave = np.zeros(len(rays)), np.full(len(rays), np.inf)
+    ends = eye_m + rays
+    for start, end, half in zip(_in_solid(solid, eye_m), _in_solid(solid, ends), _halves(solid)):
+        way = end - start
+        way = 1 / np.where(np.abs(way) < 1e-12, 1e-12, way)
+        reach, middle = half * np.abs(way), -start * way
+        enter, leave = np.maximum(enter, middle - reach), np.minimum(leave, middle + reach)
+    return np.where(enter < leave, enter, np.inf)
 
 
 def within(solids: F, point_m: F) -> NDArray[np.bool_]:
