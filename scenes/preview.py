@@ -54,10 +54,10 @@ def contact_sheet(
             painter.pose({p: (staged.matrices(p, t_s), staged.matrices(p, t_s + STEP_S)) for p in present})
             row = []
             for name, camera in staged.cameras.items():
-                picture = painter.picture(camera.at(t_s), camera.at(t_s + STEP_S), present, want=frozenset())
-                shown = finishes[name].apply(
-                    picture.image, stream(scene.seed, "preview", name, round(t_s * 1e3))
-                )
+                want = frozenset({"flow"} if scene.cameras[name].shutter else ())
+                picture = painter.picture(camera.at(t_s), camera.at(t_s + STEP_S), present, want=want)
+                rng = stream(scene.seed, "preview", name, round(t_s * 1e3))
+                shown = finishes[name].apply(picture.image, rng, picture.flow, STEP_S)
                 image = drawn(shown, placed(picture.truth, instant)) if boxes else shown.copy()
                 row.append(labelled(_fitted(image, TILE_PX), f"{name}  {t_s:.1f} s"))
             rows.append(side_by_side(row))
@@ -160,7 +160,8 @@ def save(image: Image, path: Path) -> None:
         SceneError: Not a kind of picture that can be written, or not there.
     """
     try:
-        good, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix.lower() in (".jpg", ".jpeg") else []
+        good, data = cv2.imencode(path.suffix, image, quality)
     except cv2.error:
         good = False
     if not good:

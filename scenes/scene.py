@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 from scenes import crowd, gait, settings, wardrobe
 from scenes.camera import Camera
 from scenes.chance import stream
-from scenes.gait import Motion
+from scenes.gait import Arm, Motion, Style
 from scenes.place import Place, build
 from scenes.records import ABSENT, STANDING, Figure, Trajectory
 from scenes.wardrobe import Look
 
 KEPT_FIGURES = 128  # some 2 MB each
 DETAILS = ((150.0, 1.0), (70.0, 0.6), (0.0, 0.3))  # from so many pixels of height on, dressed in such detail
+IN_HAND = ("handbag", "carrier", "briefcase")
+ON_SHOULDER = ("backpack", "messenger", "shoulder bag")
+HOLDS_STRAP = 0.25  # share of people with a strap
 NEAREST_M = 1.0  # nobody is looked at from nearer, for choosing the detail
 
 T = TypeVar("T")
@@ -176,7 +179,7 @@ class Staged:
     def _move(self, person: int, trajectory: Trajectory) -> Motion:
         surface = self.figure(person).surface
         lowest = surface.vertices[surface.mask >= 0, 1].min(initial=0.0)
-        style = gait.draw_style(stream(people_seed(self.scene), "style", person))
+        style = drawn_style(self.looks[person], stream(people_seed(self.scene), "style", person))
         return Motion(self.figure(person).skeleton, trajectory, style, sole_m=-float(lowest))
 
 
@@ -203,6 +206,17 @@ def drawn_look(scene: settings.Scene, person: int) -> Look:
         children=people.children,
         **settings.checked_look(fixed, f"people.cast.{person - 1}.look"),
     )
+
+
+def drawn_style(look: Look, rng: np.random.Generator) -> Style:
+    """How somebody moves who looks like that: what is carried hangs from a hand, and some hold their strap."""
+    arms: list[Arm] = ["free", "free"]  # left, right
+    side = 0 if look.bag_side > 0 else 1
+    if look.bag in IN_HAND:
+        arms[side] = "load"
+    elif look.bag in ON_SHOULDER and rng.random() < HOLDS_STRAP:
+        arms[side] = "strap"
+    return gait.draw_style(rng, left_arm=arms[0], right_arm=arms[1])
 
 
 def _detail(trajectory: Trajectory, cameras: list[Camera]) -> float:

@@ -306,21 +306,28 @@ def checked_look(said: Mapping[str, Any], place: str = "look") -> dict[str, Any]
 
 def look_mistakes(said: Mapping[str, Any], place: str) -> list[str]:
     """What `checked_look` would refuse."""
+    from scenes.wardrobe import Look  # loads the wardrobe only for scenes that dress somebody by name
+
     adapters = _look_fields()
     mistakes = []
+    good: dict[str, Any] = {}
     for name, value in said.items():
         if name not in adapters:
             mistakes.append(f"{place}.{name}: unknown name{hint(str(name), list(adapters))}")
             continue
         try:
-            adapters[name].validate_python(value)
+            good[name] = adapters[name].validate_python(value)
         except ValidationError as problem:
             mistakes += [_mistake(error, f"{place}.{name}") for error in problem.errors()[:1]]
+    try:
+        Look(**good)
+    except ValueError as problem:
+        mistakes += [f"{place}.{mistake}" for mistake in str(problem).split("; ")]
     return mistakes
 
 
 def _look_fields() -> dict[str, TypeAdapter[Any]]:
-    from scenes.wardrobe import Look  # loads the wardrobe only for scenes that dress somebody by name
+    from scenes.wardrobe import Look
 
     hints = get_type_hints(Look)
     return {field.name: TypeAdapter(hints[field.name]) for field in dataclasses.fields(Look)}

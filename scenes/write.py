@@ -81,7 +81,14 @@ class Painter(Protocol):
 class Finish(Protocol):
     """What a camera makes of a clean picture: `scenes.look.CameraLook`."""
 
-    def apply(self, image: NDArray[np.uint8], rng: np.random.Generator, /) -> NDArray[np.uint8]: ...
+    def apply(
+        self,
+        image: NDArray[np.uint8],
+        rng: np.random.Generator,
+        flow: NDArray[np.floating] | None,
+        frame_s: float,
+        /,
+    ) -> NDArray[np.uint8]: ...
 
 
 Painting = Callable[[Staged], AbstractContextManager[Painter]]  # of a scene's place, in its light
@@ -337,6 +344,8 @@ class Segments:
             camera = self.staged.cameras[name]
             now = camera.at(t_s)
             want = self.plan.want - {"crops"}
+            if self.staged.scene.cameras[name].shutter:
+                want |= {"flow"}  # for motion blur
             with self.watch.on("draw"):
                 picture = self._painter.picture(now, camera.at(t_s + step_s), instant.ids.tolist(), want=want)
             yield name, row, now, picture, instant
@@ -426,6 +435,8 @@ class CameraWriter:
         said = scene.cameras[name]
         quality = usual_quality(scene.difficulty) if said.quality is None else said.quality
         rate = said.fps or scene.fps
+        self._step_s = 1 / rate
+        self._every = max(1, round(CROP_EVERY_S * rate))
         self._video = self._open.enter_context(
             Video(self._folder / f"{name}.mp4", said.size, rate, quality, len(self._frames.numbers))
         )
@@ -446,7 +457,7 @@ class CameraWriter:
         number = int(self._frames.numbers[row])
         rng = stream(self._staged.scene.seed, "picture", self._name, number)
         with self._watch.on("look"):
-            image = self._finish.apply(picture.image, rng)
+            image = self._finish.apply(picture.image, rng, picture.flow, self._step_s)
         with self._watch.on("encode"):
             self._video.put(image)
         truth = placed(picture.truth, instant)
@@ -476,11 +487,8 @@ class CameraWriter:
             _write_png(self._file(f"depth/{self._name}/{number:06d}.png"), millimetres)
 
     def _put_crops(self, row: int, image: NDArray[np.uint8], truth: Truth) -> None:
-        every = max(
-            1, round(CROP_EVERY_S * (self._staged.scene.cameras[self._name].fps or self._staged.scene.fps))
-        )
         number = int(self._frames.numbers[row])
-        if number % every:
+        if number % self._every:
             return
         height, width = image.shape[:2]
         for person, box, visibility in zip(truth.ids, truth.boxes, truth.visibility):

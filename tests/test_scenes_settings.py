@@ -82,6 +82,12 @@ def test_looks_are_checked_with_the_rest():
     assert said[1].startswith("f.yaml: people.cast.0.look.age_years: input should be a valid")
 
 
+def test_a_look_that_does_not_exist_says_what_does():
+    said = mistakes_of(people={"cast": [{"look": {"height_m": 7, "hat": "crown"}}]})
+    assert said[0].startswith("f.yaml: people.cast.0.look.hat 'crown': one of none, cap, ")
+    assert said[1] == "f.yaml: people.cast.0.look.height_m 7.0: from 0.9 to 2.3"
+
+
 def test_lists_of_a_file_become_the_tuples_of_a_look():
     assert settings.checked_look({"height_m": 1.8}) == {"height_m": 1.8}
     assert settings.checked_look({"skin": [0.5, 0.4, 0.3]}) == {"skin": (0.5, 0.4, 0.3)}
