@@ -39,6 +39,9 @@ class Paint:
     pattern: int = PLAIN
     frequency: float = 1.0
     gloss: float = 0.0
+    origin: tuple[float, float, float] | None = (
+        None  # of the pattern, in the frame drawn in; None: the world's
+    )
 
     def second(self) -> Colour:
         red, green, blue = self.colour if self.colour2 is None else self.colour2
@@ -52,6 +55,7 @@ class _Part:
     normals: NDArray[np.float64]  # (V, 3)
     triangles: NDArray[np.int64]  # (T, 3)
     paint: Paint
+    origin: NDArray[np.float64]  # (3,) of the pattern, in the world
     shade: NDArray[np.float64]  # (V,) factor of both colours
 
 
@@ -175,8 +179,9 @@ class Mesh:
         paint: Paint, shade: NDArray[np.float64] | None = None,
     ) -> None:  # fmt: skip
         world = vertices @ self._turn.T + self._shift
+        origin = np.zeros(3) if paint.origin is None else self._turn @ paint.origin + self._shift
         shade = np.ones(len(world)) if shade is None else shade
-        self._parts.append(_Part(world, normals @ self._turn.T, triangles, paint, shade))
+        self._parts.append(_Part(world, normals @ self._turn.T, triangles, paint, origin, shade))
 
     def surface(self) -> Surface:
         """Everything drawn so far; of an empty mesh no vertex and no triangle."""
@@ -204,7 +209,7 @@ class Mesh:
             pattern=each([part.paint.pattern for part in parts]).astype(np.int32),
             frequency=each([part.paint.frequency for part in parts]).astype(np.float32),
             gloss=each([part.paint.gloss for part in parts]).astype(np.float32),
-            paint=vertices.copy(),
+            paint=_stack([part.vertices - part.origin for part in parts]),
             mask=np.ones(len(vertices), np.float32),
         )
 
