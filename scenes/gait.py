@@ -36,7 +36,7 @@ ADULT_LEG_M = 0.86  # hip to ankle, of what adult measures below are for
 WALK_RATIO_M_MIN = 0.0065
 REACH = 0.996  # share of a leg's length at which its knee is as straight as it gets
 SLOWEST_STEPS_MIN = 78.0
-MID_STANCE = 0.36  # share of the stance at which the body is above the foot
+MID_STANCE = 0.32  # share of the stance at which the body is above the foot
 
 SPEED_UP, SLOW_DOWN = 0.27, 0.25  # shares of a swing in which the foot gains and loses its speed
 
@@ -212,10 +212,10 @@ class _Leg:
         self.ankle = ankle - self.anchor
         self.ball = ball - self.anchor
         # Nearly on the floor: what turns about a point above it slips below it.
-        self.pivot = self.ball * [1.0, 0.15, 1.0]
-        self.heel = np.array([0.0, 0.0, ankle[2] - 0.32 * foot_m]) - [0.0, 0.0, self.anchor[2]]
+        self.pivot = self.ball * [1.0, 0.1, 1.0] + [0.0, 0.0, 0.1 * foot_m]
+        self.heel = np.array([0.0, 0.0, ankle[2] - 0.28 * foot_m]) - [0.0, 0.0, self.anchor[2]]
         toes = bones.tails[row(f"ball_{side}")].astype(np.float64)
-        self.tip = np.array([0.0, 0.0, ball[2] + 0.95 * (toes[2] - ball[2]) - self.anchor[2]])
+        self.tip = np.array([0.0, 0.0, ball[2] + 0.9 * (toes[2] - ball[2]) - self.anchor[2]])
         self.rest = np.stack([ankle, ball])
         self.rows = [row(f"{name}_{side}") for name in ("thigh", "calf", "foot", "ball")]
 
@@ -275,7 +275,7 @@ class _Planner:
         foot, last_land = 0, now - 1.0
         while now < end:
             step_s, speed = self._pace(now)
-            both_s = step_s * (0.17 + 0.08 / (0.5 + speed))
+            both_s = step_s * (0.1 + 0.17 / (0.6 + speed))
             lift = max(now, last_land + both_s)
             land = lift + step_s - both_s
             if not self._wants(foot, land, speed):
@@ -318,7 +318,7 @@ class _Planner:
 
     def _wanted(self, foot: int, land: float, step_s: float, speed: float) -> tuple[float, float, float]:
         """The same for a foot that comes down at ``land``, on its own side of the other foot."""
-        middle_s = MID_STANCE * 1.25 * step_s
+        middle_s = (MID_STANCE + 0.05 * min(max(speed - 1.2, 0.0), 1.0)) * 1.25 * step_s
         x, y, yaw = self._print(foot, land + middle_s, speed)
         too_far = self._lead(land, middle_s)
         x, y = x - too_far[0], y - too_far[1]
@@ -353,7 +353,7 @@ class _Planner:
         long = min(max(ahead / (1.4 * self.leg_m), 0.0), 1.2)
         old[1] = lift
         old[6] = 0.2 + 0.8 * long
-        old[8] = min(0.65 * step_s, 0.7 * (lift - old[0])) if np.isfinite(old[0]) else 0.5 * step_s
+        old[8] = min(0.55 * step_s, 0.7 * (lift - old[0])) if np.isfinite(old[0]) else 0.5 * step_s
         self.made[foot].append([land, np.inf, x, y, yaw, long, 0.0, 0.28 * step_s, 0.2])
 
     def _steps(self, foot: int) -> _Steps:
