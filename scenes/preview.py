@@ -31,14 +31,15 @@ def contact_sheet(
     times_s: Sequence[float],
     *,
     boxes: bool = True,
-    painting: Painting = paint_with_renderer,
-    finishing: Finishing = finish_with_look,
+    painting: Painting | None = None,
+    finishing: Finishing | None = None,
 ) -> Image:
     """(H, W, 3) BGR: a row per instant with every camera in it, and a line-up of the people below.
 
     Raises:
         SceneError: Nothing here can draw.
     """
+    painting, finishing = painting or paint_with_renderer, finishing or finish_with_look
     staged = Staged.of(scene)
     finishes = {name: finishing(staged, name) for name in staged.cameras}
     rows = []
@@ -89,7 +90,7 @@ def colour_of(person: int) -> tuple[int, int, int]:
 # --- people
 
 
-def line_up(staged: Staged, people: Sequence[int], painting: Painting = paint_with_renderer) -> Image:
+def line_up(staged: Staged, people: Sequence[int], painting: Painting) -> Image:
     """(H, W, 3) BGR: everybody from the front and from behind, with number and height. Nobody: one black pixel."""
     studio = Staged.of(_studio(staged.scene.seed))
     camera = studio.cameras["front"]

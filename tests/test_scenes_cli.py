@@ -39,7 +39,19 @@ def test_a_render_is_ready_for_the_tracker(
     assert "3 people; frames: gate 10, mast " in told
     assert f"run_tracker.py process {out / 'site.yaml'}" in told
     assert run_tracker(["process", str(out / "site.yaml"), "-o", str(tmp_path / "run"), "-q"]) == 0
-    assert run_tracker(["evaluate", str(tmp_path / "run"), "--truth", str(out / "truth")]) == 0
+    assert (
+        run_tracker(
+            [
+                "evaluate",
+                "--tracks",
+                str(tmp_path / "run" / "tracks"),
+                "--truth",
+                str(out / "truth"),
+                "--across-only",
+            ]
+        )
+        == 0
+    )
 
 
 def test_only_the_cameras_that_are_named(painted: None, file: Path, tmp_path: Path):
