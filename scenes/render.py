@@ -226,7 +226,7 @@ class Renderer:
         shape = view.numbers.shape
         if camera.key == view.camera.key:  # of the place nothing moves, it may be covered
             flow = np.zeros((*shape, 2), np.float32)
-            hidden = np.asarray(following.numbers > 0)
+            hidden = np.array(following.numbers > 0)
             seen = np.nonzero(view.numbers)
             points = np.zeros((len(seen[0]), 3))
         else:
@@ -250,7 +250,7 @@ class Renderer:
 
         What it shows there is the triangle of the pixel around the place, cut by the ray of the place itself.
         """
-        hidden = ~((px >= 0) & (px < view.camera.size)).all(axis=1)
+        hidden = np.array(~((px >= 0) & (px < view.camera.size)).all(axis=1))
         index = np.flatnonzero(~hidden)
         columns, rows = px[index].astype(np.int64).T
         eye, rays = view.camera.centre_m, view.camera.rays(px[index]) @ view.camera.R

@@ -336,7 +336,8 @@ vec3 painted(vec3 n, float px) {
   } else if (p == ASPHALT) {
     c *= .86 + .18 * (coarse - .5) + .12 * (middle - .5) + .28 * fine * grain + .14 * (1. - grain);
     c *= 1. - .18 * smoothstep(.62, .72, fbm(q * .7 + 20.));
-  } else if (p == CARPET) c = mix(c, colour2, .3 * chance(q * 70.) * grain + .15 * middle + .15 * (1. - grain)) * (.92 + .12 * coarse);
+  } else if (p == CARPET)
+    c = mix(c, colour2, .3 * chance(q * 70.) * grain + .15 * middle + .15 * (1. - grain)) * (.92 + .12 * coarse);
   else if (p == METAL) c *= .92 + .12 * chance(vec3(at.x * 3., at.y * 70., 1.)) * grain + .08 * coarse;
   else if (p == STRIPES) c = mix(c, colour2, smoothstep(-.2, .2, sin(at.y * f * 6.2832)));
   else if (p == CHECKS) c = mix(c, colour2, mod(floor(at.x * f) + floor(at.y * f), 2.));
