@@ -42,7 +42,7 @@ LEAST_SEEN = 0.45  # share of a silhouette that must be seen
 OVERLAP = 0.3  # boxes in a frame cover each other by this share of the smaller one at most,
 OVERLAP_CROWDED = 0.65  # or by this in crowded frames,
 CROWDED = 0.25  # which are this share of them
-FEWEST_SPOTS = 100
+FEWEST_SPOTS, MOST_SPOTS = 100, 600  # of a camera
 ATTEMPTS = 20  # at drawing a place where people can be seen
 STANDING_SHARE = 0.2
 TRIES = 4  # more rounds of frames than pictures are wanted, for people who were hidden
@@ -215,9 +215,9 @@ class Spots:
             fine = (tall > HEIGHTS_PX[0]) & (tall < HEIGHTS_PX[1]) & _is_within(boxes, camera.size)
         xy, boxes, tall = xy[fine], boxes[fine], tall[fine]
         chance = 1 / np.maximum(_crowding(tall), 1e-9)
-        chosen = (
-            rng.choice(len(xy), min(600, len(xy)), replace=False, p=chance / chance.sum()) if len(xy) else []
-        )
+        if not len(xy):
+            return cls(xy, boxes)
+        chosen = rng.choice(len(xy), min(MOST_SPOTS, len(xy)), replace=False, p=chance / chance.sum())
         return cls(xy[chosen], boxes[chosen])
 
     def draw(self, people: int, overlap: float, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -354,7 +354,7 @@ def cut(image: Image, box: Floats, size: tuple[int, int], quality: int = 100) ->
         return None
     how = cv2.INTER_AREA if y2 - y1 > size[1] else cv2.INTER_LINEAR
     sent = cv2.imencode(".jpg", image[y1:y2, x1:x2], (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
-    return _image(cv2.resize(cv2.imdecode(sent, cv2.IMREAD_COLOR), size, interpolation=how))
+    return _image(cv2.resize(_image(cv2.imdecode(sent, cv2.IMREAD_COLOR)), size, interpolation=how))
 
 
 def exposed(empty: Image, spots: Spots, grey: float) -> Image:
