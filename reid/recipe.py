@@ -81,8 +81,10 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             sets=("rendered.zip",),
             weights=(1.0,),
             hold_out=(100,),
+            learning_rate=1.5e-3,
             encoder_rate=1.0,
-            steps=8000,
+            warm_up=0.08,
+            steps=10000,
         ),
         "rendered_and_real": Recipe(
             sets=("rendered.zip", "cuhk03", "cuhk01"),
