@@ -251,7 +251,7 @@ class _Path:
         return min(max(int((t_s - self.begin_s) / TABLE_S + 0.5), 0), len(self.xy_m) - 1)
 
     def times(self) -> Floats:
-        return self.begin_s + TABLE_S * np.arange(len(self.xy_m))
+        return self.begin_s + TABLE_S * np.arange(len(self.xy_m), dtype=np.float64)
 
 
 class _Planner:
@@ -637,12 +637,12 @@ class Motion:
     def _bend_map(self, bends: dict[str, dict[str, tuple[float, float, float]]]) -> None:
         names = self.bones.names
         self._bent = [names.index(name) for name in bends]
-        self._map = np.zeros((len(_CHANNELS) - _POSE, len(bends), 3))
+        by_channel = np.zeros((len(_CHANNELS) - _POSE, len(bends), 3))
         self._before = np.tile(np.eye(3), (len(bends), 1, 1))
         self._after = np.tile(np.eye(3), (len(bends), 1, 1))
         for number, (name, by) in enumerate(bends.items()):
             for channel, angles in by.items():
-                self._map[_CHANNELS.index(channel) - _POSE, number] = angles
+                by_channel[_CHANNELS.index(channel) - _POSE, number] = angles
             kind, side = name[:-2], name[-1]
             if kind == "upperarm":
                 self._after[number] = self._hang[side]
@@ -651,8 +651,8 @@ class Motion:
                     self._hang[side].T,
                     self._hang[side] @ self._pronation[side],
                 )
-                self._map[_CHANNELS.index("one") - _POSE, number, 0] += self._unbend[side]
-        self._map = self._map.reshape(len(self._map), -1)
+                by_channel[_CHANNELS.index("one") - _POSE, number, 0] += self._unbend[side]
+        self._map = by_channel.reshape(len(by_channel), -1)
 
     def _order(self) -> None:
         """Bones that bend or carry bending ones, parents first; all others ride on one of them."""
@@ -758,7 +758,7 @@ def _path(trajectory: Trajectory, first: int, last: int) -> _Path:
     """The rows first..last - 1, smoothed, going on before and after as they begin and end."""
     t = trajectory.t_s[first:last]
     begin, end = float(t[0]) - LEAD_S, float(t[-1]) + LEAD_S
-    times = begin + TABLE_S * np.arange(round((end - begin) / TABLE_S) + 3)
+    times = begin + TABLE_S * np.arange(round((end - begin) / TABLE_S) + 3, dtype=np.float64)
     xy = np.stack([np.interp(times, t, trajectory.xy_m[first:last, axis]) for axis in (0, 1)], axis=1)
     heading = np.interp(times, t, trajectory.heading_rad[first:last])
     if len(t) > 1:
