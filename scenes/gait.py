@@ -212,8 +212,12 @@ class _Leg:
         self.ankle = ankle - self.anchor
         self.ball = ball - self.anchor
         # Nearly on the floor: what turns about a point above it slips below it.
-        self.pivot = self.ball * [1.0, 0.1, 1.0] + [0.0, 0.0, 0.1 * foot_m]
-        self.heel = np.array([0.0, 0.0, ankle[2] - 0.28 * foot_m]) - [0.0, 0.0, self.anchor[2]]
+        self.pivot = self.ball * [1.0, 0.1, 1.0] + [0.0, 0.0, 0.1 * foot_m + 0.3 * sole_m]
+        self.heel = np.array([0.0, 0.0, ankle[2] - 0.28 * foot_m + 0.15 * sole_m]) - [
+            0.0,
+            0.0,
+            self.anchor[2],
+        ]
         toes = bones.tails[row(f"ball_{side}")].astype(np.float64)
         self.tip = np.array([0.0, 0.0, ball[2] + 0.9 * (toes[2] - ball[2]) - self.anchor[2]])
         self.rest = np.stack([ankle, ball])
@@ -354,7 +358,7 @@ class _Planner:
         old[1] = lift
         old[6] = 0.2 + 0.8 * long
         old[8] = min(0.55 * step_s, 0.7 * (lift - old[0])) if np.isfinite(old[0]) else 0.5 * step_s
-        self.made[foot].append([land, np.inf, x, y, yaw, long, 0.0, 0.28 * step_s, 0.2])
+        self.made[foot].append([land, np.inf, x, y, yaw, long, 0.0, 0.36 * step_s, 0.2])
 
     def _steps(self, foot: int) -> _Steps:
         columns = np.array(self.made[foot]).T
@@ -393,7 +397,7 @@ def _place_feet(steps: _Steps, leg: _Leg, style: Style, t_s: Floats, raise_m: Fl
     settle = 1.0 - ease(beyond / (0.6 * swing_s))
     toe = steps.toe[k] * style.roll * settle
     bend = 0.7 * toe * ease(1.0 + beyond / (steps.rise_s[k] + 0.12 * swing_s))
-    tip = 0.35 * toe * ease(1.0 + beyond / (0.4 * steps.rise_s[k] + 0.12 * swing_s))
+    tip = 0.32 * toe * ease(1.0 + beyond / (0.4 * steps.rise_s[k] + 0.12 * swing_s))
     straighten = 1.0 - ease(since_lift / (0.3 * swing_s))  # the toes' bend against the foot
     # The heel touches first, then the foot comes down.
     strike = np.where(
@@ -401,7 +405,7 @@ def _place_feet(steps: _Steps, leg: _Leg, style: Style, t_s: Floats, raise_m: Fl
         steps.heel[after] * ease((u - 0.55) / 0.45),
         steps.heel[k] * (1 - ease((t_s - steps.land_s[k]) / steps.flat_s[k])),
     )
-    raised = 0.36 * style.roll * strike
+    raised = 0.34 * style.roll * strike
     ankle = _roll(_roll(_roll(leg.ankle, leg.pivot, bend), leg.tip, tip), leg.heel, -raised)
     ball = _roll(_roll(leg.ball, leg.tip, tip), leg.heel, -raised)
     facing = _facing(yaw)
