@@ -157,11 +157,15 @@ def sleeves(length: float) -> Line:
     return lambda c: np.where(c.arm > 0.4, (length - c.along_arm) * UPPER_ARM_M, INSIDE).astype(np.float32)
 
 
-def neckline(depth: float = 0.045, vee: float = 0.0, high: float = 0.0) -> Line:
-    """Below the neck: ``depth`` lower in front than behind, with a V of that depth, ``high`` above the usual."""
+def neckline(depth: float = 0.045, vee: float = 0.0, high: float = 0.0, width: float = 1.0) -> Line:
+    """Below the neck: ``depth`` lower in front than behind, with a V of that depth, ``high`` above the usual.
+
+    More than ``width`` from the middle it is as high in front as behind.
+    """
 
     def line(c: Cloth) -> Floats:
-        edge = NECK_Y + 0.01 + high - depth * step(c.z, -0.01, 0.09)
+        scoop = step(np.abs(c.x), width + 0.03, width)
+        edge = NECK_Y + 0.01 + high - depth * scoop * step(c.z, -0.01, 0.09)
         if vee:
             edge = edge - np.maximum(0, vee - 1.5 * np.abs(c.x)) * step(c.z, 0.03, 0.06)
         return np.where(c.arm > 0.4, INSIDE, edge - c.y).astype(np.float32)
@@ -253,7 +257,7 @@ def leg_of_skirt(mesh: Template, detail: float) -> tuple[NDArray[np.int32], Floa
     number = mesh.names.index
     free = step(c.y, 0.96, 0.74) * 0.96
     left = step(c.x, -0.13, 0.13)
-    low = step(c.y, KNEE_Y + 0.02, 0.15) * 0.35
+    low = step(c.y, KNEE_Y + 0.05, 0.25) * 0.8
     shares = (
         ("pelvis", 1 - free),
         ("thigh_l", free * left * (1 - low)),
