@@ -461,7 +461,7 @@ class _View:
         points = middle[:, :, None] + radius[:, :, None, None] * np.array(SAMPLES)
         weights = np.repeat(self.shares[rows] / len(SAMPLES), len(SAMPLES), axis=1)
         seen = np.repeat(radius > 0, len(SAMPLES), axis=1)
-        return points.reshape(len(rows), -1, 2), np.where(seen, weights, 0.0)
+        return points.reshape(len(rows), weights.shape[1], 2), np.where(seen, weights, 0.0)
 
     def shown(self, points: F) -> NDArray[np.bool_]:
         """(N, K) which points are inside the picture."""
