@@ -147,8 +147,7 @@ def sheet(thumbnails: Sequence[Thumbnail], scale: int = 1) -> Image:
     whole = np.full((rows * H * scale, COLUMNS * W * scale, 3), 128, np.uint8)
     for number, thumbnail in enumerate(thumbnails):
         row, column = divmod(number, COLUMNS)
-        image = thumbnail.image[:, : W - 4]
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+        image = np.repeat(np.repeat(thumbnail.image[:, : W - 4], scale, axis=0), scale, axis=1)
         h, w = image.shape[:2]
         top, left = row * H * scale + 4, column * W * scale + (W * scale - w) // 2
         whole[top : top + h, left : left + w] = image

@@ -48,7 +48,7 @@ from tracker.io.detectors import load_detector
 
 ROOT = Path(__file__).resolve().parent.parent
 SITES = ("courtyard", "office", "plaza", "street")
-SITE_SECONDS = 8.0
+SITE_SECONDS, SITE_FPS = 16.0, 2
 MIN_SCORE = 0.3
 MIN_VISIBILITY, MIN_HEIGHT_PX, MIN_WIDTH_PX, EDGE_PX = 0.6, 24.0, 12.0, 1.0
 SAME_DEPTH_M = 0.002  # surfaces nearer to each other than this may stand for each other
@@ -319,6 +319,7 @@ class Bench:
     data: Path | None
     work: Path
     commands: list[str]
+    seconds: float = SITE_SECONDS  # of each site
 
     def run(self, *arguments: str | Path) -> float:
         """One command of `scenes`; the answer is its wall time in seconds.
@@ -340,11 +341,14 @@ class Bench:
         return time.perf_counter() - start
 
     def rendered(self, name: str) -> Path:
-        """A site's clips, drawn anew once a run."""
-        out = self.work / "sites" / name
+        """A site's clips at `SITE_FPS`, so that pictures differ; drawn anew once a run."""
+        out, file = self.work / "sites" / name, self.work / "sites" / f"{name}.yaml"
         if out not in self._done:
             shutil.rmtree(out, ignore_errors=True)
-            self.run("render", site(name), "-o", out, "--seconds", str(SITE_SECONDS))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            said = yaml.safe_load(site(name).read_text(encoding="utf-8"))
+            file.write_text(yaml.safe_dump(said | {"fps": SITE_FPS}), encoding="utf-8")
+            self.run("render", file, "-o", out, "--seconds", f"{self.seconds:g}")
             self._done.add(out)
         return out
 
@@ -379,12 +383,13 @@ def boxes_of(table: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate((table[:, 2:4], table[:, 2:4] + table[:, 4:6]), axis=1)
 
 
-def found_in(detector: Any, folder: Path, every: int = 2) -> tuple[int, list[float]]:
-    """How many people of a rendered folder count, and the IoU of each that was found, in every n-th frame."""
-    total, ious = 0, []
+def found_in(detector: Any, folder: Path) -> tuple[int, list[float]]:
+    """How many people of a rendered folder count, and the IoU of each that was found."""
+    total = 0
+    ious: list[float] = []
     for video, table, size in clips(folder):
         rows = table[counted(table, size)]
-        frames = np.unique(rows[:, 0]).astype(int)[::every].tolist()
+        frames = np.unique(rows[:, 0]).astype(int).tolist()
         for frame, image in pictures(video, frames) if frames else ():
             own = boxes_of(rows[rows[:, 0] == frame])
             (seen,) = detector.detect([image])
@@ -404,7 +409,8 @@ def detectors(bench: Bench) -> Row:
             detector = load_detector(model, device="cpu", min_score=0.1)
         except ModelError as problem:
             raise Absent(str(problem)) from problem
-        total, ious = 0, []
+        total = 0
+        ious: list[float] = []
         for name in SITES:
             count, own = found_in(detector, bench.rendered(name))
             total, ious = total + count, ious + own
@@ -448,8 +454,8 @@ def speed(bench: Bench) -> Row:
         drawn = sum(len(_lines(path)) for path in (out / "times").glob("*.csv"))
         figures[f"pictures/s, {people} people"] = drawn / seconds
         if people == 6:
-            told = json.loads((out / "scene.json").read_text(encoding="utf-8"))
-            stages: Mapping[str, float] = told.get("stages_s", {})
+            told = json.loads((out / "speed.json").read_text(encoding="utf-8"))
+            stages: Mapping[str, float] = told["stages_s"]
             figures |= {f"{stage} ms": 1e3 * spent / max(drawn, 1) for stage, spent in stages.items()}
     return Row("speed", figures, {"pictures/s, 6 people": least(6)})
 
@@ -533,6 +539,9 @@ def main(arguments: list[str] | None = None) -> int:
         verb.add_argument(
             "--work", type=Path, default=Path.home() / ".cache" / "throughline" / "benchmarks" / "scenes"
         )
+        verb.add_argument(
+            "--seconds", type=float, default=SITE_SECONDS, help="rendered of each site (%(default)s)"
+        )
     measuring.add_argument("--only", nargs="+", choices=sorted(ROWS), metavar="ROW", help=", ".join(ROWS))
     measuring.add_argument("--json", type=Path, metavar="FILE", help="write the rows here as well")
     blinding.add_argument("-o", "--out", type=Path, required=True, help="folder of the sheet and its key")
@@ -541,7 +550,7 @@ def main(arguments: list[str] | None = None) -> int:
     blinding.add_argument("--seed", type=int, default=0)
     given = options.parse_args(arguments)
     cv2.setNumThreads(1)
-    bench = Bench(Path(given.data).resolve() if given.data else None, given.work.resolve(), [])
+    bench = Bench(Path(given.data).resolve() if given.data else None, given.work.resolve(), [], given.seconds)
     if given.verb == "blind":
         try:
             return blind(given, bench)
