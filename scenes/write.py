@@ -24,10 +24,12 @@ import io
 import json
 import os
 import shutil
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -383,9 +385,9 @@ def _in_processes(
     """
     watch = Stopwatch()
     context = get_context("spawn")
-    counter = context.Value("q", 0)
+    counter, stop = context.Value("q", 0), context.Event()
     with ProcessPoolExecutor(
-        jobs, context, initializer=_begin_process, initargs=(make, counter)
+        jobs, context, initializer=_begin_process, initargs=(make, counter, stop)
     ) as processes:
         pending = {processes.submit(_render_in_process, number) for number in missing}
         try:
@@ -394,26 +396,39 @@ def _in_processes(
                 for one in finished:
                     watch.add(one.result())
                 tell(counter.value)
-        except BaseException:
+        except BrokenProcessPool as problem:
+            raise SceneError(
+                "a rendering process died, of too little memory perhaps: try fewer --jobs"
+            ) from problem
+        finally:
+            stop.set()
             processes.shutdown(wait=False, cancel_futures=True)
-            raise
     return watch.spent_s
 
 
 _process: dict[str, Any] = {}  # what a rendering process holds from one segment to the next
 
 
-def _begin_process(make: Segments, counter: Any) -> None:
+def _begin_process(make: Segments, counter: Any, stop: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process tells the others when to stop
+    os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's software renderer: there is a process per core
     cv2.setNumThreads(1)
-    _process["segments"] = make.__enter__()
-    _process["counter"] = counter
+    _process.update(counter=counter, stop=stop)
+    try:
+        _process["segments"] = make.__enter__()
+    except SceneError as mistake:
+        _process["mistake"] = mistake  # told where somebody waits for an answer
 
 
 def _render_in_process(number: int) -> Mapping[str, float]:
+    if "mistake" in _process:
+        raise _process["mistake"]
     make: Segments = _process["segments"]
     for _ in make.render(number):
         with _process["counter"].get_lock():
             _process["counter"].value += 1
+        if _process["stop"].is_set():
+            break
     spent_s, make.watch.spent_s = make.watch.spent_s, {}
     return spent_s
 
