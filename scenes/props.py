@@ -358,7 +358,7 @@ def messenger(detail: float, size: float, side: int) -> tuple[Fitted, Fitted]:
 def shoulder_bag(detail: float, size: float, side: int) -> tuple[Fitted, Fitted]:
     """A bag under the arm, on two handles over the shoulder of the same side."""
     bag = blob(
-        (side * 0.215, 1.03, -0.03),
+        (side * 0.195, 1.03, -0.06),
         (0.05 * size, 0.12 * size, 0.15 * size),
         "spine_02",
         boxiness=0.65,
@@ -487,7 +487,7 @@ def pony_tail(detail: float, length_m: float) -> Fitted:
 
 @lru_cache(8)
 def bun(detail: float, high: bool) -> Fitted:
-    centre = (0.0, 1.70, -0.055) if high else (0.0, 1.615, -0.105)
+    centre = (0.0, 1.70, -0.055) if high else (0.0, 1.620, -0.090)
     return fitted(blob(centre, (0.046, 0.042, 0.042), "head", steps=(7, 10)), detail, to="head")
 
 

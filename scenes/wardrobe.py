@@ -391,7 +391,7 @@ def _draw_head(dice: _Dice) -> None:
         (colour, weight if sum(colour) < 0.35 else weight * (1 - dark) ** 2) for colour, weight in _HAIR
     ]
     colour = np.array(dice.colour(palette, 0.02))
-    grey = float(np.clip((age - 38 + rng.normal(0, 12)) / 28, 0, 1)) * (1.0 if man else 0.7)
+    grey = float(np.clip((age - 46 + rng.normal(0, 9)) / 26, 0, 1)) * (1.0 if man else 0.65)
     goal = np.array(_GREY_HAIR[int(rng.integers(3))])
     mixed = np.clip(colour * (1 - grey) + goal * grey, 0.03, 0.9)
     dice.set("hair_colour", tuple(float(part) for part in mixed))
@@ -861,7 +861,8 @@ def _wear_shoes(tailor: _Tailor, look: Look) -> None:
         return
     height = {"sneakers": 0.088, "shoes": 0.080, "boots": 0.20, "high boots": 0.40}[look.shoes]
     above_ankle = step(c.y, 0.08, 0.14)
-    tailor.wear(cut.shoes(height), push + 0.006 * above_ankle, paint, move=move, at=at, cover=True)
+    over_trousers = 0.010 if look.shoes == "high boots" else 0.004
+    tailor.wear(cut.shoes(height), push + over_trousers * above_ankle, paint, move=move, at=at, cover=True)
 
 
 def _wear_bottom(tailor: _Tailor, look: Look) -> None:
@@ -872,13 +873,14 @@ def _wear_bottom(tailor: _Tailor, look: Look) -> None:
     c = tailor.cloth("tights")
     length = 0.045 if look.bottom != "shorts" else 0.42 + 0.20 * (1 - look.bottom_length)
     line = cut.meet(cut.below(1.00), cut.legs(length))
-    loose = {"jeans": 0.30, "trousers": 0.55, "wide trousers": 1.5, "leggings": 0.0, "shorts": 0.9}[
-        look.bottom
-    ]
+    loose = {"jeans": 0.30, "trousers": 0.55, "wide trousers": 1.5, "leggings": 0.0, "shorts": 0.9}
+    wide_by = loose[look.bottom]
+    if look.shoes == "high boots" and look.bottom != "shorts":
+        wide_by = 0.0  # the trousers are inside
     legs = step(c.y, 0.85, 0.62)
     narrow = 0.020 * step(c.y, 0.45, 0.20)  # the calf's taper, which straight legs do not follow
-    wide = 0.003 + loose * legs * (0.012 + narrow * (0.8 + 0.6 * look.fit))
-    wide = wide + 0.008 * loose * step(c.y, 0.10, 0.05)
+    wide = 0.003 + wide_by * legs * (0.012 + narrow * (0.8 + 0.6 * look.fit))
+    wide = wide + 0.008 * wide_by * step(c.y, 0.10, 0.05)
     if look.tucked and paint.pattern == patterns.PLAIN:  # a belt
         paint = Paint(_shade(look.shoe_colour, 0.9), look.bottom_colour, patterns.BLOCK, 1 / 0.972)
     tailor.wear(line, wide, paint, cover=True)
@@ -889,7 +891,8 @@ def _wear_skirt(tailor: _Tailor, look: Look, paint: Paint) -> None:
     length = 0.62 - 0.38 * look.bottom_length
     flare = (0.002 + 0.05 * look.fit) * step(c.y, 0.98, length)
     line = cut.meet(cut.below(1.03), cut.above(length))
-    tailor.wear(line, 0.008 + flare, paint, part="skirt", cover=True)
+    tailor.wear(line, 0.008 + flare, paint, part="skirt")
+    tailor.covers.append(_well_above(length))  # a leg swings within the skirt: none of it may show through
     if look.legwear is not None:
         tailor.wear(
             cut.meet(cut.below(0.9), cut.legs(0.03)),
@@ -898,6 +901,10 @@ def _wear_skirt(tailor: _Tailor, look: Look, paint: Paint) -> None:
             hidden=[line],
             cover=True,
         )
+
+
+def _well_above(hem: float) -> Line:
+    return cut.meet(cut.below(1.0), cut.above(hem - 0.045))
 
 
 def _top_line(look: Look) -> tuple[Line, float]:
@@ -1093,12 +1100,9 @@ def _wear_own_hair(tailor: _Tailor, look: Look, c: Cloth, paint: Paint, covered:
 def _wear_headscarf(tailor: _Tailor, look: Look) -> None:
     paint = Paint(look.hat_colour, _shade(look.hat_colour, 0.85), patterns.MELANGE, 25.0)
     c = tailor.cloth("body")
-    face = 1 - np.sqrt((c.x / 0.062) ** 2 + ((c.y - 1.575) / 0.092) ** 2)
-    head = np.where(c.z > 0.05, -face * 0.08, cut.INSIDE)
-    inside = np.where(
-        c.head > 0.02, head, np.where((c.y > 1.40) & (np.abs(c.x) < 0.15), cut.INSIDE, -cut.INSIDE)
-    )
-    inside = np.minimum(inside, c.y - 1.40).astype(np.float32)
+    face = 1 - np.hypot(c.x / 0.062, (c.y - 1.575) / 0.092)
+    around = np.where((c.z > 0.05) & (c.y > 1.46), -0.08 * face, cut.INSIDE)
+    inside = np.minimum(around, c.y - 1.400 - 0.35 * np.maximum(0, np.abs(c.x) - 0.06)).astype(np.float32)
     push = 0.014 + 0.018 * step(c.y, 1.56, 1.47) + _on_shoulders(tailor) * step(c.y, 1.47, 1.42)
     tailor.wear(inside, push, paint, part="body")
 
