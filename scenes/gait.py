@@ -397,7 +397,8 @@ def _place_feet(steps: _Steps, leg: _Leg, style: Style, t_s: Floats, raise_m: Fl
     settle = 1.0 - ease(beyond / (0.6 * swing_s))
     toe = steps.toe[k] * style.roll * settle
     bend = 0.7 * toe * ease(1.0 + beyond / (steps.rise_s[k] + 0.12 * swing_s))
-    tip = 0.32 * toe * ease(1.0 + beyond / (0.4 * steps.rise_s[k] + 0.12 * swing_s))
+    tip = 0.3 * toe * ease(1.0 + beyond / (0.6 * steps.rise_s[k] + 0.12 * swing_s))
+    lifted = lifted - leg.anchor[1] * np.sin(tip)  # a shoe's nose reaches beyond the toes
     straighten = 1.0 - ease(since_lift / (0.3 * swing_s))  # the toes' bend against the foot
     # The heel touches first, then the foot comes down.
     strike = np.where(
@@ -501,7 +502,8 @@ class _Walk:
         for side in "lr":
             channel[f"elbow_{side}"] = np.maximum(channel[f"stride_{side}"], 0) * walk
         seat_hip_m = seat_m + 0.1 * size
-        hang = seat_hip_m - 0.97 * self.legs[0].calf_m - self.legs[0].ankle[1]
+        # Thighs slope down a little; where they would have to more, the feet hang above the floor.
+        hang = seat_hip_m - 0.34 * thigh_m - 0.98 * self.legs[0].calf_m - self.legs[0].ankle[1]
         channel["raise"] = seated * max(0.0, hang)
         channel["z"] = self._height(feet, channel, xy, path.heading_rad) * (1 - seated) + seated * seat_hip_m
         return np.stack([channel[name] for name in _CHANNELS], axis=1)
@@ -568,12 +570,13 @@ def _bends(style: Style, arms: dict[str, float]) -> dict[str, dict[str, tuple[fl
             upper[f"stride_{side}"] = (-0.12 * style.arm_swing, 0.0, 0.0)
             lower = {"one": (-0.12, 0.0, 0.0), "seat": (-0.9, 0.0, 0.0)}
         if kind == "strap":
-            upper = {"one": (-0.35, -0.7 * sign, out), f"stride_{side}": (-0.06, 0.0, 0.0)}
-            lower = {"one": (-2.1, 0.0, 0.0)}
+            upper = {"one": (-0.2, -0.5 * sign, out), f"stride_{side}": (-0.06, 0.0, 0.0)}
+            lower = {"one": (-2.05, 0.0, 0.0)}
         if kind == "phone":
             upper["stand"] = (-0.35, -0.45 * sign, -0.04 * sign)
             lower["stand"] = (-1.45, 0.0, 0.0)
-            bends["head"]["stand"] = (0.3, 0.0, 0.0)
+            upper["seat"], lower["seat"] = (-0.5, -0.4 * sign, 0.0), (-1.3, 0.0, 0.0)
+            bends["head"] |= {"stand": (0.3, 0.0, 0.0), "seat": (0.35, 0.0, 0.0)}
         bends[f"upperarm_{side}"], bends[f"lowerarm_{side}"] = upper, lower
     return bends
 
