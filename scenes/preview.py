@@ -17,7 +17,8 @@ from scenes.settings import Scene, SceneError, from_values
 from scenes.write import Finishing, Painter, Painting, finish_with_look, paint_with_renderer, placed
 
 TILE_PX = 480  # width of a camera's picture on the sheet
-MOST_IN_ROW = 9  # people in one row of the line-up
+IN_ROW = 3  # cameras
+PEOPLE_IN_ROW = 9
 MOST_PEOPLE = 36
 LINE_UP_PX = (80, 200)  # width and height of one person there
 LINE_UP_VIEW = 6.3  # degrees: 0.9 m across at 8 m
@@ -61,7 +62,7 @@ def contact_sheet(
                 shown = finishes[name].apply(picture.image, rng, picture.flow, STEP_S)
                 image = drawn(shown, placed(picture.truth, instant)) if boxes else shown.copy()
                 row.append(labelled(_fitted(image, TILE_PX), f"{name}  {t_s:.1f} s"))
-            rows.append(side_by_side(row))
+            rows += in_rows(row, IN_ROW)
         people = line_up(staged, list(staged.looks)[:MOST_PEOPLE], painting)
     return stacked([*rows, people])
 
@@ -105,8 +106,7 @@ def line_up(staged: Staged, people: Sequence[int], painting: Painting) -> Image:
             ]
             painter.remove(person)
             tiles.append(labelled(side_by_side(pair), f"{person}  {figure.height_m:.2f} m"))
-    rows = [tiles[start : start + MOST_IN_ROW] for start in range(0, len(tiles), MOST_IN_ROW)]
-    return stacked([side_by_side(row) for row in rows])
+    return stacked(in_rows(tiles, PEOPLE_IN_ROW))
 
 
 def _alone(painter: Painter, camera: Camera, person: int, matrices: NDArray[np.float32]) -> Image:
@@ -145,6 +145,11 @@ def side_by_side(images: Sequence[Image]) -> Image:
     height = max((image.shape[0] for image in images), default=1)
     padded = [np.pad(image, ((0, height - image.shape[0]), (0, 0), (0, 0))) for image in images]
     return np.concatenate(padded, axis=1) if padded else np.zeros((1, 1, 3), np.uint8)
+
+
+def in_rows(images: Sequence[Image], most: int) -> list[Image]:
+    """Rows of at most so many pictures."""
+    return [side_by_side(images[start : start + most]) for start in range(0, len(images), most)]
 
 
 def stacked(images: Sequence[Image]) -> Image:
