@@ -399,7 +399,7 @@ def hand_bag(detail: float, kind: str, size: float, side: int) -> tuple[Fitted, 
     top = grip + down * drop
     hand = f"hand_{letter}"
     bag = blob(
-        top + down * tall * size,
+        top + down * tall * size + hip * side * 0.03,
         (thin * size, tall * size, wide * size),
         hand,
         boxiness=0.85 if kind != "handbag" else 0.6,

@@ -29,6 +29,8 @@ PATTERNS = {
     "dots": patterns.DOTS,
     "denim": patterns.DENIM,
     "camouflage": patterns.CAMOUFLAGE,
+    "sleeves": patterns.PLAIN,  # which are of the second colour
+    "fade": patterns.PLAIN,  # into the second colour, downwards
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "gender": ("female", "male"),
@@ -88,7 +90,7 @@ class Look:
     bottom_colour2: Colour = (0.30, 0.36, 0.48)
     bottom_pattern: str = "denim"
     bottom_length: float = 0.5  # of shorts, skirts and dresses, within what is usual
-    legwear: Colour | None = None  # tights below skirts; None: bare legs
+    legwear: Colour | None = None  # tights below skirts, socks below shorts; None: bare legs
     coat: str = "none"
     coat_colour: Colour = (0.12, 0.13, 0.16)
     coat_colour2: Colour = (0.3, 0.3, 0.32)
@@ -427,17 +429,18 @@ def _draw_top(dice: _Dice) -> None:
     dice.set("top_colour2", dice.colour(_TOP_COLOURS))
     plain: dict[str, float] = {"plain": 6, "melange": 2}
     usual: dict[str, dict[str, float]] = {
-        "t-shirt": plain | {"stripes": 1.3, "print": 3, "block": 0.5, "dots": 0.2},
+        "t-shirt": plain
+        | {"stripes": 1.3, "print": 3, "block": 0.5, "dots": 0.2, "sleeves": 0.7, "fade": 0.3},
         "tank top": plain | {"stripes": 1, "print": 0.5},
         "polo": plain | {"stripes": 1.2, "block": 0.8},
         "shirt": plain | {"checks": 3, "pinstripes": 1.5, "dots": 0.3},
         "blouse": plain | {"dots": 1.6, "stripes": 1, "pinstripes": 0.6},
-        "sweater": {"plain": 4, "melange": 4, "stripes": 1.6, "block": 0.7},
+        "sweater": {"plain": 4, "melange": 4, "stripes": 1.6, "block": 0.7, "fade": 0.4, "dots": 0.3},
         "turtleneck": {"plain": 4, "melange": 4},
-        "hoodie": {"plain": 5, "melange": 3, "print": 2, "block": 0.6, "camouflage": 0.15},
+        "hoodie": {"plain": 5, "melange": 3, "print": 2, "block": 0.6, "sleeves": 0.5, "camouflage": 0.15},
     }
     dice.one_of("top_pattern", usual[kind])
-    dice.set("top_scale", dice.share(9, 24))
+    dice.set("top_scale", float(np.exp(dice.share(np.log(5), np.log(30)))))
     short, long = dice.share(0.55, 0.85), 1.97
     sleeve = {"t-shirt": short, "polo": short, "tank top": 0.10}.get(kind, long)
     rolled = dice.share(1.0, 1.5) if dice.happens(0.2) else long
@@ -481,10 +484,12 @@ def _draw_bottom(dice: _Dice) -> None:
     if is_denim:
         dice.set("bottom_pattern", "denim")
     dice.set("bottom_length", dice.share())
-    dark = dice.happens(0.45)
-    dice.set(
-        "legwear", dice.colour((((0.06, 0.06, 0.07), 4.0), ((0.30, 0.24, 0.22), 1.0)), 0.01) if dark else None
+    stockings = dice.colour((((0.06, 0.06, 0.07), 4.0), ((0.30, 0.24, 0.22), 1.0)), 0.01)
+    socks = dice.colour(
+        (((0.06, 0.06, 0.07), 1.0), ((0.82, 0.82, 0.81), 1.5), ((0.40, 0.40, 0.42), 0.6)), 0.01
     )
+    is_worn = dice.happens(0.7 if kind == "shorts" else 0.45)
+    dice.set("legwear", None if not is_worn else socks if kind == "shorts" else stockings)
 
 
 def _draw_coat(dice: _Dice) -> None:
@@ -511,6 +516,7 @@ def _draw_coat(dice: _Dice) -> None:
             "melange": 1.2,
             "checks": 0.5 if kind in ("coat", "blazer") else 0.1,
             "block": 0.6 if kind in ("jacket", "puffer") else 0.0,
+            "sleeves": 0.5 if kind == "jacket" else 0.0,
         },
     )
     dice.set("coat_length", dice.share())
@@ -637,6 +643,7 @@ class _Tailor:
         hidden: Sequence[Line] = (),
         move: Floats | None = None,
         at: Floats | None = None,
+        tint: Floats | None = None,
         cover: bool = False,
     ) -> None:
         """Add a piece of a part of the mesh.
@@ -649,6 +656,7 @@ class _Tailor:
             hidden: Lines well inside of which nothing of it is seen.
             move: (V, 3) m further, canonical.
             at: (V, 3) where patterns are painted; None: as the cloth lies with the arms hanging.
+            tint: (V,) how much of the second colour is in the first.
             cover: Whether it hides the skin below.
         """
         c = self.cloth(part)
@@ -682,6 +690,7 @@ class _Tailor:
             paint,
             (c.paint if at is None else at)[used],
             np.ones(len(used), np.float32) if inside is None else inside[used],
+            None if tint is None else tint[used],
         )
 
     def thickness(self, line: NDArray[np.bool_]) -> float:
@@ -715,9 +724,13 @@ class _Tailor:
         paint: Paint,
         at: Floats,
         mask: Floats,
+        tint: Floats | None = None,
     ) -> None:
         count = len(vertices)
-        second = paint.colour if paint.colour2 is None else paint.colour2
+        first = np.tile(np.array(paint.colour, np.float32), (count, 1))
+        second = np.array(paint.colour if paint.colour2 is None else paint.colour2, np.float32)
+        if tint is not None:
+            first += tint[:, None] * (second - first)
         self._layers.append(
             {
                 "vertices": vertices.astype(np.float32),
@@ -725,8 +738,8 @@ class _Tailor:
                 "triangles": (triangles + self._vertices).astype(np.int32),
                 "bones": bones,
                 "weights": weights,
-                "colour": np.tile(np.array(paint.colour, np.float32), (count, 1)),
-                "colour2": np.tile(np.array(second, np.float32), (count, 1)),
+                "colour": first,
+                "colour2": np.tile(second, (count, 1)),
                 "pattern": np.full(count, paint.pattern, np.int32),
                 "frequency": np.full(count, paint.frequency, np.float32),
                 "gloss": np.full(count, paint.gloss, np.float32),
@@ -823,7 +836,7 @@ def _paint(colour: Colour, colour2: Colour, pattern: str, scale: float) -> Paint
     frequency = {
         "melange": 110.0,
         "pinstripes": 3.0 * scale,
-        "block": 1 / 1.20,
+        "block": 1 / (1.38 - 0.011 * scale),
         "print": 1 / (0.05 + 0.9 / (scale + 4)),
         "denim": 60.0,
         "dots": 1.6 * scale,
@@ -875,6 +888,8 @@ def _wear_bottom(tailor: _Tailor, look: Look) -> None:
     line = cut.meet(cut.below(1.00), cut.legs(length))
     loose = {"jeans": 0.30, "trousers": 0.55, "wide trousers": 1.5, "leggings": 0.0, "shorts": 0.9}
     wide_by = loose[look.bottom]
+    if look.bottom == "shorts" and look.legwear is not None:
+        tailor.wear(cut.shoes(0.13 + 0.14 * look.fit), 0.002, Paint(look.legwear), cover=True)
     if look.shoes == "high boots" and look.bottom != "shorts":
         wide_by = 0.0  # the trousers are inside
     legs = step(c.y, 0.85, 0.62)
@@ -953,12 +968,13 @@ def _wear_top(tailor: _Tailor, look: Look) -> None:
         sleeve = sleeve * step(c.along_arm, 2.0, 1.75)
     over = 0.005 * (not look.tucked) * step(c.y, 1.06, 0.98)
     push = 0.006 + thick + free + sleeve + over
-    if look.top in ("sweater", "hoodie") and paint.pattern == patterns.PLAIN and look.bottom != "dress":
+    if look.top in ("sweater", "hoodie") and colours[2] == "plain" and look.bottom != "dress":
         paint = replace(
             paint, colour2=_shade(look.top_colour, 0.82), pattern=patterns.BLOCK, frequency=1 / (hem + 0.04)
         )
     hidden = [_coat_line(look)] if look.coat != "none" and look.coat_gap == 0 else []
-    tailor.wear(line, push, paint, at=_print_at(c, look), hidden=hidden, cover=True)
+    tint = _tint(c, colours[2])
+    tailor.wear(line, push, paint, at=_print_at(c, look), hidden=hidden, tint=tint, cover=True)
     trim = Paint(_shade(look.top_colour, 0.85), gloss=0.05)
     if look.coat == "none" and look.top in ("shirt", "blouse", "polo") and look.bottom != "dress":
         low = hem + 0.01 if look.top != "polo" else 1.30
@@ -974,11 +990,21 @@ def _wear_top(tailor: _Tailor, look: Look) -> None:
 
 
 def _print_at(c: Cloth, look: Look) -> Floats | None:
-    return (
-        c.paint - np.array([0, 1.24, 0], np.float32)
-        if look.top_pattern == "print" and look.bottom != "dress"
-        else None
-    )
+    """Where a print is painted: on the chest, some on the back as well."""
+    if look.top_pattern != "print" or look.bottom == "dress":
+        return None
+    at = c.paint - np.array([0, 1.24, 0], np.float32)
+    if look.top_scale > 17:
+        at[:, 2] = np.abs(at[:, 2])
+    return at
+
+
+def _tint(c: Cloth, pattern: str) -> Floats | None:
+    if pattern == "sleeves":
+        return np.asarray(step(c.along_arm, -0.04, 0.06) * (c.arm > 0.3), np.float32)
+    if pattern == "fade":
+        return step(c.paint[:, 1], 1.38, 0.95)
+    return None
 
 
 def _coat_line(look: Look) -> Line:
@@ -1008,7 +1034,7 @@ def _wear_coat(tailor: _Tailor, look: Look) -> None:
     drape = {"blazer": 0.45, "vest": 0.6}.get(look.coat, 0.85)
     push = np.where(c.arm > 0.4, 0.6, 1.0) * thick + 0.004 + arms + np.where(c.arm > 0.4, 0, drape * c.hang)
     line = _coat_line(look)
-    tailor.wear(line, push, paint, cover=look.coat_gap == 0)
+    tailor.wear(line, push, paint, tint=_tint(c, look.coat_pattern), cover=look.coat_gap == 0)
     if look.coat == "coat":
         _wear_coat_skirt(tailor, look, paint, thick)
     trim = Paint(_shade(look.coat_colour, 0.72), gloss=0.1)
