@@ -424,6 +424,8 @@ def _render_in_process(number: int) -> Mapping[str, float]:
     if "mistake" in _process:
         raise _process["mistake"]
     make: Segments = _process["segments"]
+    if _process["stop"].is_set():
+        return {}
     for _ in make.render(number):
         with _process["counter"].get_lock():
             _process["counter"].value += 1
