@@ -387,8 +387,9 @@ class Renderer:
             return found
         once = [key for key, one in self._backgrounds.items() if not one.is_used_again]
         if len(once) >= SINGLE_USE or len(self._backgrounds) >= BACKGROUNDS:
-            # What was used once belongs to a camera that moves.
-            self._backgrounds.pop(once[0] if once else next(iter(self._backgrounds))).release()
+            # What was used once may belong to a camera that moves. Cameras come in turn, so the newest goes: of more
+            # backgrounds than there is room for, most stay and are found again.
+            self._backgrounds.pop(once[-1] if once else next(reversed(self._backgrounds))).release()
         made = self._backgrounds[camera.key] = self._draw_background(camera)
         return made
 
