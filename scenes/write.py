@@ -284,6 +284,9 @@ class Segments:
         self.watch = Stopwatch()
         self._painting, self._finishing = painting, finishing
         self._open = ExitStack()
+        # Does anything of the plan depend on how people go on?
+        cameras = (staged.scene.cameras[name] for name in plan.cameras)
+        self._follows = "flow" in plan.want or any(camera.shutter for camera in cameras)
         self._held: dict[int, None] = {}  # people whom the painter knows, the longest unseen first
 
     def __enter__(self) -> Segments:
@@ -366,14 +369,12 @@ class Segments:
             gone = next(iter(self._held))
             del self._held[gone]
             self._painter.remove(gone)
-        later = instant.t_s + step_s
         with self.watch.on("pose"):
-            self._painter.pose(
-                {
-                    person: (self.staged.matrices(person, instant.t_s), self.staged.matrices(person, later))
-                    for person in present
-                }
-            )
+            now = {person: self.staged.matrices(person, instant.t_s) for person in present}
+            later = now
+            if self._follows:
+                later = {person: self.staged.matrices(person, instant.t_s + step_s) for person in present}
+            self._painter.pose({person: (now[person], later[person]) for person in present})
 
 
 def _in_processes(
