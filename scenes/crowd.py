@@ -37,6 +37,7 @@ TURN_RAD_S = 2.6  # fastest turn
 TURN_RAD_S2 = 10.0
 NEAR_M = 0.8  # a goal that is walked past is reached from so far
 CAST_NEAR_M = 0.3
+DOCK_M = 0.9  # to a seat, from so far, people come nearer to obstacles than they walk
 AT_M = 0.03  # a place to stand or sit, from so far
 GONE_M = 0.35  # the end of the way out, from so far
 GATHER_M = 3.0  # a group goes abreast until its goal is so near; then each goes to the own place
@@ -504,7 +505,7 @@ class _Crowd:
         if not len(on):
             return
         following = np.array([self.route[member][1] for member in on])
-        reached = np.hypot(*(self.xy[on] - self.aim[on]).T) < 0.4
+        reached = np.hypot(*(self.xy[on] - self.aim[on]).T) < 0.25
         margin = np.minimum(0.3, 0.9 * self.place.clearance(self.xy[on]))
         for member in on[reached | self._sees_each(self.xy[on], following, margin)]:
             self.route[member] = self.route[member][1:]
@@ -571,9 +572,11 @@ class _Crowd:
         self._arrive(rows)
 
     def _docking(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Who is on the last step to a place to stand or sit."""
+        """Who is on the last step to a place to stand or to a seat."""
         away = np.hypot(*(self.goal[rows] - self.xy[rows]).T)
-        return self.stops[rows] & (self.follows[rows] < 0) & (away < 0.35) & ~self.is_fixed[rows]
+        straight = (self.aim[rows] == self.goal[rows]).all(axis=1)
+        last = straight & (away < np.where(self.docks[rows], DOCK_M, 0.35))
+        return np.asarray(last & self.stops[rows] & (self.follows[rows] < 0) & ~self.is_fixed[rows])
 
     def _wishes(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """(N, 2) m/s, the velocity that each would like."""
@@ -594,7 +597,8 @@ class _Crowd:
         beside = (self.follows[rows] >= 0) & self._leader_seen(rows)
         wish[beside] = self._keep_up(rows[beside])
         docking = self._docking(rows)
-        wish[docking] = np.clip(1.6 * (self.goal[rows] - self.xy[rows])[docking], -0.5, 0.5)
+        home = 1.6 * (self.goal[rows] - self.xy[rows])[docking]
+        wish[docking] = home * np.minimum(1, 0.7 / np.maximum(np.hypot(*home.T), 1e-9))[:, None]
         wish[self.is_fixed[rows]] = 0
         return wish
 
