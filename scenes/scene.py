@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -147,9 +148,19 @@ class Staged:
 
     def matrices(self, person: int, t_s: float) -> NDArray[np.float32]:
         """(B, 3, 4) Skinning matrices, rest to world. Of somebody absent: of the visit that is or was the last."""
-        visit = int(np.searchsorted(self.paths.visits(person)[:, 0], t_s + 1e-6, side="right")) - 1
-        visit = max(visit, 0)
-        return _kept(self._motions, (person, visit), lambda: self._visit(person, visit)).matrices(t_s)
+        return self.poses(person, np.array([t_s]))[0]
+
+    def poses(self, person: int, times_s: NDArray[np.floating]) -> NDArray[np.float32]:
+        """(N, B, 3, 4) `matrices` at N times at once, which is much faster."""
+        begins = self.paths.visits(person)[:, 0]
+        visits = np.maximum(np.searchsorted(begins, times_s + 1e-6, side="right") - 1, 0)
+        parts = []  # times rise or not: each run of one visit by itself
+        edges = np.flatnonzero(np.diff(visits, prepend=-1))
+        for first, end in zip(edges, [*edges[1:], len(visits)]):
+            visit = int(visits[first])
+            motion = _kept(self._motions, (person, visit), partial(self._visit, person, visit))
+            parts.append(motion.poses(np.asarray(times_s[first:end], float)))
+        return np.concatenate(parts)
 
     def standing(self, person: int, heading_rad: float) -> NDArray[np.float32]:
         """(B, 3, 4) Skinning matrices of somebody who stands at the middle of the world."""

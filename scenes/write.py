@@ -341,10 +341,12 @@ class Segments:
         )
         posed: tuple[float, float] | None = None
         instant = self.staged.instant(0.0)
+        later = {t_s + step_s for t_s, step_s, *_ in due} if self._follows else set()
+        poses = Poses(self.staged, sorted({t_s for t_s, *_ in due} | later))
         for t_s, step_s, _, name, row in due:
             if posed != (t_s, step_s):
                 instant = self.staged.instant(t_s)
-                self._pose(instant, step_s)
+                self._pose(instant, poses, step_s)
                 posed = (t_s, step_s)
             camera = self.staged.cameras[name]
             now = camera.at(t_s)
@@ -355,7 +357,7 @@ class Segments:
                 picture = self._painter.picture(now, camera.at(t_s + step_s), instant.ids.tolist(), want=want)
             yield name, row, now, picture, instant
 
-    def _pose(self, instant: Instant, step_s: float) -> None:
+    def _pose(self, instant: Instant, poses: Poses, step_s: float) -> None:
         """Tell the painter who stands how, now and a step later."""
         present = instant.ids.tolist()
         for person in present:
@@ -369,12 +371,26 @@ class Segments:
             gone = next(iter(self._held))
             del self._held[gone]
             self._painter.remove(gone)
+        after_s = instant.t_s + step_s if self._follows else instant.t_s
         with self.watch.on("pose"):
-            now = {person: self.staged.matrices(person, instant.t_s) for person in present}
-            later = now
-            if self._follows:
-                later = {person: self.staged.matrices(person, instant.t_s + step_s) for person in present}
-            self._painter.pose({person: (now[person], later[person]) for person in present})
+            self._painter.pose(
+                {person: (poses.at(person, instant.t_s), poses.at(person, after_s)) for person in present}
+            )
+
+
+class Poses:
+    """How people stand at some known times, all found at once when somebody is first asked for."""
+
+    def __init__(self, staged: Staged, times_s: Sequence[float]) -> None:
+        self._staged, self._times_s = staged, np.array(times_s)
+        self._rows = {t_s: row for row, t_s in enumerate(times_s)}
+        self._found: dict[int, NDArray[np.float32]] = {}
+
+    def at(self, person: int, t_s: float) -> NDArray[np.float32]:
+        """(B, 3, 4) at one of the times."""
+        if person not in self._found:
+            self._found[person] = self._staged.poses(person, self._times_s)
+        return self._found[person][self._rows[t_s]]
 
 
 def _in_processes(

@@ -143,3 +143,12 @@ def test_feet_are_where_the_trajectory_is(small: Staged):
     assert moved[:, :2].mean(axis=0) == pytest.approx(here.xy_m[0], abs=0.35)
     assert moved[:, 2].min() == pytest.approx(0.0, abs=0.05)
     assert figure.height_m - 0.25 < moved[:, 2].max() < figure.height_m + 0.25
+
+
+def test_many_poses_at_once_are_the_same_poses(small: Staged):
+    person = int(small.instant(0.0).ids[0])
+    times_s = np.array([0.0, 1.3, 5.9, 0.7])
+    together = small.poses(person, times_s)
+    assert together.shape == (4, len(small.figure(person).skeleton.names), 3, 4)
+    for t_s, pose in zip(times_s, together):
+        assert pose == pytest.approx(small.matrices(person, float(t_s)), abs=1e-5)
