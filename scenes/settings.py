@@ -16,6 +16,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -326,6 +327,7 @@ def look_mistakes(said: Mapping[str, Any], place: str) -> list[str]:
     return mistakes
 
 
+@lru_cache
 def _look_fields() -> dict[str, TypeAdapter[Any]]:
     from scenes.wardrobe import Look
 
