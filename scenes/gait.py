@@ -12,6 +12,7 @@ about z lifts the left side... of what points to the left, and tilts what points
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -36,6 +37,9 @@ ADULT_LEG_M = 0.86  # hip to ankle, of what adult measures below are for
 WALK_RATIO_M_MIN = 0.0065
 REACH = 0.996  # share of a leg's length at which its knee is as straight as it gets
 SLOWEST_STEPS_MIN = 78.0
+SHORTEST_STEP_S = 0.34
+FARTHEST_LEGS = 0.62  # a standing foot is left behind by the body at most, in lengths of a leg
+WAIT_S = 0.06  # between looks whether who stands has to step
 MID_STANCE = 0.32  # share of the stance at which the body is above the foot
 
 SPEED_UP, SLOW_DOWN = 0.27, 0.25  # shares of a swing in which the foot gains and loses its speed
@@ -268,6 +272,8 @@ class _Planner:
         hip_m = abs(legs[0].hip[0])
         self.stand_m, self.walk_m = 1.0 * hip_m * style.width, 0.62 * hip_m * style.width
         self.xy, self.heading = path.xy_m.tolist(), path.heading_rad.tolist()
+        steps_m = np.linalg.norm(np.diff(path.xy_m, axis=0, prepend=path.xy_m[:1]), axis=1)
+        self.along = np.cumsum(steps_m).tolist()  # m gone
         self.made: tuple[list[list[float]], list[list[float]]] = ([], [])
 
     def run(self) -> tuple[_Steps, _Steps]:
@@ -279,18 +285,34 @@ class _Planner:
         foot, last_land = 0, now - 1.0
         while now < end:
             step_s, speed = self._pace(now)
-            both_s = step_s * (0.1 + 0.17 / (0.6 + speed))
-            lift = max(now, last_land + both_s)
-            land = lift + step_s - both_s
-            if not self._wants(foot, land, speed):
+            wanted, lift, land, step_s = self._timed(foot, now, last_land, step_s, speed)
+            if not wanted:
                 foot = 1 - foot
-                if not self._wants(foot, land, speed):
-                    now += 0.1
+                wanted, lift, land, step_s = self._timed(foot, now, last_land, step_s, speed)
+                if not wanted:
+                    now += WAIT_S
                     continue
             self._step(foot, lift, land, step_s, speed)
             now = last_land = land
             foot = 1 - foot
         return self._steps(0), self._steps(1)
+
+    def _timed(
+        self, foot: int, now: float, last_land: float, step_s: float, speed: float
+    ) -> tuple[bool, float, float, float]:
+        """Whether a foot has to step, when it lifts and lands, and the step's time: shorter in a hurry."""
+        other = self.made[1 - foot][-1]
+        usual_m = 0.95 * step_s * speed * self.scale**0.5
+        farthest_m = max(FARTHEST_LEGS * self.leg_m, usual_m)
+        while True:
+            both_s = step_s * (0.1 + 0.17 / (0.6 + speed))
+            lift = max(now, last_land + both_s)
+            land = lift + step_s - both_s
+            # The other foot stays behind till a little after that.
+            x, y = self.xy[self.path.row(land + 0.25 * step_s)]
+            if math.hypot(x - other[2], y - other[3]) < farthest_m or step_s < SHORTEST_STEP_S:
+                return self._wants(foot, land, speed), lift, land, step_s
+            step_s *= 0.85
 
     def _pace(self, now: float) -> tuple[float, float]:
         """Seconds a step takes, and the speed in m/s as of an adult."""
@@ -322,10 +344,8 @@ class _Planner:
 
     def _wanted(self, foot: int, land: float, step_s: float, speed: float) -> tuple[float, float, float]:
         """The same for a foot that comes down at ``land``, on its own side of the other foot."""
-        middle_s = (MID_STANCE + 0.05 * min(max(speed - 1.2, 0.0), 1.0)) * 1.25 * step_s
-        x, y, yaw = self._print(foot, land + middle_s, speed)
-        too_far = self._lead(land, middle_s)
-        x, y = x - too_far[0], y - too_far[1]
+        share = MID_STANCE + 0.05 * min(max(speed - 1.2, 0.0), 1.0)
+        x, y, yaw = self._print(foot, self._after(land, 1.25 * step_s, share), speed)
         _, _, other_x, other_y, other_yaw, *_ = self.made[1 - foot][-1]
         yaw = other_yaw + min(max(yaw - other_yaw, -1.1), 1.1)
         sign = self.legs[foot].sign
@@ -335,14 +355,13 @@ class _Planner:
         push = sign * max(0.0, 1.1 * self.walk_m - apart)
         return x + push * left_x, y + push * left_y, yaw
 
-    def _lead(self, land: float, middle_s: float) -> tuple[float, float]:
-        """How much too far ahead of the body a foot would land, as when somebody has just begun to walk."""
-        (x0, y0), (x1, y1) = self.xy[self.path.row(land - 0.05)], self.xy[self.path.row(land + 0.05)]
-        allowed = math.hypot(x1 - x0, y1 - y0) / 0.1 * middle_s * 1.1 + 0.06 * self.scale
-        (x0, y0), (x1, y1) = self.xy[self.path.row(land)], self.xy[self.path.row(land + middle_s)]
-        way = math.hypot(x1 - x0, y1 - y0)
-        excess = max(0.0, 1.0 - allowed / max(way, 1e-9))
-        return excess * (x1 - x0), excess * (y1 - y0)
+    def _after(self, begin: float, duration: float, share: float) -> float:
+        """When the body has gone a share of the way that it goes from a time on, in a duration."""
+        first, last = self.path.row(begin), self.path.row(begin + duration)
+        way = self.along[last] - self.along[first]
+        if way < 0.02:
+            return begin + share * duration
+        return self.path.begin_s + TABLE_S * bisect.bisect(self.along, self.along[first] + share * way)
 
     def _wants(self, foot: int, land: float, speed: float) -> bool:
         """Whether a foot will be out of place when it could have come down elsewhere."""
