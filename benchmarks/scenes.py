@@ -450,9 +450,12 @@ def speed(bench: Bench) -> Row:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump(speed_scene(people)), encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
+        spent_s = os.times()
         seconds = bench.run("render", file, "-o", out)
+        used_s = sum(os.times()[2:4]) - sum(spent_s[2:4])  # of processors, by the command and its processes
         drawn = sum(len(_lines(path)) for path in (out / "times").glob("*.csv"))
         figures[f"pictures/s, {people} people"] = drawn / seconds
+        figures[f"CPU s a picture, {people} people"] = used_s / drawn
         if people == 6:
             told = json.loads((out / "speed.json").read_text(encoding="utf-8"))
             stages: Mapping[str, float] = told["stages_s"]
