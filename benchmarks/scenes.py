@@ -374,7 +374,8 @@ def clips(folder: Path) -> Iterator[tuple[Path, NDArray[np.float64], tuple[int, 
     """Video, truth (N, 9) and (width, height) of each camera of a rendered folder."""
     for truth in sorted((folder / "truth").glob("*.txt")):
         size = json.loads((folder / "calibration" / f"{truth.stem}.json").read_text(encoding="utf-8"))
-        table = np.loadtxt(truth, delimiter=",", ndmin=2).reshape(-1, 9)
+        rows = truth.read_text(encoding="utf-8").splitlines()  # none where nobody came by
+        table = np.array([row.split(",") for row in rows], np.float64).reshape(-1, 9)
         yield folder / f"{truth.stem}.mp4", table, (int(size["width"]), int(size["height"]))
 
 
