@@ -242,4 +242,4 @@ def _open_beneath(
     height = np.maximum(c[:, 2], 0.5 * r)
     d2 = ((x - c[:, :1]) ** 2)[:, None, :] + ((y - c[:, 1:2]) ** 2 + (height**2)[:, None])[:, :, None]
     taken = np.einsum("s,sij->ij", r * r * height, d2**-1.5)
-    return np.exp(np.float32(-1.1) * np.minimum(taken, 1.2)).astype(np.float32)
+    return np.exp(np.float32(-0.75) * np.minimum(taken, 1.0)).astype(np.float32)

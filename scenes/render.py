@@ -62,6 +62,7 @@ class Renderer:
         self._largest = largest
         self._place = surface
         self._corners = surface.vertices.astype(np.float64)[surface.triangles]  # (T, 3, 3)
+        self._planes = _planes(self._corners)
         shown = self._corners.reshape(-1, 3) if len(self._corners) else np.zeros((1, 3))
         self._low, self._high = shown.min(axis=0), shown.max(axis=0)
         self._light = Lighting.of(light, self._low, self._high)
@@ -257,10 +258,9 @@ class Renderer:
         shows = np.full(len(index), np.inf)
         number, built = view.numbers[rows, columns], view.background.numbers[rows, columns]
         people, place = np.flatnonzero(number), np.flatnonzero((number == 0) & (built > 0))
-        shows[people] = cut(eye, rays[people], self._people_corners(view, number[people], after=view.after))[
-            0
-        ]
-        shows[place] = cut(eye, rays[place], self._corners[built[place] - 1])[0]
+        corners = self._people_corners(view, number[people], after=view.after)
+        shows[people] = cut(eye, rays[people], corners)[0]
+        shows[place] = _meet(eye, rays[place], self._planes[built[place] - 1])
         hidden[index] = (shows > 0) & (shows < depth[index] * (1 - TOUCHING) - TOUCHING_M)
         return hidden
 
@@ -402,13 +402,15 @@ class Renderer:
         one.samples.clear(0, 0, 0, 1, depth=1.0)
         turn = np.eye(4)
         turn[:3, :3] = camera.R.T @ np.linalg.inv(camera.K) @ np.diag([1 / SAMPLES, 1 / SAMPLES, 1.0])
-        say(self._programs["sky"], from_pixel=turn)
-        self._fill("sky")
         program = self._programs["place"]
         aim(self._gl, program, camera)
         say(program, eye=camera.centre_m)
         self._textures(self._place_map, self._corner_shade, None, self._noise)
         built.arrays["place"].render()
+        say(self._programs["sky"], from_pixel=turn)
+        self._gl.depth_func = "<="
+        self._frames["sky"].render(self._flags.TRIANGLE_STRIP)  # where nothing is
+        self._gl.depth_func = "<"
         one.target.use()
         one.target.viewport = (0, 0, width, height)
         self._textures(self._sample_lit, self._sample_shaded)
@@ -424,8 +426,8 @@ class Renderer:
         rays = camera.rays() @ camera.R
         one.depth = np.full(one.numbers.shape, SKY_M)
         seen = np.nonzero(one.numbers)
-        depth = cut(camera.centre_m, rays[seen], self._corners[one.numbers[seen] - 1])[0]
-        one.depth[seen] = np.clip(depth, 0.01, SKY_M)
+        planes = self._planes[one.numbers[seen] - 1]
+        one.depth[seen] = np.clip(_meet(camera.centre_m, rays[seen], planes), 0.01, SKY_M)
         one.points = camera.centre_m + rays * one.depth[..., None]
         one.stands = np.where(one.points[..., 2] > 0.06, one.depth, SKY_M)
         where = np.concatenate((one.points, one.depth[..., None]), axis=-1).astype(np.float32)
@@ -638,3 +640,16 @@ class _View:
 def _reaches(box: Floats, size: tuple[int, int]) -> bool:
     """Does a box reach into the picture?"""
     return bool(box[0] < size[0] and box[2] > 0 and box[1] < size[1] and box[3] > 0)
+
+
+def _planes(corners: Floats) -> Floats:
+    """(T, 4) normal n and offset d of triangles (T, 3, 3): n x = d."""
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.column_stack((normals, (normals * corners[:, 0]).sum(axis=1)))
+
+
+def _meet(eye: Floats, rays: Floats, planes: Floats) -> Floats:
+    """(N,) how far along rays (N, 3) from a point they meet planes (N, 4)."""
+    across = np.einsum("ij,ij->i", rays, planes[:, :3])
+    height = planes[:, 3] - planes[:, :3] @ eye
+    return height / np.where(np.abs(across) < 1e-15, 1e-15, across)
