@@ -5,6 +5,7 @@ Lengths in metres. Every shape is given in the frame of its mesh (`Mesh.at`): x 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,14 +92,22 @@ class Mesh:
             fade: Brightness where ``v`` begins and where it ends.
         """
         corner, u, v = (np.asarray(a, float) for a in (corner, u, v))
-        columns, rows = (max(1, int(np.ceil(np.linalg.norm(edge) / CELL_M - 1e-9))) for edge in (u, v))
-        across, up = np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1))
-        vertices = corner + across.reshape(-1, 1) * u + up.reshape(-1, 1) * v
-        lower = (np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)).reshape(-1, 1)
-        triangles = np.concatenate([lower + [0, 1, columns + 2], lower + [0, columns + 2, columns + 1]])
-        normal = np.cross(u, v)
-        normals = np.broadcast_to(normal / np.linalg.norm(normal), vertices.shape)
-        self._add(vertices, normals, triangles, paint, fade[0] + (fade[1] - fade[0]) * up.reshape(-1))
+        columns, rows = (max(1, math.ceil(math.sqrt(edge @ edge) / CELL_M - 1e-9)) for edge in (u, v))
+        if columns == rows == 1:  # most are: no grid to make
+            vertices, up = (
+                np.array([corner, corner + u, corner + v, corner + u + v]),
+                np.array([0.0, 0, 1, 1]),
+            )
+            triangles = np.array([[0, 1, 3], [0, 3, 2]])
+        else:
+            shares = np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1))
+            across, up = shares[0].reshape(-1), shares[1].reshape(-1)
+            vertices = corner + across[:, None] * u + up[:, None] * v
+            lower = (np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)).reshape(-1, 1)
+            triangles = np.concatenate([lower + [0, 1, columns + 2], lower + [0, columns + 2, columns + 1]])
+        normal = np.array([u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]])
+        normals = np.tile(normal / math.sqrt(normal @ normal), (len(vertices), 1))
+        self._add(vertices, normals, triangles, paint, fade[0] + (fade[1] - fade[0]) * up)
 
     def polygon(self, corners: ArrayLike, paint: Paint) -> None:
         """A convex flat polygon of (K, 3) corners, counter-clockwise as seen from its outside."""
@@ -129,8 +138,21 @@ class Mesh:
         )
         for i in range(4):
             j = (i + 1) % 4
-            self.polygon([low[i], low[j], high[j], high[i]], paint)
-        self.polygon(high, top or paint)
+            self._patch(low[i], low[j], high[j], high[i], paint)
+        self._patch(high[0], high[1], high[2], high[3], top or paint)
+
+    def _patch(self, a: ArrayLike, b: ArrayLike, c: ArrayLike, d: ArrayLike, paint: Paint) -> None:
+        """A flat four-sided face, cut along a -> b and d -> c."""
+        one, two, three, four = (np.asarray(corner, float) for corner in (a, b, c, d))
+        pieces = max(
+            1, math.ceil(max(np.linalg.norm(two - one), np.linalg.norm(three - four)) / CELL_M - 1e-9)
+        )
+        marks = [i / pieces for i in range(pieces + 1)]
+        for begin, end in zip(marks, marks[1:]):
+            along, above = two - one, three - four
+            self.polygon(
+                [one + begin * along, one + end * along, four + end * above, four + begin * above], paint
+            )
 
     def cylinder(
         self, start: ArrayLike, end: ArrayLike, radius: float, paint: Paint, *, sides: int = 12,
@@ -144,14 +166,13 @@ class Mesh:
         angle = np.arange(sides + 1) * (2 * np.pi / sides)
         ring = np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * np.cross(axis, side)
         far = radius if end_radius is None else end_radius
-        lower = np.arange(sides)[:, None]
+        pieces = max(1, int(np.ceil(np.linalg.norm(end - start) / CELL_M - 1e-9)))
+        share = np.linspace(0, 1, pieces + 1)[:, None, None]
+        vertices = start + share * (end - start) + (radius + share * (far - radius)) * ring
+        lower = (np.arange(pieces)[:, None] * (sides + 1) + np.arange(sides)).reshape(-1, 1)
         triangles = np.concatenate([lower + [0, 1, sides + 2], lower + [0, sides + 2, sides + 1]])
-        self._add(
-            np.concatenate([start + radius * ring, end + far * ring]),
-            np.concatenate([ring, ring]),
-            triangles,
-            paint,
-        )
+        normals = np.broadcast_to(ring, vertices.shape)
+        self._add(vertices.reshape(-1, 3), normals.reshape(-1, 3), triangles, paint)
         self.polygon(end + far * ring[:-1], cap or paint)
         self.polygon(start + radius * ring[-2::-1], cap or paint)
 
@@ -169,7 +190,8 @@ class Mesh:
         vertices = (np.asarray(centre, float) + unit * lump * np.asarray(radii, float)).reshape(-1, 3)
         i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns), indexing="ij")
         a, b = i * columns + j, i * columns + (j + 1) % columns
-        halves = [np.stack([a, b, b + columns], -1), np.stack([a, b + columns, a + columns], -1)]
+        # At the poles a ring is one point, and half of the triangles would have no area.
+        halves = [np.stack([a, b, b + columns], -1)[1:], np.stack([a, b + columns, a + columns], -1)[:-1]]
         triangles = np.concatenate([half.reshape(-1, 3) for half in halves])
         shade = 0.55 + 0.3 * (unit[..., 2].reshape(-1) + 1) / 2 + 0.2 * rng.random(rows * columns)
         self._add(vertices, unit.reshape(-1, 3), triangles, paint, shade)

@@ -1,7 +1,7 @@
 """A place: what is built there, where people can walk, and the way from here to there.
 
-The plan (`Plan`) is worked out first, from the scene's areas, doors and obstacles; `scenes.masonry` and `scenes.furniture`
-draw it. Each area's walls stand inside its rectangle, `WALL_M` thick, so that two areas may share an edge.
+The plan (`Plan`) is worked out first, from the scene's areas, doors and obstacles; `scenes.masonry` and
+`scenes.furniture` draw it. Each area's walls stand inside its rectangle, `WALL_M` thick, so that two areas may share an edge.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from scenes.records import Surface
 from scenes.settings import Scene
 
 MARGIN_M = 0.32  # ways keep as far from walls and obstacles: half a person and a little more
-CORNER_M = 0.45  # way-points stand off corners as far
+CORNER_M = (
+    0.36  # way-points stand off corners as far, along and across: from one the next is seen with the margin
+)
 CHUNK = 200_000  # pairs of a line and a wall looked at in one go: some 50 MB
 
 
@@ -219,7 +221,7 @@ def _outlines(obstacles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _corner_points(obstacles: NDArray[np.float64]) -> NDArray[np.float64]:
-    return _rectangles(obstacles, CORNER_M * np.sqrt(0.5)).reshape(-1, 2)
+    return _rectangles(obstacles, CORNER_M).reshape(-1, 2)
 
 
 def _door_points(doors: Sequence[Doorway]) -> NDArray[np.float64]:
