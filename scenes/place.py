@@ -1,7 +1,8 @@
 """A place: what is built there, where people can walk, and the way from here to there.
 
 The plan (`Plan`) is worked out first, from the scene's areas, doors and obstacles; `scenes.masonry` and
-`scenes.furniture` draw it. Each area's walls stand inside its rectangle, `WALL_M` thick, so that two areas may share an edge.
+`scenes.furniture` draw it. Each area's walls stand inside its rectangle, `WALL_M` thick, so that two areas may share an
+edge.
 """
 
 from __future__ import annotations
