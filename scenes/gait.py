@@ -6,8 +6,8 @@ one flies from one footprint to the next, the pelvis is as high as both legs rea
 two bones, and arms and trunk swing against the legs. What changes slowly is kept as uniform cubic B-splines, so that
 all motion has continuous accelerations.
 
-Body axes: x left, y up, z forward. A turn about x with a positive angle bends forward, about y turns to the left, and
-about z lifts the left side... of what points to the left, and tilts what points up to the right.
+Body axes: x left, y up, z forward. A turn about x with a positive angle tips forward what stands up, about y turns to
+the left, and about z tips to the right what stands up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scipy.ndimage import convolve1d, minimum_filter1d
 from scipy.signal.windows import gaussian
 from scipy.spatial.transform import Rotation
 
-from scenes.records import ABSENT, SEATED, STANDING, Skeleton, Trajectory
+from scenes.records import ABSENT, SEATED, Skeleton, Trajectory
 
 Floats = NDArray[np.float64]
 Arm = Literal[
@@ -252,7 +252,6 @@ class _Path:
     begin_s: float
     xy_m: Floats  # (K, 2)
     heading_rad: Floats  # (K,)
-    standing: Floats  # (K,) in [0, 1]
     seated: Floats  # (K,) in [0, 1]
 
     def row(self, t_s: float) -> int:
@@ -325,6 +324,8 @@ class _Planner:
         if way > 0.05:  # steps aside and backwards are short
             ahead = ((x1 - x0) * math.cos(self.heading[row]) + (y1 - y0) * math.sin(self.heading[row])) / way
             cadence *= 1.0 + 0.5 * min(1.0 - ahead, 1.0)
+        turn_rad = abs(self.heading[self.path.row(now + look)] - self.heading[row])
+        cadence *= 1.0 + 0.45 * min(max(turn_rad - 0.4, 0.0), 1.2)  # and so are those in a sharp turn
         return 60.0 / cadence * self.scale**0.5, speed
 
     def _print(self, foot: int, t_s: float, speed: float) -> tuple[float, float, float]:
@@ -561,7 +562,7 @@ def _idle(t: Floats, style: Style) -> dict[str, Floats]:
     }
 
 
-def _bends(style: Style, arms: dict[str, float]) -> dict[str, dict[str, tuple[float, float, float]]]:
+def _bends(style: Style) -> dict[str, dict[str, tuple[float, float, float]]]:
     """How far each channel turns each bone: about x, y, z."""
     bends: dict[str, dict[str, tuple[float, float, float]]] = {
         "pelvis": {"tilt": (1, 0, 0), "twist": (0, 1, 0), "list": (0, 0, 1)},
@@ -620,7 +621,7 @@ class Motion:
         self._pelvis = row["pelvis"]
         self._middle = (self._legs[0].hip + self._legs[1].hip) / 2
         self._arm_rest()
-        self._bend_map(_bends(style, {}))
+        self._bend_map(_bends(style))
         self._order()
         self._grip = self._curl_fingers()
         stays = _stays(trajectory)
@@ -798,7 +799,6 @@ def _path(trajectory: Trajectory, first: int, last: int) -> _Path:
         begin_s=begin,
         xy_m=_smooth(_smooth(xy, 0.12), 0.05),
         heading_rad=_smooth(heading, 0.2),
-        standing=_smooth((activity[near] == STANDING).astype(np.float64), 0.2),
         seated=_sitting(times, activity[near] == SEATED),
     )
 
