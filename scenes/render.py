@@ -395,11 +395,13 @@ class Renderer:
 
     def _draw_background(self, camera: Camera) -> _Background:
         width, height = camera.size
-        one = _Background(self._gl, camera.size, (self._sample_lit, self._sample_shaded))
+        one = _Background(self._gl, camera.size)
         built = self._built_for(camera)
-        one.samples.use()
-        one.samples.viewport = (0, 0, SAMPLES * width, SAMPLES * height)
-        one.samples.clear(0, 0, 0, 1, depth=1.0)
+        twice = (SAMPLES * width, SAMPLES * height)
+        lit, shaded = self._gl.texture(twice, 4), self._gl.texture(twice, 4)
+        samples = self._gl.framebuffer([lit, shaded], one.depth_samples)
+        samples.use()
+        samples.clear(0, 0, 0, 1, depth=1.0)
         turn = np.eye(4)
         turn[:3, :3] = camera.R.T @ np.linalg.inv(camera.K) @ np.diag([1 / SAMPLES, 1 / SAMPLES, 1.0])
         program = self._programs["place"]
@@ -412,9 +414,10 @@ class Renderer:
         self._frames["sky"].render(self._flags.TRIANGLE_STRIP)  # where nothing is
         self._gl.depth_func = "<"
         one.target.use()
-        one.target.viewport = (0, 0, width, height)
-        self._textures(self._sample_lit, self._sample_shaded)
+        self._textures(lit, shaded)
         self._fill("settle")
+        for scratch in (samples, lit, shaded):
+            scratch.release()
         say(self._start_numbers(camera), hides=0.0, first=1.0)
         built.arrays["number"].render()
         one.numbers = built.original(self._read_numbers(camera))
@@ -496,7 +499,6 @@ class Renderer:
         gl.enable(moderngl.DEPTH_TEST)
         self._sample_colours = gl.texture(twice, 4)
         self._samples = gl.framebuffer([self._sample_colours], gl.depth_renderbuffer(twice))
-        self._sample_lit, self._sample_shaded = gl.texture(twice, 4), gl.texture(twice, 4)
         self._out = gl.framebuffer([gl.texture(self._largest, 4)])
         self._numbers = gl.framebuffer(
             [gl.texture(self._largest, 1, dtype="f4")], gl.depth_renderbuffer(self._largest)
@@ -600,13 +602,12 @@ class _Built:
 class _Background:
     """What a camera sees of the place alone."""
 
-    def __init__(self, gl: Any, size: tuple[int, int], samples: tuple[Any, Any]) -> None:
+    def __init__(self, gl: Any, size: tuple[int, int]) -> None:
         self.is_used_again = False
         self.lit, self.shaded = gl.texture(size, 4), gl.texture(size, 4)
         self.where = gl.texture(size, 4, dtype="f4")  # world x y z, depth m
         self.depth_samples = gl.depth_texture((SAMPLES * size[0], SAMPLES * size[1]))
         self.depth_samples.compare_func = ""
-        self.samples = gl.framebuffer(list(samples), self.depth_samples)
         self.target = gl.framebuffer([self.lit, self.shaded])
         self.numbers: Numbers = np.zeros((0, 0), np.int32)  # (H, W) triangle of the place from 1, 0 sky
         self.depth: Floats = np.zeros((0, 0))  # (H, W) m
@@ -614,7 +615,7 @@ class _Background:
         self.stands: Floats = np.zeros((0, 0))  # (H, W) m, depth of what is no floor
 
     def release(self) -> None:
-        for one in (self.samples, self.target, self.lit, self.shaded, self.where, self.depth_samples):
+        for one in (self.target, self.lit, self.shaded, self.where, self.depth_samples):
             one.release()
 
 
