@@ -84,7 +84,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             learning_rate=1.5e-3,
             encoder_rate=1.0,
             warm_up=0.08,
-            steps=10000,
+            steps=12000,
         ),
         "rendered_and_real": Recipe(
             sets=("rendered.zip", "cuhk03", "cuhk01"),
