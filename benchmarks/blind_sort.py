@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.detector_recall import DATA_SETS, pictures, read_truth
+from benchmarks.detector_recall import DATA_SETS, pictures
 
 LEAST_PX, LARGEST_PX = 60, 120  # heights of the thumbnails
 JPEG_QUALITY = 85
@@ -38,6 +38,7 @@ class Thumbnail:
     image: Image  # (h, w, 3) BGR
     kind: str
     origin: str  # for the key
+    person: str  # nobody is shown twice
 
 
 Source = Callable[[np.random.Generator, int], Thumbnail | None]  # of this height; None: not this time
@@ -65,23 +66,28 @@ def cut_out(image: Image, box: NDArray[np.floating], rng: np.random.Generator) -
     return image[y1:y2, x1:x2]
 
 
-def of_clip(clip: Path, boxes: dict[int, NDArray[np.float64]], kind: str, origin: str) -> Source:
-    """People cut from a clip by its truth: boxes (N, 4) by frame."""
-    frames = sorted(frame for frame, own in boxes.items() if len(own))
+def read_people(path: Path) -> NDArray[np.float64]:
+    """Rows (N, 6) frame, id, x1, y1, x2, y2 of a MOT file; those that are not to be scored are left out."""
+    table = np.loadtxt(path, delimiter=",", ndmin=2)
+    table = table[table[:, 6] != 0]
+    return np.concatenate((table[:, :4], table[:, 2:4] + table[:, 4:6]), axis=1)
+
+
+def of_clip(clip: Path, people: NDArray[np.float64], kind: str, place: str) -> Source:
+    """People cut from a clip by its truth: rows (N, 6) as `read_people` gives them. Ids hold for the place."""
+    heights = people[:, 5] - people[:, 3]
 
     def draw(rng: np.random.Generator, height_px: int) -> Thumbnail | None:
-        if not frames:
-            return None
-        frame = frames[int(rng.integers(len(frames)))]
-        own = boxes[frame]
-        large = own[own[:, 3] - own[:, 1] >= height_px]
+        large = people[heights >= height_px]
         if not len(large):
             return None
-        box = large[int(rng.integers(len(large)))]
+        row = large[int(rng.integers(len(large)))]
+        frame, number = int(row[0]), int(row[1])
         for _, image in pictures(clip, [frame]):
-            person = cut_out(image, box, rng)
+            person = cut_out(image, row[2:], rng)
             if person is not None and person.shape[0] >= height_px:
-                return Thumbnail(_as_all(person, height_px), kind, f"{origin} frame {frame}")
+                origin = f"{place} {clip.name} frame {frame} id {number}"
+                return Thumbnail(_as_all(person, height_px), kind, origin, f"{place} {number}")
         return None
 
     return draw
@@ -98,7 +104,12 @@ def of_zip(path: Path) -> Source:
             read = cv2.imdecode(np.frombuffer(source.read(name), np.uint8), cv2.IMREAD_COLOR)
         if read is None or read.shape[0] < height_px:
             return None
-        return Thumbnail(_as_all(np.asarray(read, np.uint8), height_px), REAL, f"{path.parent.name} {name}")
+        # Person 12 is 0012_c1..., 0012003 or 012/01_3, as the set has it.
+        person = name.split("/")[-2] if path.parent.name == "pku" else name.split("/")[-1][:4]
+        place = path.parent.name
+        return Thumbnail(
+            _as_all(np.asarray(read, np.uint8), height_px), REAL, f"{place} {name}", f"{place} {person}"
+        )
 
     return draw
 
@@ -113,7 +124,7 @@ def real_sources(data: Path) -> list[Source]:
     found = []
     for data_set in DATA_SETS:
         own = [
-            of_clip(data / clip, read_truth(data / truth), REAL, clip)
+            of_clip(data / clip, read_people(data / truth), REAL, data_set.name)
             for clip, truth in data_set.clips
             if (data / clip).exists() and (data / truth).is_file()
         ]
@@ -123,20 +134,22 @@ def real_sources(data: Path) -> list[Source]:
 
 
 def draw(sources: Sequence[Source], heights_px: Sequence[int], rng: np.random.Generator) -> list[Thumbnail]:
-    """One thumbnail a height, from sources by chance.
+    """One thumbnail a height, from sources by chance, everybody once.
 
     Raises:
-        ValueError: No source gives people so large.
+        ValueError: No source gives enough people so large.
     """
-    drawn = []
+    drawn: list[Thumbnail] = []
+    taken: set[str] = set()
     for height_px in heights_px:
         for _ in range(TRIES):
             thumbnail = sources[int(rng.integers(len(sources)))](rng, height_px)
-            if thumbnail is not None:
+            if thumbnail is not None and thumbnail.person not in taken:
                 drawn.append(thumbnail)
+                taken.add(thumbnail.person)
                 break
         else:
-            raise ValueError(f"no source has people {height_px} px high")
+            raise ValueError(f"no source has enough people {height_px} px high")
     return drawn
 
 

@@ -320,6 +320,7 @@ class Bench:
     work: Path
     commands: list[str]
     seconds: float = SITE_SECONDS  # of each site
+    seed: int | None = None  # instead of the sites' own
 
     def run(self, *arguments: str | Path) -> float:
         """One command of `scenes`; the answer is its wall time in seconds.
@@ -348,7 +349,8 @@ class Bench:
             file.parent.mkdir(parents=True, exist_ok=True)
             said = yaml.safe_load(site(name).read_text(encoding="utf-8"))
             file.write_text(yaml.safe_dump(said | {"fps": SITE_FPS}), encoding="utf-8")
-            self.run("render", file, "-o", out, "--seconds", f"{self.seconds:g}")
+            seed = [] if self.seed is None else ["--seed", str(self.seed)]
+            self.run("render", file, "-o", out, "--seconds", f"{self.seconds:g}", *seed)
             self._done.add(out)
         return out
 
@@ -496,11 +498,12 @@ def rendered_sources(bench: Bench) -> list[blind_sort.Source]:
     """People of all sites' clips, little hidden."""
     found = []
     for name in SITES:
+        own = []
         for video, table, size in clips(bench.rendered(name)):
             rows = table[counted(table, size) & (table[:, 8] >= 0.75)]
-            boxes = {int(frame): boxes_of(rows[rows[:, 0] == frame]) for frame in np.unique(rows[:, 0])}
-            if boxes:
-                found.append(blind_sort.of_clip(video, boxes, blind_sort.RENDERED, f"{name} {video.stem}"))
+            people = np.concatenate((rows[:, :2], boxes_of(rows)), axis=1)
+            own.append(blind_sort.of_clip(video, people, blind_sort.RENDERED, name))
+        found.append(blind_sort.one_of(own))
     return found
 
 
@@ -551,10 +554,17 @@ def main(arguments: list[str] | None = None) -> int:
     blinding.add_argument("-o", "--out", type=Path, required=True, help="folder of the sheet and its key")
     blinding.add_argument("--answers", type=Path, metavar="FILE", help="judge these instead")
     blinding.add_argument("--each", type=int, default=20, help="how many of either kind (20)")
-    blinding.add_argument("--seed", type=int, default=0)
+    measuring.add_argument("--seed", type=int, help="of the sites, instead of their own")
+    blinding.add_argument("--seed", type=int, default=0, help="of the sites and of the drawing (0)")
     given = options.parse_args(arguments)
     cv2.setNumThreads(1)
-    bench = Bench(Path(given.data).resolve() if given.data else None, given.work.resolve(), [], given.seconds)
+    bench = Bench(
+        Path(given.data).resolve() if given.data else None,
+        given.work.resolve(),
+        [],
+        given.seconds,
+        given.seed,
+    )
     if given.verb == "blind":
         try:
             return blind(given, bench)

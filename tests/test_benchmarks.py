@@ -100,7 +100,9 @@ def test_a_person_at_the_edge_is_not_cut_out():
 
 def test_both_kinds_come_in_the_same_sizes_and_the_sheet_does_not_tell(tmp_path: Path):
     def source(kind: str, grey: int) -> blind_sort.Source:
-        return lambda rng, height_px: blind_sort.Thumbnail(picture_of(grey, height_px, 40), kind, "here")
+        return lambda rng, height_px: blind_sort.Thumbnail(
+            picture_of(grey, height_px, 40), kind, "here", str(rng.integers(100))
+        )
 
     real, rendered = source(blind_sort.REAL, 250), source(blind_sort.RENDERED, 5)
     blind_sort.make([rendered], [real], tmp_path, each=5, seed=3)
@@ -120,6 +122,16 @@ def test_both_kinds_come_in_the_same_sizes_and_the_sheet_does_not_tell(tmp_path:
 def test_a_source_that_has_nobody_so_large_is_said():
     with pytest.raises(ValueError, match="90 px"):
         blind_sort.draw([lambda rng, height_px: None], [90], np.random.default_rng(0))
+
+
+def test_nobody_is_shown_twice():
+    numbers = iter([1, 1, 1, 2])
+    thumbnails = blind_sort.draw(
+        [lambda rng, height_px: blind_sort.Thumbnail(picture_of(0), "real", "here", str(next(numbers)))],
+        [70, 80],
+        np.random.default_rng(0),
+    )
+    assert [one.person for one in thumbnails] == ["1", "2"]
 
 
 def test_the_blind_sort_is_scored(tmp_path: Path):
