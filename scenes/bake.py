@@ -35,7 +35,8 @@ PARTS = {
     "eyes": (("helper-l-eye", "helper-r-eye"), 60, 24),
 }
 FINGERS = ("index", "middle", "ring", "pinky", "thumb")
-CURL = np.radians((34.0, 42.0, 30.0))  # of a hand that hangs at ease, at the three joints of a finger
+CURL = np.radians((30.0, 34.0, 24.0))  # of a hand that hangs at ease, at the three joints of a finger
+THUMB = np.radians((24.0, 8.0, 6.0))
 TARGETS = (
     *(
         f"macrodetails/{people}-{gender}-{age}"
@@ -174,10 +175,12 @@ def curl(points: NDArray[np.float64], rig: Rig) -> NDArray[np.float64]:
         palm *= np.sign(palm[0] * inwards)
         axis = np.cross(along, palm)
         axis /= np.linalg.norm(axis)
-        for finger in FINGERS:
-            _bend(
-                moved, points, rig, f"{finger}_%02d_{side}", axis, CURL * (0.5 if finger == "thumb" else 1.0)
-            )
+        for finger in FINGERS[:4]:
+            _bend(moved, points, rig, f"{finger}_%02d_{side}", axis, CURL)
+        thumb = points[rig.heads[rig.names.index(f"thumb_03_{side}")]].mean(0) - knuckle["thumb"]
+        towards = np.cross(thumb, along)  # the thumb lies down beside the fingers
+        towards /= np.linalg.norm(towards)
+        _bend(moved, points, rig, f"thumb_%02d_{side}", towards, THUMB)
     return moved
 
 
