@@ -1,9 +1,16 @@
 """What a camera shows, without a picture: boxes, visibility and flow of people made of balls.
 
-Who is asked for truth alone need not dress anybody: `Walkers` are balls in a person's proportions, swung by a simple
-gait. `Dressed` people are the balls of their figures, moved as the renderer moves them: slower, and nearer to the
-picture. Boxes are exact for the balls (tangents to spheres); visibility counts sample points that neither the place
-nor anybody else hides and that are inside the picture.
+For truth alone nobody need be dressed: `Walkers` are balls in a person's proportions, swung by a simple gait (one
+second of a camera with eight people at ten pictures a second takes some 5 ms). `Dressed` people are the balls of their
+figures, moved as the renderer moves them: slower, and nearer to the picture. Boxes are exact for the balls (tangents
+to spheres); visibility counts sample points that neither the place nor anybody else hides and that are inside the
+picture.
+
+Beside the renderer, on 275 sightings in the courtyard (boxes of people at least 60 % visible, scaled to a height of
+120 px, mean absolute error left, top, right, bottom; visibility of those hidden in part):
+
+    Walkers  boxes 4.0  1.3  4.2  2.3 px, IoU .83 (arms and legs swing at other moments); visibility .06
+    Dressed  boxes 0.9  2.0  1.0  0.6 px, IoU .95; visibility .04
 """
 
 from __future__ import annotations
@@ -70,7 +77,7 @@ class Bodies(Protocol):
 (TRUNK, HEAD, ARM_L, ARM_R, FOREARM_L, FOREARM_R, THIGH_L, THIGH_R, SHIN_L, SHIN_R, FOOT_L, FOOT_R, BACK) = (
     range(13)
 )
-HIP_UP, HIP_LEFT, SHOULDER_UP, SHOULDER_LEFT = 0.52, 0.052, 0.81, 0.118  # Drillis & Contini (1966)
+HIP_UP, HIP_LEFT, SHOULDER_UP, SHOULDER_LEFT = 0.52, 0.058, 0.81, 0.118  # Drillis & Contini (1966)
 UPPER_ARM, FOREARM, THIGH, SHIN, HEEL = 0.186, 0.146, 0.237, 0.24, 0.02
 
 
@@ -93,7 +100,7 @@ BALLS = np.array(
         *_pair(FOREARM_L, [(0.0, 0.029), (0.05, 0.028), (0.1, 0.024), (0.15, 0.023), (0.19, 0.024), (0.215, 0.02)]),
         *_pair(THIGH_L, [(0.02, 0.056), (0.07, 0.054), (0.12, 0.05), (0.17, 0.045), (0.22, 0.04)]),
         *_pair(SHIN_L, [(0.02, 0.038), (0.07, 0.038), (0.12, 0.036), (0.17, 0.031), (0.22, 0.028)]),
-        *_pair(FOOT_L, [(-0.018, 0.027), (0.03, 0.028), (0.08, 0.027), (0.115, 0.023)]),
+        *_pair(FOOT_L, [(-0.035, 0.03), (0.015, 0.03), (0.065, 0.03), (0.1, 0.026)]),
         (BACK, 0.0, 0.035, 0.065), (BACK, 0.0, -0.035, 0.065),
         (BACK, -0.09, 0.035, 0.065), (BACK, -0.09, -0.035, 0.065),
     ]
@@ -106,12 +113,12 @@ _HIP = np.array([30, 26, 17, 6, -6, -14, -8, 10, 27, 33, 30.0])
 _KNEE = np.array([6, 16, 17, 11, 7, 11, 33, 60, 52, 20, 6.0])
 _ANKLE = np.array([0, -4, 2, 6, 9, 5, -15, -9, 0, 2, 0.0])
 _ARM_SWING, _ARM_BACK, _ELBOW = 20.0, 2.0, 16.0
-ARM_OUT = 0.13  # rad that upper arms stand off
+ARM_OUT = 0.115  # rad that upper arms stand off
 _SEATED = {"thigh": 84.0, "knee": 88.0, "lean": 2.0}
 STEP = 0.41  # heights, at the speed of 1.35 m/s; grows with its square root (Grieve & Gear, 1966)
 STEP_SPEED_M_S = 1.35
 SETTLE_S = 0.7  # sitting down, starting to walk
-SHOE_M, HAIR_M = 0.02, 0.015  # added to a barefoot, bald height
+CLOTHED_M = 0.05  # shoes and hair add to a height, and this gait bends knees more than people do
 
 
 @dataclass(frozen=True)
@@ -171,12 +178,12 @@ class Walkers:
             height[these], stout[these] = self._height[person], self._stout[person]
             pack[these] = self._pack[person]
         centres, radii = posed(phase, stride, seated, stout, pack)
-        centres = _grounded(centres, radii) * height[:, None, None]
+        centres = _grounded(centres, radii, phase) * height[:, None, None]
         cos, sin = np.cos(rows.heading_rad)[:, None], np.sin(rows.heading_rad)[:, None]
         world = np.empty_like(centres)
         world[..., 0] = rows.xy_m[:, :1] + cos * centres[..., 0] - sin * centres[..., 1]
         world[..., 1] = rows.xy_m[:, 1:] + sin * centres[..., 0] + cos * centres[..., 1]
-        world[..., 2] = centres[..., 2] * (height + HAIR_M + SHOE_M)[:, None] / height[:, None]
+        world[..., 2] = centres[..., 2] * (height + CLOTHED_M)[:, None] / height[:, None]
         return world, radii * height[:, None], _WEIGHTS[pack.astype(np.intp)]
 
 
@@ -221,7 +228,7 @@ def _chains(phase: F, stride: F, seated: F) -> tuple[F, F]:
         along[:, ARM_L + side, 1], along[:, FOREARM_L + side, 1] = sign * ARM_OUT, sign * ARM_OUT / 2
     start = np.zeros_like(along)
     start[:, TRUNK, 2] = HIP_UP
-    start[:, TRUNK, 0] = -0.02 - THIGH * np.sin(np.radians(_SEATED["thigh"] * seated)) * seated
+    start[:, TRUNK, 0] = -0.03 - THIGH * np.sin(np.radians(_SEATED["thigh"] * seated)) * seated
     start[:, BACK] = start[:, TRUNK] + along[:, TRUNK] * 0.24 - (0.12, 0, 0)
     start[:, HEAD] = start[:, TRUNK] + along[:, TRUNK] * (0.84 - HIP_UP)
     for side, sign in ((0, 1.0), (1, -1.0)):
@@ -235,10 +242,15 @@ def _chains(phase: F, stride: F, seated: F) -> tuple[F, F]:
     return start, along
 
 
-def _grounded(centres: F, radii: F) -> F:
-    """Moved up or down so that the lowest ball touches the floor."""
-    lowest = np.where(radii > 0, centres[..., 2] - radii, np.inf).min(axis=1, initial=np.inf)
-    return centres - np.stack([np.zeros_like(lowest), np.zeros_like(lowest), lowest], axis=-1)[:, None]
+def _grounded(centres: F, radii: F, phase: F) -> F:
+    """Moved up or down so that the foot that carries stands on the floor; what would be below it is lifted onto it."""
+    bottom = centres[..., 2] - radii
+    left, right = (bottom[:, np.isin(_CHAIN, [FOOT_L + side, SHIN_L + side])].min(axis=1) for side in (0, 1))
+    on_left = np.clip(0.5 + 2.5 * np.sin(2 * np.pi * phase), 0, 1)
+    floor = on_left * left + (1 - on_left) * right
+    out = centres.copy()
+    out[..., 2] = np.maximum(centres[..., 2] - floor[:, None], radii)
+    return out
 
 
 def silhouette_shares(centres: F, radii: F) -> F:
@@ -280,8 +292,7 @@ class Dressed:
         for person, figure in figures.items():
             these = np.flatnonzero(rows.ids == person)
             count = len(figure.ball_radii)
-            matrices = np.stack([self._staged.matrices(person, float(t)) for t in rows.t_s[these]])
-            M = matrices[:, figure.ball_bones].astype(np.float64)
+            M = self._staged.poses(person, rows.t_s[these])[:, figure.ball_bones].astype(np.float64)
             at = np.einsum("nsij,sj->nsi", M[..., :3], figure.ball_centres) + M[..., 3]
             centres[these, :count], centres[these, count:] = at, at[:, :1]
             radii[these, :count] = figure.ball_radii
@@ -296,7 +307,8 @@ class Dressed:
 
 @dataclass(frozen=True)
 class Recording:
-    """What one camera shows at T times: R rows, rising by time, then by id. Only who is seen at all has a row."""
+    """What one camera shows at T times: R rows, rising by time, then by id: of everybody whose box
+    reaches into the picture, hidden or not."""
 
     camera: str
     size: tuple[int, int]  # width, height px
@@ -375,22 +387,20 @@ def seen(staged: Staged, camera: Camera, t_s: F, rows: Rows, centres: F, radii: 
         staged.place.solids, camera.centre_m, centres[kept], R[kept], points, view.depth(kept)
     )
     visibility = (weights * (shown & ~hidden & ~blocked)).sum(axis=1)
-    stays = visibility > 0
-    out = kept[stays]
-    off = camera.centre_m[:2] - rows.xy_m[out]
+    off = camera.centre_m[:2] - rows.xy_m[kept]
     return Recording(
         camera=camera.name,
         size=camera.size,
         t_s=t_s,
-        instant=rows.instant[out],
-        ids=rows.ids[out],
-        boxes=boxes[out].astype(np.float32),
-        visibility=visibility[stays].clip(0, 1).astype(np.float32),
-        floor_xy_m=rows.xy_m[out],
-        heading_rad=rows.heading_rad[out],
-        seen_from_rad=np.arctan2(off[:, 1], off[:, 0]) - rows.heading_rad[out],
-        hider=hider[stays],
-        hidden=(weights * hidden).sum(axis=1)[stays].astype(np.float32),
+        instant=rows.instant[kept],
+        ids=rows.ids[kept],
+        boxes=boxes[kept].astype(np.float32),
+        visibility=visibility.clip(0, 1).astype(np.float32),
+        floor_xy_m=rows.xy_m[kept],
+        heading_rad=rows.heading_rad[kept],
+        seen_from_rad=np.arctan2(off[:, 1], off[:, 0]) - rows.heading_rad[kept],
+        hider=hider,
+        hidden=(weights * hidden).sum(axis=1).astype(np.float32),
     )
 
 

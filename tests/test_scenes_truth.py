@@ -48,12 +48,13 @@ def path(
     start: tuple[float, float],
     speed: tuple[float, float] = (0.0, 0.0),
     activity: int | None = None,
+    heading: float = 0.0,
 ) -> Trajectory:
     """Straight on for 4 s."""
     t = np.arange(81) * 0.05
     if activity is None:
         activity = WALKING if any(speed) else STANDING
-    heading = np.arctan2(speed[1], speed[0]) if any(speed) else 0.0
+    heading = np.arctan2(speed[1], speed[0]) if any(speed) else heading
     return Trajectory(
         person,
         t,
@@ -149,7 +150,8 @@ def test_a_wall_hides_what_is_behind_it():
         0.45, abs=0.08
     )  # from 57 % of the height on: trunk, head, upper arms
     assert seen.hidden[0] == 0 and seen.hider[0] == 0
-    assert not len(record(staged(path(1, (0, 0)), solids=[[0.0, -5.0, 3.0, 0.1, 0, 3.0, 0.0]]), "c", [1.0]))
+    high = [[0.0, -5.0, 3.0, 0.1, 0, 3.0, 0.0]]
+    assert record(staged(path(1, (0, 0)), solids=high), "c", [1.0]).visibility.tolist() == [0.0]
     behind = [[0.0, 5.0, 3.0, 0.1, 0.0, 3.0, 0.0]]
     assert record(staged(path(1, (0, 0)), solids=behind), "c", [1.0]).visibility[0] == pytest.approx(1.0)
 
@@ -162,7 +164,7 @@ def test_a_camera_sees_out_of_the_box_that_it_is_in():
 
 def test_beyond_the_edge_nobody_is_seen():
     # The left edge sees x = -8 m at 10 m: who stands there is half in the picture.
-    scene = staged(path(1, (-8.0, 0.0)), path(2, (-9.0, 0.0)), path(3, (0.0, -20.0)))
+    scene = staged(path(1, (-8.0, 0.0), heading=np.pi / 2), path(2, (-9.0, 0.0)), path(3, (0.0, -20.0)))
     seen = record(scene, "c", [1.0])
     assert seen.ids.tolist() == [1]
     assert seen.visibility[0] == pytest.approx(0.5, abs=0.1)
