@@ -79,15 +79,16 @@ class Row:
 
 
 def matched_ious(truth: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The IoU, 0.5 or more, of each truth box (N, 4) that has a box of its own among (M, 4), x1 y1 x2 y2."""
+    """(N,) each truth box's IoU, 0.5 or more, with a box of its own among (M, 4), x1 y1 x2 y2; 0 where it has none."""
     low = np.maximum(truth[:, None, :2], boxes[None, :, :2])
     high = np.minimum(truth[:, None, 2:], boxes[None, :, 2:])
     both = np.prod(np.maximum(high - low, 0), axis=2)
     area_truth, area_boxes = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (truth, boxes))
     iou = both / np.maximum(area_truth[:, None] + area_boxes[None] - both, 1e-9)
     rows, columns = linear_sum_assignment(-np.where(iou >= MIN_IOU, 1 + iou, 0))
-    paired = iou[rows, columns]
-    return np.asarray(paired[paired >= MIN_IOU], np.float64)
+    found = np.zeros(len(truth))
+    found[rows] = np.where(iou[rows, columns] >= MIN_IOU, iou[rows, columns], 0)
+    return found
 
 
 def read_truth(path: Path) -> dict[int, NDArray[np.float64]]:
@@ -132,7 +133,7 @@ def measure(detector: OnnxDetector, data_set: DataSet, folder: Path, pictures_pe
             total += len(truth[frame])
             for score in SCORES:
                 boxes = seen.boxes[seen.scores >= score]
-                found[score] += len(matched_ious(truth[frame], boxes))
+                found[score] += int((matched_ious(truth[frame], boxes) > 0).sum())
                 given[score] += len(boxes)
     return [
         Row(

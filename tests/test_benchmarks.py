@@ -79,8 +79,9 @@ def test_absent_data_is_said_and_left_out(tmp_path: Path):
 def test_found_boxes_are_counted_with_their_overlap():
     truth = np.array([[0.0, 0, 10, 10], [100, 0, 110, 10]])
     boxes = np.array([[0.0, 0, 10, 8], [0, 0, 10, 10], [104, 0, 114, 10]])  # IoU .8 and 1; 60 / 140
-    assert matched_ious(truth, boxes).tolist() == [1.0]
-    assert matched_ious(truth, np.zeros((0, 4))).tolist() == []
+    assert matched_ious(truth, boxes).tolist() == [1, 0]
+    assert matched_ious(truth, np.zeros((0, 4))).tolist() == [0, 0]
+    assert matched_ious(np.zeros((0, 4)), boxes).tolist() == []
 
 
 # --- the blind sort
