@@ -41,6 +41,16 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "hat": ("none", "cap", "beanie", "hat", "headscarf"),
     "bag": ("none", "backpack", "messenger", "shoulder bag", "handbag", "carrier", "briefcase"),
 }
+RANGES: dict[str, tuple[float, float]] = {
+    "height_m": (0.9, 2.3),
+    "age_years": (1, 110),
+    **dict.fromkeys(("muscle", "weight", "fit", "bottom_length", "coat_length", "coat_gap"), (0, 1)),
+    **dict.fromkeys(("shoulders", "hips", "belly", "bust", "legs"), (-1, 1)),
+    "hair_length_m": (0.1, 0.8),
+    "top_scale": (2, 60),
+    "sleeve": (0, 2),
+    "bag_size": (0.5, 1.5),
+}
 _CLOTHES = {  # what the same clothes for everybody means, by garment
     "top": ("top", "top_colour", "top_colour2", "top_pattern", "top_scale", "sleeve", "tucked", "fit"),
     "bottom": ("bottom", "bottom_colour", "bottom_colour2", "bottom_pattern", "bottom_length", "legwear"),
@@ -106,7 +116,7 @@ class Look:
         """Check what a scene file may have said.
 
         Raises:
-            ValueError: A kind that does not exist, a colour that is none, a height that nobody has.
+            ValueError: Kinds that do not exist, colours that are none, numbers out of range: all of them at once.
         """
         wrong = [
             f"{name} {getattr(self, name)!r}: one of {', '.join(allowed)}"
@@ -119,8 +129,15 @@ class Look:
                 object.__setattr__(self, name, tuple(float(part) for part in value))
             elif value is not None or name not in ("legwear", "scarf"):
                 wrong.append(f"{name} {value!r}: three numbers from 0 to 1")
-        if not 0.9 <= self.height_m <= 2.3:
-            wrong.append(f"height_m {self.height_m}: from 0.9 to 2.3")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+                wrong.append(f"{name} {value!r}: a number from {least} to {most}")
+        if self.bag_side not in (1, -1):
+            wrong.append(f"bag_side {self.bag_side!r}: 1 or -1")
+        shares = self.ancestry
+        if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
+            wrong.append(f"ancestry {shares!r}: three shares, not all of them 0")
         if wrong:
             raise ValueError("; ".join(wrong))
 

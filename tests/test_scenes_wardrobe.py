@@ -133,7 +133,17 @@ def test_shares_of_bags_and_children() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [{"hair": "blue"}, {"top_colour": (2.0, 0.0, 0.0)}, {"height_m": 17.0}, {"skin": None}, {"bag": 3}],
+    [
+        {"hair": "blue"},
+        {"top_colour": (2.0, 0.0, 0.0)},
+        {"height_m": 17.0},
+        {"skin": None},
+        {"bag": 3},
+        {"weight": "heavy"},
+        {"legs": 2.0},
+        {"ancestry": (0, 0, 0)},
+        {"bag_side": 0},
+    ],
 )
 def test_an_impossible_look_is_refused(said) -> None:
     with pytest.raises(ValueError, match=next(iter(said))):
