@@ -55,6 +55,7 @@ MIN_VISIBILITY, MIN_HEIGHT_PX, MIN_WIDTH_PX, EDGE_PX = 0.6, 24.0, 12.0, 1.0
 WHOLE = 0.95  # visible: nothing to speak of is hidden
 FOUND = ("ious", "visibility")
 SAME_DEPTH_M = 0.002  # surfaces nearer to each other than this may stand for each other
+LENS = (-0.25, 0.06, 0.001, -0.001, 0.0)  # k1 k2 p1 p2 k3
 STEP_S = 0.02  # between two looks at feet
 ALL = frozenset(("masks", "depth", "flow"))
 
@@ -217,11 +218,15 @@ def _against_masks(shot: Shot) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def exact(bench: Bench) -> Row:
-    """Several sites, one of them with a lens that bends, one with a camera that moves."""
+    """Two cameras of each site; the courtyard's are given a lens that bends, one of the street's pans and shakes."""
     rng = np.random.default_rng(0)
     found: list[Agreement] = []
     for name in SITES:
-        staged = Staged.of(settings.load(site(name)).model_copy(update={"seconds": 12.0}))
+        scene = settings.load(site(name)).model_copy(update={"seconds": 12.0})
+        if name == "courtyard":
+            bent = {key: one.model_copy(update={"distortion": LENS}) for key, one in scene.cameras.items()}
+            scene = scene.model_copy(update={"cameras": bent})
+        staged = Staged.of(scene)
         for camera_name in list(staged.cameras)[:2]:
             shot = shoot(staged, camera_name, 8.0, 0.1)
             if len(shot.picture.truth.ids):
@@ -420,7 +425,7 @@ def found_in(detector: Any, folder: Path) -> Found:
 
 
 def detectors(bench: Bench) -> Row:
-    """Both detectors on all sites. The courtyard, with people near enough and room between them, is what must be met."""
+    """Both detectors on all sites; the courtyard, where people are near and have room, must be met."""
     models = {"NanoDet-g": "nanodet_g_person"}
     if bench.data and (yolox := bench.data / "models" / "yolox_nano.onnx").is_file():
         models["YOLOX-nano"] = str(yolox)
