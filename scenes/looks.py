@@ -132,7 +132,7 @@ class Look:
         for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-                wrong.append(f"{name} {value!r}: a number from {least} to {most}")
+                wrong.append(f"{name} {value!r}: from {least} to {most}")
         if self.bag_side not in (1, -1):
             wrong.append(f"bag_side {self.bag_side!r}: 1 or -1")
         shares = self.ancestry
