@@ -206,12 +206,24 @@ def random_visits(
 
 
 def camera_updates(
-    visits: Sequence[Visit], rng: np.random.Generator, *, fps: float = 10.0, sigma: float = 0.06
+    visits: Sequence[Visit],
+    rng: np.random.Generator,
+    *,
+    fps: float = 10.0,
+    sigma: float = 0.06,
+    noise: Noise | None = None,
 ) -> dict[str, list[CameraUpdate]]:
-    """What real camera trackers make of the visits: one stream a camera, each closed at its end."""
+    """What real camera trackers make of the visits: one stream a camera, each closed at its end.
+
+    Looks tell everybody apart, `blurred` by ``sigma``, or err as ``noise`` says: they are mistaken now and then.
+    """
     out: dict[str, list[CameraUpdate]] = {}
+    cameras = sorted({v.camera for v in visits})
+    looks = (
+        None if noise is None else Appearance(sorted({v.person for v in visits}), cameras, rng, noise=noise)
+    )
     stop_s = max(v.stop_s for v in visits) + 0.5
-    for camera in sorted({v.camera for v in visits}):
+    for camera in cameras:
         tracker = CameraTracker(camera, TrackSettings(), image_size=SIZE, model_hash="m")
         pipeline = CameraPipeline(camera, tracker=tracker)
         updates = []
@@ -220,11 +232,13 @@ def camera_updates(
             t_s = seq / fps
             here = [(v, box) for v in visits if v.camera == camera and (box := v.box(t_s)) is not None]
             here = [(v, box) for v, box in here if box[2] - box[0] > 10]
-            found = seen(
-                [box + rng.normal(0, 1.0, 4) for _, box in here],
-                [blurred(look(v.person), rng, sigma) for v, _ in here],
-            )
-            updates.append(pipeline.finish(seq, at(t_s), Answers(detections=found)))
+            boxes = [box + rng.normal(0, 1.0, 4) for _, box in here]
+            if looks is None:
+                rows = [blurred(look(v.person), rng, sigma) for v, _ in here]
+            else:
+                sides = [0.5 * np.pi * np.sign(v.speed_px_s) for v, _ in here]
+                rows = list(looks.rows(camera, t_s, [v.person for v, _ in here], rng, seen_from_rad=sides))
+            updates.append(pipeline.finish(seq, at(t_s), Answers(detections=seen(boxes, rows))))
         updates.append(pipeline.end(frames, at(frames / fps)))
         out[camera] = updates
     return out
