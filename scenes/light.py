@@ -14,7 +14,8 @@ from scenes import settings
 
 Floats = NDArray[np.float64]
 LAMPS = 64  # as many as the shader's array holds
-LAMP_SPACING_M = 3.4
+LAMP_SPACING_M = 3.4  # indoors
+DUSK_SPACING_M, DUSK_HEIGHT_M = 9.0, 4.6  # lamps on posts and walls
 LAMP_NEAR = 8  # lamps that light one person
 LAMP_SHADOWS = 4  # of which so many cast shadows
 FLOOR_CELL_M = 0.06
@@ -36,6 +37,12 @@ class Lighting:
     lamps: Floats  # (L, 4) m, and how bright
     lamp_colour: Floats
     exposure: float
+    azimuth: float = 0.0  # rad, of the sun
+
+    @property
+    def side(self) -> Floats:
+        """(2,) unit, where more of the sky's or the windows' light comes from: near the sun, but not from it."""
+        return np.array((math.cos(self.azimuth + 0.9), math.sin(self.azimuth + 0.9)))
 
     @property
     def has_sun(self) -> bool:
@@ -72,6 +79,7 @@ class Lighting:
                     none,
                     dark,
                     1.0,
+                    azimuth,
                 )
             case "dusk":
                 return cls(
@@ -81,12 +89,14 @@ class Lighting:
                     colour(0.16, 0.15, 0.15),
                     colour(0.78, 0.55, 0.42),
                     colour(0.22, 0.28, 0.48),
-                    none,
-                    dark,
+                    hang_lamps(low, high, DUSK_SPACING_M, DUSK_HEIGHT_M, 0.15),
+                    colour(1.0, 0.74, 0.45),
                     1.35,
+                    azimuth,
                 )
             case "indoor":
-                lamps = hang_lamps(low, high)
+                ceiling_m = max(2.4, float(high[2])) - 0.15
+                lamps = hang_lamps(low, high, LAMP_SPACING_M, ceiling_m, 0.30 * ceiling_m / 3)
                 return cls(
                     np.array((0.0, 0.0, 1.0)),
                     dark,
@@ -100,22 +110,18 @@ class Lighting:
                 )
 
 
-def hang_lamps(low: Floats, high: Floats) -> Floats:
-    """(L, 4) ceiling lamps in a grid just below ``high``, fewer and brighter in a large place."""
+def hang_lamps(low: Floats, high: Floats, spacing_m: float, height_m: float, brightness: float) -> Floats:
+    """(L, 4) lamps in a grid at a height, fewer in a large place; each as bright as its area needs."""
     sides = high[:2] - low[:2]
-    spacing = LAMP_SPACING_M
+    spacing = spacing_m
     while np.prod(np.maximum(1, np.round(sides / spacing))) > LAMPS:
         spacing *= 1.1
-    across = [
-        lower + (np.arange(count) + 0.5) * side / count
-        for lower, side, count in zip(low, sides, np.maximum(1, np.round(sides / spacing)).astype(int))
-    ]
-    x, y = np.meshgrid(*across)
-    height = max(2.4, high[2]) - 0.15
-    # As bright beneath as elsewhere: light falls with the square of the height (softened as in the shader) and rises
-    # with the number of lamps on an area.
-    brightness = 0.30 * (spacing**2 + 0.0) * (height / 3.0)
-    return np.column_stack((x.ravel(), y.ravel(), np.full(x.size, height), np.full(x.size, brightness)))
+    counts = np.maximum(1, np.round(sides / spacing)).astype(int)
+    x, y = np.meshgrid(
+        *(lower + (np.arange(count) + 0.5) * side / count for lower, side, count in zip(low, sides, counts))
+    )
+    each = np.full(x.size, brightness * min(spacing, 2 * spacing_m) ** 2)
+    return np.column_stack((x.ravel(), y.ravel(), np.full(x.size, height_m), each))
 
 
 def nearest_lamps(lamps: Floats, xy_m: Floats) -> Floats:

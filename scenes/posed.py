@@ -134,4 +134,4 @@ def openness(figure: Figure) -> NDArray[np.float32]:
     taken = (np.maximum(facing - 0.1, 0) * np.minimum(radius / np.maximum(distance, radius), 1) ** 2).sum(
         axis=0
     )
-    return np.clip(1.0 - 0.6 * taken, 0.35, 1).astype(np.float32)
+    return np.clip(1.0 - 0.75 * taken, 0.3, 1).astype(np.float32)

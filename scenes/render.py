@@ -4,6 +4,10 @@ A camera that stands still sees a background that is drawn once; the people are 
 in its light and with their shadows. Truth does not come from colours: it follows from which triangle the centre of
 each pixel shows. Its ray is cut with that triangle's plane, now and at the next frame.
 
+For pictures of single people draw a ``window`` of the picture: 64x128 px with one person took 17 ms of CPU where the
+window is new to the camera, 7 ms where it was drawn before, and a whole picture of 640x360 px with six people 80 to 120
+(two cores without a graphics card, much else running).
+
 Needs the extra ``[scenes]`` (moderngl) and a driver with EGL: a graphics card's, or Mesa's software one.
 """
 
@@ -22,7 +26,7 @@ from scenes import settings, shaders
 from scenes.camera import Camera
 from scenes.driver import RenderError, aim, arrays, context, paint_bytes, say, skin_bytes
 from scenes.facets import cut, cut_fine, finest_angle
-from scenes.light import LAMPS, FloorShade, Lighting, nearest_lamps, sunlight
+from scenes.light import LAMP_NEAR, LAMPS, FloorShade, Lighting, nearest_lamps, sunlight
 from scenes.posed import Matrices, Posed, openness
 from scenes.records import Figure, Picture, Surface, Truth
 
@@ -299,7 +303,7 @@ class Renderer:
             one = self._people[person]
             if len(self._light.lamps):
                 near = nearest_lamps(self._light.lamps, one.posed.stand()[0])
-                say(program, lamps=near, lamp_count=len(self._light.lamps[:8]))
+                say(program, lamps=near, lamp_count=min(len(self._light.lamps), LAMP_NEAR))
             one.arrays["person"].render()
         self._out.use()
         self._out.viewport = (0, 0, width, height)
@@ -474,6 +478,7 @@ class Renderer:
                 program,
                 sun=light.sun,
                 sun_colour=light.sun_colour,
+                side=light.side,
                 sky=light.sky,
                 ground=light.ground,
                 horizon=light.horizon,

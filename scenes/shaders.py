@@ -42,6 +42,8 @@ uniform mat4 light_place, light_people;         // world -> the two shadow maps,
 uniform vec4 lamps[64];                         // where they hang, m; how bright
 uniform int lamp_count;
 uniform vec3 lamp_colour;
+uniform vec2 side;              // where more of the light comes from that has no direction
+vec3 ambient(vec3 n) { return mix(ground, sky, .5 + .5 * n.z) * (1. + .22 * dot(n.xy, side)); }
 vec3 lamplight(vec3 w, vec3 n) {
   vec3 sum = vec3(0);
   for (int i = 0; i < lamp_count; i++) {
@@ -107,7 +109,7 @@ void main() {
   vec3 n = normalize(a_normal), to_eye = normalize(eye - a_position);
   if (dot(n, to_eye) < -.25) n = -n;            // the inner side of an open coat
   float open = a_colour2.a;
-  shade = (mix(ground, sky, .5 + .5 * n.z) + lamplight(a_position, n)) * open;
+  shade = (ambient(n) + lamplight(a_position, n)) * open;
   float sunny = 0.;
   if (has_sun > 0.) {
     vec3 q = (light_place * vec4(a_position, 1)).xyz * .5 + .5;
@@ -358,7 +360,7 @@ void main() {
   float open = 1.;
   if (n.z > .5 && world.z < .3) open = texture(corners, world.xy * floor_at.xy + floor_at.zw).r;
   else if (n.z < .5) open = mix(.72, 1., smoothstep(0., .7, world.z));
-  vec3 shaded = (mix(ground, sky, .5 + .5 * n.z) + lamplight(world, n)) * open;
+  vec3 shaded = (ambient(n) + lamplight(world, n)) * open;
   float edge = 1. - max(dot(n, to_eye), 0.);
   edge *= edge * edge * edge;
   vec3 mirror = gloss * (.03 + .5 * edge) * sky;

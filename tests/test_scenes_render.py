@@ -200,12 +200,12 @@ def test_dusk_has_a_low_sun_and_indoors_there_is_none():
     )
     assert dusk.sun[2] < 0.3 < day.sun[2]
     assert day.has_sun and dusk.has_sun and not indoor.has_sun
-    assert len(indoor.lamps) and not len(day.lamps)
+    assert len(indoor.lamps) > len(dusk.lamps) > len(day.lamps) == 0
 
 
 def test_lamps_hang_within_the_place_and_are_never_too_many():
     low, high = np.array([0.0, 0, 0]), np.array([100.0, 60, 3])
-    lamps = hang_lamps(low, high)
+    lamps = hang_lamps(low, high, 3.4, 2.8, 0.3)
     assert len(lamps) <= 64
     assert (lamps[:, :2] > low[:2]).all() and (lamps[:, :2] < high[:2]).all() and (lamps[:, 2] < 3).all()
     near = nearest_lamps(lamps, np.array([20.0, 20.0]))
