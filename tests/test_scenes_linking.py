@@ -56,7 +56,7 @@ def test_eight_people_keep_their_identities():
     assert score.idf1_limit > 0.95  # so well could be done with these boxes
     assert score.idf1 > 0.8
     assert score.ids_on_persons <= 13
-    assert score.merged_ids <= 1 and score.false_merge_rate <= 0.25
+    assert score.merged_ids <= 2 and score.false_merge_rate <= 0.25
 
 
 def test_people_keep_their_identity_from_camera_to_camera():
