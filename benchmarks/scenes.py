@@ -266,6 +266,7 @@ def soles_of(staged: Staged, person: int, times_s: NDArray[np.float64]) -> list[
     figure = staged.figure(person)
     surface = figure.surface
     lowest = surface.vertices[surface.mask >= 0, 1].min()
+    matrices = [staged.matrices(person, t_s) for t_s in times_s]
     found = []
     for side in (1, -1):
         rows = np.flatnonzero(
@@ -274,7 +275,7 @@ def soles_of(staged: Staged, person: int, times_s: NDArray[np.float64]) -> list[
             & (surface.mask >= 0)
         )
         rest, bones, weights = surface.vertices[rows], figure.bones[rows], figure.weights[rows]
-        found.append(np.stack([posed(rest, bones, weights, staged.matrices(person, t)) for t in times_s]))
+        found.append(np.stack([posed(rest, bones, weights, now) for now in matrices]))
     return found
 
 
