@@ -37,7 +37,8 @@ Numbers = NDArray[np.int32]
 SAMPLES = 2  # along each side of a pixel
 PEOPLE_SHADOW_PX = 1024
 PLACE_SHADOW_PX = 2048
-BACKGROUNDS = 8  # of cameras that stand still; some 70 bytes a pixel each
+BACKGROUNDS_MB = 500  # kept of cameras that stand still, four at least
+BACKGROUND_BYTES = 85  # a pixel
 SINGLE_USE = 2  # backgrounds kept of cameras seen once: of moving ones
 FACETS = 4  # places cut fine, kept for cameras with distortion
 FEW = 16  # so many people cast shadows at once for all cameras; of more, those whom a camera needs
@@ -389,11 +390,11 @@ class Renderer:
             found.is_used_again = True
             self._backgrounds.move_to_end(camera.key)
             return found
+        room = max(4, BACKGROUNDS_MB * 10**6 // (BACKGROUND_BYTES * self._largest[0] * self._largest[1]))
         once = [key for key, one in self._backgrounds.items() if not one.is_used_again]
-        if len(once) >= SINGLE_USE or len(self._backgrounds) >= BACKGROUNDS:
-            # What was used once may belong to a camera that moves. Cameras come in turn, so the newest goes: of more
-            # backgrounds than there is room for, most stay and are found again.
-            self._backgrounds.pop(once[-1] if once else next(reversed(self._backgrounds))).release()
+        while len(once) >= SINGLE_USE or len(self._backgrounds) >= room:
+            # What was used once belongs to a camera that moves.
+            self._backgrounds.pop(once.pop(0) if once else next(iter(self._backgrounds))).release()
         made = self._backgrounds[camera.key] = self._draw_background(camera)
         return made
 

@@ -425,10 +425,16 @@ def test_who_left_the_picture_is_not_in_its_truth(drawn: Renderer):
     assert picture.masks is None and picture.depth is None and picture.flow is None
 
 
-def test_memory_is_bounded(drawn: Renderer):
+def test_memory_is_bounded(drawn: Renderer, monkeypatch: pytest.MonkeyPatch):
+    """Of a camera that moves no more than two backgrounds are kept, of all cameras as many as there is room for."""
     for step in range(30):
         drawn.picture(camera(at=(0.5, -5 - step / 10, 2.5)), None, [])
-    assert len(drawn._backgrounds) <= 8
+    assert sum(not one.is_used_again for one in drawn._backgrounds.values()) <= 2
+    monkeypatch.setattr("scenes.render.BACKGROUNDS_MB", 0)
+    for step in range(10):
+        for _ in range(2):
+            drawn.picture(camera(at=(0.5, -4, 2 + step / 10)), None, [])
+    assert len(drawn._backgrounds) == 4
     drawn.add(9, figure())
     drawn.remove(9)
     drawn.remove(9)
