@@ -21,6 +21,6 @@
     GRASS,
     ASPHALT,
     METAL,
-    # Skin in colour, brows in colour2; in paint the pupils are at (+-0.030, 0), brows at y 0.023, the mouth at y -0.068.
+    # Skin in colour, brows in colour2; in paint the pupils are at (+-0.030, 0), brows at y 0.023, mouth at y -0.068.
     FACE,
 ) = range(21)
