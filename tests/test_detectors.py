@@ -375,7 +375,8 @@ def test_both_forms_of_the_detector_see_the_same(detector: OnnxDetector, court: 
     sure = exact.where(exact.scores >= 0.4)
     assert len(sure) >= 3
     overlap = iou(sure.boxes, rounded.boxes)
-    assert (overlap.max(axis=1) > 0.8).all()
+    # Somebody 22 px wide is among them: an edge that rounding moves by 2 px each costs a sixth of the overlap.
+    assert (overlap.max(axis=1) > 0.7).all() and overlap.max(axis=1).mean() > 0.85
     np.testing.assert_allclose(rounded.scores[overlap.argmax(axis=1)], sure.scores, atol=0.15)
 
 
