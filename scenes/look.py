@@ -17,6 +17,7 @@ from scenes import settings
 
 Image = NDArray[np.uint8]
 NOISE_SIDE = 1024  # the noise is cut from one square of it, at another place and turned otherwise each time
+MOST_NOISE = 24.0  # grey levels: so much is still counted in 16 bits
 BLUR_STEPS = 7  # pictures that a motion blur is the mean of
 
 
@@ -57,7 +58,7 @@ class CameraLook:
             gamma=gamma if said.gamma is None else said.gamma,
             saturation=saturation,
             contrast=contrast,
-            noise=noise if said.noise is None else said.noise,
+            noise=min(noise, MOST_NOISE) if said.noise is None else said.noise,
             blur_px=blur_px if said.blur is None else said.blur,
             sharpening=sharpening,
             vignette=vignette,

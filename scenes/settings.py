@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
+import numpy as np
 import yaml
 from pydantic import (
     BaseModel,
@@ -37,6 +38,8 @@ Place = tuple[float, float, float]
 Share = Annotated[float, Field(ge=0, le=1)]
 Colour = tuple[Share, Share, Share]
 Gain = Annotated[float, Field(gt=0, lt=4)]
+Side = Annotated[float, Field(ge=0.05, le=100)]
+Rate = Annotated[float, Field(ge=0.05, le=120)]
 
 
 class SceneError(ValueError):
@@ -66,6 +69,8 @@ class Area(Settings):
     def _has_floor(self) -> Area:
         if not (self.x[0] < self.x[1] and self.y[0] < self.y[1]):
             raise ValueError("x and y go from the smaller to the larger number")
+        if min(self.x[1] - self.x[0], self.y[1] - self.y[0]) < 1:
+            raise ValueError("an area is at least 1 m wide: its walls stand inside it")
         return self
 
 
@@ -82,7 +87,7 @@ class Obstacle(Settings):
 
     kind: Literal["pillar", "bench", "planter", "table", "shelf", "kiosk", "car", "box"]
     at: Point  # its middle
-    size: Place | None = None  # along x, along y, height; None: what is usual of its kind
+    size: tuple[Side, Side, Side] | None = None  # along x, along y, height; None: what is usual of its kind
     turn: float = 0.0  # degrees
     colour: Colour | None = None
 
@@ -125,18 +130,18 @@ class Camera(Settings):
     look: Place  # the point in the middle of the picture
     size: tuple[int, int] = (640, 360)  # width, height; even numbers
     view: float = Field(70.0, gt=5, lt=150)  # degrees from the left edge to the right one
-    fps: float | None = Field(None, gt=0, le=120)  # None: the scene's
+    fps: Rate | None = None  # None: the scene's
     distortion: tuple[float, float, float, float, float] = (0, 0, 0, 0, 0)  # OpenCV's k1 k2 p1 p2 k3
     gain: tuple[Gain, Gain, Gain] | None = (
         None  # red, green, blue; None: drawn, as far from 1 as the difficulty says
     )
     gamma: float | None = Field(None, gt=0.3, lt=3)
-    noise: float | None = Field(None, ge=0)  # grey levels, standard deviation
-    blur: float | None = Field(None, ge=0)  # px, standard deviation
+    noise: float | None = Field(None, ge=0, le=24)  # grey levels, standard deviation
+    blur: float | None = Field(None, ge=0, le=50)  # px, standard deviation
     shutter: float = Field(0.0, ge=0, le=0.5)  # s that the shutter is open: motion blur
     quality: int | None = Field(None, ge=0, le=51)  # H.264 constant rate factor; None: from difficulty
     clock_offset: float = 0.0  # s that its clock is ahead
-    clock_drift: float = 0.0  # parts per million that it is fast
+    clock_drift: float = Field(0.0, ge=-100_000, le=100_000)  # parts per million that it is fast
     drops: Share = 0.0  # share of frames that are lost
     motion: Motion = Motion()
 
@@ -153,6 +158,22 @@ class Camera(Settings):
             raise ValueError("at and look are the same point")
         return self
 
+    @model_validator(mode="after")
+    def _lens_reaches(self) -> Camera:
+        """Within the distortion's reach lie the middles of the left edge and the right one."""
+        k1, k2, _, _, k3 = self.distortion
+        steps = np.arange(1, 1001) / 250  # undistorted radii at depth 1, up to 4: beyond 150 degrees
+        square = steps * steps
+        bent = steps * (1 + square * (k1 + square * (k2 + square * k3)))
+        grows = np.concatenate(([True], np.diff(bent) > 0)) & (bent > 0)
+        most = bent[: len(grows) if grows.all() else max(1, int(grows.argmin()))].max()
+        if most < math.tan(math.radians(self.view) / 2):
+            raise ValueError(
+                "distortion: so strong that the picture folds over before its left and right edges;"
+                " take less of it, or a narrower view"
+            )
+        return self
+
 
 class Light(Settings):
     kind: Literal["day", "dusk", "indoor"] = "day"
@@ -167,7 +188,7 @@ class Scene(Settings):
     name: Name
     seed: int = Field(0, ge=0)
     seconds: float = Field(25.0, gt=0, le=86_400)
-    fps: float = Field(10.0, gt=0, le=120)
+    fps: Rate = 10.0
     difficulty: Share = 0.3  # dial: how alike people dress, how different and how bad cameras are
     areas: dict[Name, Area] = Field(min_length=1)
     doors: tuple[Door, ...] = ()

@@ -141,3 +141,35 @@ def test_the_shipped_scenes_are_good(path: Path):
     scene = load(path)
     assert scene.name == path.stem
     assert settings.Scene.model_validate(scene.model_dump()) == scene
+
+
+@pytest.mark.parametrize(
+    ("camera", "said"),
+    [
+        ({"fps": 0.0003}, "fps: input should be greater than or equal to 0.05"),  # used to divide by zero
+        ({"noise": 30}, "noise: input should be less than or equal to 24"),  # used to overflow 16 bits
+        ({"blur": 3000}, "blur: input should be less than or equal to 50"),  # used to take for ever
+        (
+            {"clock_drift": -1e6},
+            "clock_drift: input should be greater than or equal to -100000",
+        ),  # time stood still
+    ],
+)
+def test_numbers_that_no_camera_has(camera: dict[str, Any], said: str):
+    assert mistakes_of(cameras={"gate": {"at": [0, 0, 3], "look": [5, 2, 1], **camera}}) == [
+        f"f.yaml: cameras.gate.{said}"
+    ]
+
+
+def test_a_lens_that_folds_the_picture_over():
+    # r (1 - 0.3 r^2) grows up to r = 1 / sqrt(0.9), to 2 / 3 of it: 0.70. The edges are at tan(view / 2).
+    bent = {"at": [0, 0, 3], "look": [5, 2, 1], "distortion": [-0.3, 0, 0, 0, 0]}
+    assert "folds over" in mistakes_of(cameras={"gate": {**bent, "view": 72}})[0]  # 0.73
+    assert from_values(SMALL | {"cameras": {"gate": {**bent, "view": 68}}})  # 0.67
+
+
+def test_sides_without_length():
+    """An obstacle of negative length used to be drawn with normals that are no numbers."""
+    said = mistakes_of(obstacles=[{"kind": "box", "at": [1, 1], "size": [-1, 0, 1]}])
+    assert [line.split(":")[1] for line in said] == [" obstacles.0.size.0", " obstacles.0.size.1"]
+    assert "at least 1 m wide" in mistakes_of(areas={"yard": {"x": [0, 0.2], "y": [0, 5]}})[0]
