@@ -32,6 +32,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, 
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
@@ -193,9 +194,19 @@ def write(
 
 
 def fingerprint(scene: Scene, plan: Plan) -> str:
-    """What two runs must have in common to be one: scene, plan and the format of what is written."""
-    said = [FORMAT, scene.model_dump(mode="json"), plan.seconds, plan.cameras, sorted(plan.want)]
+    """What two runs must have in common to be one: scene, plan, the format of what is written, and with what."""
+    said = [FORMAT, code(), scene.model_dump(mode="json"), plan.seconds, plan.cameras, sorted(plan.want)]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache
+def code() -> str:
+    """SHA-256 of this package's source and bodies: segments of another version do not fit to the next ones."""
+    whole = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), *here.glob("assets/*.npz")]):
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
 
 
 def paint_with_renderer(staged: Staged) -> AbstractContextManager[Painter]:
@@ -225,28 +236,51 @@ def finish_with_look(staged: Staged, name: str) -> Finish:
 def _prepare(plan: Plan, mark: str, *, anew: bool) -> bool:
     """Make the folder ready. Is everything there already?"""
     parts, told = plan.out / "parts", plan.out / "scene.json"
-    if anew:
-        shutil.rmtree(parts, ignore_errors=True)
-        told.unlink(missing_ok=True)
     before = parts / "fingerprint"
-    found = None
-    if told.exists():
-        found = json.loads(told.read_text("utf-8")).get("fingerprint")
-    elif before.exists():
+    if plan.out.exists() and not plan.out.is_dir():
+        raise SceneError(f"{plan.out}: is a file; give a folder")
+    found = _told(told).get("fingerprint", "") if told.exists() else None
+    if found is None and before.exists():
         found = before.read_text("utf-8")
-    elif plan.out.exists() and any(plan.out.iterdir()) and not anew:
+    if not found and plan.out.exists() and any(plan.out.iterdir()):
         raise SceneError(f"{plan.out}: holds files that no render of a scene left; give another folder")
+    if anew:
+        _clear(plan.out)
+        found = None
     if found is not None and found != mark:
         raise SceneError(
-            f"{plan.out}: holds another scene, or other options were given; give another folder, or --anew"
+            f"{plan.out}: holds another scene, or other options were given, or it is of another version;"
+            " give another folder, or --anew"
         )
     if told.exists():
+        lost = [name for name in plan.cameras if not (plan.out / f"{name}.mp4").exists()]
+        if lost:
+            raise SceneError(f"{plan.out}: {lost[0]}.mp4 is gone; give another folder, or --anew")
         return True
     parts.mkdir(parents=True, exist_ok=True)
     before.write_text(mark, "utf-8")
     for unfinished in parts.glob("*.unfinished"):
         shutil.rmtree(unfinished)
     return False
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What a file says that was written last; nothing where it is none of ours."""
+    try:
+        said = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _clear(out: Path) -> None:
+    """Remove what a render left: other cameras' and other people's files must not lie among the next one's."""
+    for truth in (out / "truth").glob("*.txt"):
+        (out / f"{truth.stem}.mp4").unlink(missing_ok=True)
+    for folder in ("parts", "truth", "calibration", "times", *WANTS):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for name in ("scene.json", "people.json", "speed.json", "ground.csv", "site.yaml"):
+        (out / name).unlink(missing_ok=True)
 
 
 class Stopwatch:

@@ -309,6 +309,39 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_anew_leaves_nothing_of_the_render_before(tmp_path: Path):
+    """Other cameras' truth and other people's crops used to stay among the new ones."""
+    out = tmp_path / "out"
+    first = plan(out, "masks", seconds=0.4)
+    write(scene(), first, painting=rectangles, finishing=noisy)
+    second = plan(out, seconds=0.4, cameras=("gate",))
+    write(scene(seed=5), second, anew=True, painting=rectangles, finishing=noisy)
+    fresh = plan(tmp_path / "fresh", seconds=0.4, cameras=("gate",))
+    write(scene(seed=5), fresh, painting=rectangles, finishing=noisy)
+    assert files_of(out) == files_of(tmp_path / "fresh")
+
+
+def test_a_folder_that_cannot_be_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / "out"
+    small = plan(out, seconds=0.4, cameras=("gate",))
+    options: dict[str, Any] = {"painting": rectangles, "finishing": noisy}
+    write(scene(), small, **options)
+    (out / "gate.mp4").unlink()
+    with pytest.raises(SceneError, match="gate.mp4 is gone"):
+        write(scene(), small, **options)
+    with monkeypatch.context() as changed:
+        changed.setattr(scenes_write, "code", lambda: "another")
+        with pytest.raises(SceneError, match="another version"):
+            write(scene(), small, **options)
+    (out / "scene.json").write_text("{", "utf-8")
+    for anew in (False, True):  # whose files these are nobody can say
+        with pytest.raises(SceneError, match="holds files that no render"):
+            write(scene(), small, anew=anew, **options)
+    (tmp_path / "file").write_text("", "utf-8")
+    with pytest.raises(SceneError, match="is a file"):
+        write(scene(), plan(tmp_path / "file"), **options)
+
+
 def test_the_painter_forgets_those_who_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(scenes_write, "KEPT_PEOPLE", 0)
     painter = Rectangles()
