@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SceneError, CropsError) as mistake:
         print(mistake, file=sys.stderr)
         return MISTAKE
+    except OSError as problem:  # a folder that is none or closed to us, a disk that is full
+        print(problem, file=sys.stderr)
+        return MISTAKE
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -201,7 +201,11 @@ class Scene(Settings):
     def _hangs_together(self) -> Scene:
         if "count" not in self.people.model_fields_set:
             usual = max(usual_count(self.areas, self.difficulty), len(self.people.cast))
-            object.__setattr__(self, "people", self.people.model_copy(update={"count": usual}))
+            people = self.people.model_copy(update={"count": usual})
+            people.model_fields_set.discard(
+                "count"
+            )  # nobody said it: of another difficulty it is another number
+            object.__setattr__(self, "people", people)
         mistakes = [*self._of_doors(), *self._of_people()]
         if mistakes:
             raise ValueError("\n".join(mistakes))

@@ -89,6 +89,17 @@ def test_a_mistake_is_told_in_a_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_made(
+    painted: None, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "note").write_text("", "utf-8")
+    assert (
+        main(["render", str(file), "-o", str(tmp_path / "note" / "out"), "--seconds", "0.4", "--jobs", "1"])
+        == 2
+    )
+    assert "note" in capsys.readouterr().err
+
+
 def test_a_bad_file_is_told_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "bad.yaml"
     path.write_text(yaml.safe_dump(SCENE | {"fbs": 3, "difficulty": 3}), "utf-8")

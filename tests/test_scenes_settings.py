@@ -161,6 +161,16 @@ def test_numbers_that_no_camera_has(camera: dict[str, Any], said: str):
     ]
 
 
+def test_another_difficulty_is_another_crowd():
+    """What a scene was given only then: `--difficulty` used to keep the number of people of the file's own."""
+    calm = from_values(SMALL | {"people": {"groups": 0.1}, "difficulty": 0.0})
+    assert calm.people.count == 2  # 50 m2, 4 per 100
+    full = from_values(calm.model_dump(exclude_unset=True) | {"difficulty": 1.0})
+    assert full.people.count == 10  # 20 per 100
+    said = from_values(SMALL | {"people": {"count": 7}})
+    assert from_values(said.model_dump(exclude_unset=True) | {"difficulty": 1.0}).people.count == 7
+
+
 def test_a_lens_that_folds_the_picture_over():
     # r (1 - 0.3 r^2) grows up to r = 1 / sqrt(0.9), to 2 / 3 of it: 0.70. The edges are at tan(view / 2).
     bent = {"at": [0, 0, 3], "look": [5, 2, 1], "distortion": [-0.3, 0, 0, 0, 0]}
