@@ -112,6 +112,9 @@ def render(said: argparse.Namespace) -> int:
     frames = ", ".join(f"{name} {count}" for name, count in told["frames"].items())
     megabytes = sum((said.out / f"{name}.mp4").stat().st_size for name in plan.cameras) / 1e6
     print(f"{told['people']} people; frames: {frames}; videos: {megabytes:.2f} MB; written to {said.out}")
+    for name in plan.cameras if told["people"] else ():
+        if not (said.out / "truth" / f"{name}.txt").stat().st_size:
+            print(f"{name} sees nobody: is it in a wall, or is there no room for people?", file=sys.stderr)
     print(f"try it: run_tracker.py process {said.out / 'site.yaml'}")
     return OK
 

@@ -89,6 +89,15 @@ def test_a_mistake_is_told_in_a_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_camera_that_sees_nobody_is_told(painted: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "up.yaml"
+    up = {"at": [4, 3, 2.5], "look": [4, 3, 9], "size": [64, 48]}
+    cameras = {"gate": SCENE["cameras"]["gate"], "up": up}
+    path.write_text(yaml.safe_dump(SCENE | {"cameras": cameras}), "utf-8")
+    assert main(["render", str(path), "-o", str(tmp_path / "out"), "--jobs", "1", "-q"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["up sees nobody"]
+
+
 def test_a_folder_that_cannot_be_made(
     painted: None, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
