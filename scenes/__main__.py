@@ -66,7 +66,7 @@ def _render_options(options: argparse.ArgumentParser) -> None:
         default=[],
         choices=WANTS,
         help="write these as well, for every frame: flow (npz), masks and depth (16-bit png, mm), "
-        "crops of people (jpg)",
+        "crops of people (jpg, twice a second)",
     )
     options.add_argument("--seconds", type=float, metavar="S", help="the first S seconds only")
     options.add_argument("--cameras", nargs="+", metavar="NAME", help="these only")
