@@ -32,6 +32,7 @@ from scenes.look import CameraLook
 from scenes.place import Place, build
 from scenes.records import STANDING, WALKING, Figure, Trajectory
 from scenes.render import Renderer
+from scenes.write import code
 
 TOGETHER = 36  # people of one part: they pass the same cameras
 PARTY = (3, 7)  # people in one frame, from and to
@@ -494,12 +495,14 @@ class _Making:
 def _claim(parts: Path, plan: Plan) -> None:
     """Make the folder of parts, or see that those in it are of this plan."""
     parts.mkdir(parents=True, exist_ok=True)
-    about, said = parts / "plan.json", json.dumps(asdict(plan))
+    about, said = parts / "plan.json", json.dumps({**asdict(plan), "code": code()})
     if not about.exists():
-        about.write_text(said, "utf-8")
+        unfinished = about.with_suffix(".unfinished")
+        unfinished.write_text(said, "utf-8")
+        unfinished.replace(about)
     elif about.read_text("utf-8") != said:
         raise CropsError(
-            f"{parts} holds parts of other settings: remove it, or give the same options as before"
+            f"{parts} holds parts of other settings or another version: remove it, or give the same options as before"
         )
 
 

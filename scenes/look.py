@@ -131,10 +131,11 @@ class CameraLook:
         top, left = rng.integers(0, (bank.shape[0] - height + 1, bank.shape[1] - width + 1))
         noise = bank[top : top + height, left : left + width]
         noise = noise[:: 1 - 2 * int(rng.integers(2)), :: 1 - 2 * int(rng.integers(2))]
-        # The bank's deviation is 32; dark parts are lifted by the curve and noisier than bright ones.
+        # The bank's deviation is 32, and 128 makes the shift round to the nearest.
+        # Dark parts are lifted by the curve and noisier than bright ones.
         weight = np.int16(np.rint(self.noise * 256 / 32))
         wide = image.astype(np.int16)
-        return np.clip(wide + ((noise * weight) >> 8), 0, 255).astype(np.uint8)
+        return np.clip(wide + ((noise * weight + 128) >> 8), 0, 255).astype(np.uint8)
 
 
 def smear(image: Image, flow: NDArray[np.floating], share: float) -> Image:
