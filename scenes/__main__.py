@@ -18,6 +18,14 @@ OK, MISTAKE = 0, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 2 the user's mistake (told on standard error), 130 interrupted."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on after the last finished piece", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     from scenes.crops import CropsError
 
     said = parser().parse_args(arguments)
@@ -29,9 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as problem:  # a folder that is none or closed to us, a disk that is full
         print(problem, file=sys.stderr)
         return MISTAKE
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,7 +110,7 @@ def render(said: argparse.Namespace) -> int:
             )
     seconds = scene.seconds if said.seconds is None else said.seconds
     if not 0 < seconds <= scene.seconds:
-        raise SceneError(f"--seconds {seconds:g}: the scene is {scene.seconds:g} s long")
+        raise SceneError(f"--seconds {seconds:g}: more than 0 and at most {scene.seconds:g}, the scene's length")
     plan = write.Plan(said.out, seconds, tuple(dict.fromkeys(names)), frozenset(said.want))
     with _bar("pictures", quiet=said.quiet) as show:
         told = write.write(scene, plan, jobs=max(1, said.jobs), anew=said.anew, progress=show)
