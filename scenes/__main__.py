@@ -110,7 +110,9 @@ def render(said: argparse.Namespace) -> int:
             )
     seconds = scene.seconds if said.seconds is None else said.seconds
     if not 0 < seconds <= scene.seconds:
-        raise SceneError(f"--seconds {seconds:g}: more than 0 and at most {scene.seconds:g}, the scene's length")
+        raise SceneError(
+            f"--seconds {seconds:g}: more than 0 and at most {scene.seconds:g}, the scene's length"
+        )
     plan = write.Plan(said.out, seconds, tuple(dict.fromkeys(names)), frozenset(said.want))
     with _bar("pictures", quiet=said.quiet) as show:
         told = write.write(scene, plan, jobs=max(1, said.jobs), anew=said.anew, progress=show)

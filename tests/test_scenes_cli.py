@@ -77,7 +77,7 @@ def test_a_seed_of_the_command_line_is_another_scene(painted: None, file: Path, 
             ["--cameras", "gat"],
             "--cameras gat: there is no such camera; did you mean gate? (cameras: gate, mast)",
         ),
-        (["--seconds", "60"], "--seconds 60: more than 0 and at most 6"),
+        (["--seconds", "60"], "--seconds 60: more than 0 and at most 6, the scene's length"),
         (["--difficulty", "2"], "arguments: difficulty: input should be less than or equal to 1"),
     ],
 )
