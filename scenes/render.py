@@ -393,8 +393,9 @@ class Renderer:
         room = max(4, BACKGROUNDS_MB * 10**6 // (BACKGROUND_BYTES * self._largest[0] * self._largest[1]))
         once = [key for key, one in self._backgrounds.items() if not one.is_used_again]
         while len(once) >= SINGLE_USE or len(self._backgrounds) >= room:
-            # What was used once belongs to a camera that moves.
-            self._backgrounds.pop(once.pop(0) if once else next(iter(self._backgrounds))).release()
+            # What was used once may belong to a camera that moves. Cameras come in turn, so the newest goes: of more
+            # backgrounds than there is room for, most stay and are found again. The oldest first would find none.
+            self._backgrounds.pop(once.pop() if once else next(reversed(self._backgrounds))).release()
         made = self._backgrounds[camera.key] = self._draw_background(camera)
         return made
 

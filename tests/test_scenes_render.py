@@ -441,6 +441,26 @@ def test_memory_is_bounded(drawn: Renderer, monkeypatch: pytest.MonkeyPatch):
     assert 9 not in drawn._people
 
 
+def test_cameras_in_turn_have_their_backgrounds_drawn_once(drawn: Renderer, monkeypatch: pytest.MonkeyPatch):
+    """Three cameras that stand still pushed each other out: every background was drawn anew for every picture."""
+    counted: list[Camera] = []
+    draw = Renderer._draw_background
+
+    def counting(self: Renderer, camera: Camera) -> Any:
+        counted.append(camera)
+        return draw(self, camera)
+
+    monkeypatch.setattr(Renderer, "_draw_background", counting)
+    cameras = [camera(at=(0.5, -4, 3 + k / 10)) for k in range(4)]
+    for _ in range(4):  # it takes some rounds until all are known to stand still
+        for one in cameras:
+            drawn.picture(one, None, [])
+    counted.clear()
+    for one in cameras:
+        drawn.picture(one, None, [])
+    assert not counted
+
+
 def test_pictures_larger_than_promised_are_refused(drawn: Renderer):
     with pytest.raises(ValueError, match="larger than the renderer"):
         drawn.picture(camera(size=(200, 64)), None, [])
