@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import tracker
 from benchmarks.calibration import convert_file
@@ -293,12 +293,21 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
 }
 
 
-def measure(name: str, bench: Bench) -> Row:
+class _Runs(Protocol):
+    """What rows are measured with: it remembers the commands that it ran."""
+
+    commands: list[str]
+
+
+_Bench = TypeVar("_Bench", bound=_Runs)
+
+
+def measure(name: str, fill: Callable[[_Bench], Row], bench: _Bench) -> Row:
     """One row with its commands and time, or the reason why there is none."""
     bench.commands = []
     start = time.perf_counter()
     try:
-        row = ROWS[name](bench)
+        row = fill(bench)
     except Absent as reason:
         return Row(name, {}, note=f"left out: {reason}")
     return Row(
@@ -369,7 +378,7 @@ def main() -> int:
     bench = Bench(Path(given.data).resolve() if given.data else None, given.work.resolve())
     rows = []
     for name in given.only or ROWS:
-        rows.append(measure(name, bench))
+        rows.append(measure(name, ROWS[name], bench))
         print(as_text(rows[-1]), flush=True)
         if given.json:
             given.json.write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")

@@ -37,7 +37,7 @@ import yaml
 from numpy.typing import NDArray
 
 from benchmarks import blind_sort
-from benchmarks.accuracy import Absent, Row, as_json, as_text, least, most
+from benchmarks.accuracy import Absent, Row, as_json, as_text, least, measure, most
 from benchmarks.detector_recall import matched_ious, pictures
 from benchmarks.ray_truth import Mesh, View, box_of, centres, joined, look, posed, slips, visibilities
 from models import ModelError
@@ -503,18 +503,6 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
 }
 
 
-def measure(name: str, bench: Bench) -> Row:
-    """One row with its commands and time, or the reason why there is none."""
-    bench.commands = []
-    start = time.perf_counter()
-    try:
-        row = ROWS[name](bench)
-    except Absent as reason:
-        return Row(name, {}, note=f"left out: {reason}")
-    seconds = round(time.perf_counter() - start, 1)
-    return Row(row.name, row.figures, row.wanted, list(bench.commands), seconds, row.note)
-
-
 # --- blind
 
 
@@ -597,7 +585,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
     rows = []
     for name in given.only or ROWS:
-        rows.append(measure(name, bench))
+        rows.append(measure(name, ROWS[name], bench))
         print(as_text(rows[-1]), flush=True)
         if given.json:
             given.json.write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")

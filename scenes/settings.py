@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -31,6 +31,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from configs.reading import read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Point = tuple[float, float]
@@ -250,29 +252,6 @@ def usual_quality(difficulty: float) -> int:
     return round(20 + 12 * difficulty)
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML silently keeps the last of two equal keys; two cameras with one name must be a mistake."""
-
-
-def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(
-                None, None, "a name must be one word", key_node.start_mark
-            )
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{key!r} stands here twice", key_node.start_mark
-            )
-        seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-
-
 def load(path: Path | str) -> Scene:
     """Read a scene file.
 
@@ -281,7 +260,7 @@ def load(path: Path | str) -> Scene:
     """
     path = Path(path)
     try:
-        said = yaml.load(path.read_text("utf-8"), Loader=_UniqueKeyLoader)
+        said = read_yaml(path.read_text("utf-8"))
     except FileNotFoundError:
         raise SceneError(f"{path}: no such file; give the path of a scene file") from None
     except (OSError, UnicodeDecodeError) as problem:

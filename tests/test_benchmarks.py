@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import blind_sort
-from benchmarks.accuracy import Absent, Bench, Row, Wanted, as_json, as_text, measure
+from benchmarks.accuracy import ROWS, Absent, Bench, Row, Wanted, as_json, as_text, measure
 from benchmarks.calibration import convert, convert_file
 from benchmarks.detector_recall import matched_ious
 from benchmarks.peer_inputs import input_size
@@ -67,7 +67,7 @@ def test_a_row_says_what_it_missed():
 
 
 def test_absent_data_is_said_and_left_out(tmp_path: Path):
-    row = measure("usc_plaza", Bench(tmp_path, tmp_path / "work"))
+    row = measure("usc_plaza", ROWS["usc_plaza"], Bench(tmp_path, tmp_path / "work"))
     assert row.figures == {} and str(tmp_path / "mtmc" / "usc_plaza") in row.note
     with pytest.raises(Absent, match="THROUGHLINE_DATA"):
         Bench(None, tmp_path).folder("mot")
