@@ -1,4 +1,4 @@
-"""The command line: ``python -m scenes render|preview|crops``."""
+"""The command line: ``python -m scenes render|preview|crops|pairs``."""
 
 # ruff: noqa: T201  (the command line speaks to a person)
 
@@ -27,11 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     from scenes.crops import CropsError
+    from scenes.pairs import PairsError
 
     said = parser().parse_args(arguments)
     try:
         return int(said.run(said))
-    except (SceneError, CropsError) as mistake:
+    except (SceneError, CropsError, PairsError) as mistake:
         print(mistake, file=sys.stderr)
         return MISTAKE
     except OSError as problem:  # a folder that is none or closed to us, a disk that is full
@@ -49,11 +50,16 @@ def parser() -> argparse.ArgumentParser:
     _preview_options(
         verbs.add_parser("preview", help="one picture of a scene: what its cameras see, who is in it")
     )
-    from scenes import crops
+    from scenes import crops, pairs
 
     crops_parser = verbs.add_parser("crops", help="pictures of people by identity and camera, to train on")
     crops.add_options(crops_parser)
     crops_parser.set_defaults(run=crops.run)
+    pairs_parser = verbs.add_parser(
+        "pairs", help="pairs of pictures with exact flow, to train and measure flow on"
+    )
+    pairs_parser.set_defaults(run=pairs.run)
+    pairs.add_options(pairs_parser)
     return whole
 
 

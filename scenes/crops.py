@@ -202,8 +202,20 @@ class Spots:
     boxes: Floats  # (N, 4) x1 y1 x2 y2 px, about what somebody of 1.7 m fills
 
     @classmethod
-    def of(cls, place: Place, camera: Camera, area: settings.Area, rng: np.random.Generator) -> Spots:
-        """Drawn so that people of all sizes in the picture are about as likely."""
+    def of(
+        cls,
+        place: Place,
+        camera: Camera,
+        area: settings.Area,
+        rng: np.random.Generator,
+        *,
+        heights_px: tuple[float, float] = HEIGHTS_PX,
+        cut: float = 0.1,
+    ) -> Spots:
+        """Drawn so that people of all sizes in the picture are about as likely.
+
+        ``cut``: the share of their height that may lie below the picture's lower edge.
+        """
         low, high = (area.x[0], area.y[0]), (area.x[1], area.y[1])
         xy = rng.uniform(low, high, (4000, 2))
         xy = xy[place.is_free(xy, 0.35)]
@@ -213,7 +225,7 @@ class Spots:
         middle = (foot[:, 0] + head[:, 0]) / 2
         boxes = np.stack((middle - 0.18 * tall, head[:, 1], middle + 0.18 * tall, foot[:, 1]), axis=1)
         with np.errstate(invalid="ignore"):  # NaN: behind the camera
-            fine = (tall > HEIGHTS_PX[0]) & (tall < HEIGHTS_PX[1]) & _is_within(boxes, camera.size)
+            fine = (tall > heights_px[0]) & (tall < heights_px[1]) & _is_within(boxes, camera.size, cut)
         xy, boxes, tall = xy[fine], boxes[fine], tall[fine]
         chance = 1 / np.maximum(_crowding(tall), 1e-9)
         if not len(xy):
@@ -233,11 +245,11 @@ class Spots:
         return np.array(chosen, np.int64)
 
 
-def _is_within(boxes: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(N,) Is a box in the picture, but for a tenth of its height at the lower edge?"""
+def _is_within(boxes: Floats, size: tuple[int, int], cut: float) -> NDArray[np.bool_]:
+    """(N,) Is a box in the picture, but for so large a share of its height at the lower edge?"""
     tall = boxes[:, 3] - boxes[:, 1]
     inside = (boxes[:, 0] > 0) & (boxes[:, 1] > 0) & (boxes[:, 2] < size[0])
-    return np.asarray(inside & (boxes[:, 3] < size[1] + 0.1 * tall))
+    return np.asarray(inside & (boxes[:, 3] < size[1] + cut * tall))
 
 
 def _crowding(values: Floats) -> Floats:
