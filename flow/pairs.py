@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.exposure import photograph
 from flow.figures import Matrix, Outline, about, similarity, thing, walker
 from flow.textures import Image, TextureBank
 
@@ -60,7 +61,6 @@ class Drawer:
         self._rng = rng
         self._surveillance = surveillance
         self._bank = TextureBank(rng, textures)
-        self._noise = rng.standard_normal((1 << 20,), dtype=np.float32)
 
     def draw(self, height: int, width: int) -> Pair:
         """A new pair of pictures of ``height`` x ``width`` pixels."""
@@ -74,7 +74,8 @@ class Drawer:
         pair = compose(layers, height, width)
         if rng.random() < 0.1:
             self._bank.keep(pair.before)
-        return self._photographed(pair)
+        before, after = photograph(rng, pair.before, pair.after)
+        return replace(pair, before=before, after=after)
 
     # What there is to see
 
@@ -145,72 +146,6 @@ class Drawer:
             )
             for limb in walker(rng, centre, tall)
         ]
-
-    # How the camera saw it
-
-    def _photographed(self, pair: Pair) -> Pair:
-        """The pair as two exposures: light, lens, noise and coding differ between them, the flow does not."""
-        rng = self._rng
-        shared = _Exposure.draw(rng, 1.0)
-        pictures = []
-        changes = rng.random() < 0.7
-        for picture in (pair.before, pair.after):
-            own = _Exposure.draw(rng, 0.35) if changes else _Exposure()
-            pictures.append(self._exposed(picture, shared, own))
-        return replace(pair, before=pictures[0], after=pictures[1])
-
-    def _exposed(self, picture: Image, shared: "_Exposure", own: "_Exposure") -> Image:
-        rng = self._rng
-        blur = float(np.hypot(shared.blur, own.blur))
-        if blur > 0.3:
-            picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.uint8)
-        picture = np.asarray(cv2.LUT(picture, _curve(shared, own)), np.uint8)
-        noise = shared.noise + own.noise
-        if noise > 0.5:
-            start = (
-                int(rng.integers(self._noise.size - picture.size)) if picture.size < self._noise.size else 0
-            )
-            grain = np.resize(self._noise[start:], picture.shape)
-            picture = np.clip(picture + noise * grain, 0, 255).astype(np.uint8)
-        if shared.quality < 100:
-            coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, shared.quality])[1]
-            picture = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
-        return picture
-
-
-@dataclass(frozen=True)
-class _Exposure:
-    """What a camera does to a picture; those of the scene and of the moment add up."""
-
-    gain: float = 0.0  # of log brightness
-    gamma: float = 0.0  # of log exponent
-    lift: float = 0.0  # grey levels
-    balance: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of log brightness of each channel
-    blur: float = 0.0  # px
-    noise: float = 0.0  # grey levels
-    quality: int = 100  # of JPEG; 100 is not coded
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, strength: float) -> "_Exposure":
-        gain, gamma, lift = strength * rng.normal(0, [0.2, 0.25, 8.0])
-        blue, green, red = strength * rng.normal(0, 0.08, 3)
-        return cls(
-            gain=float(gain),
-            gamma=float(gamma),
-            lift=float(lift),
-            balance=(float(blue), float(green), float(red)),
-            blur=float(strength * rng.exponential(0.8)) if rng.random() < 0.35 else 0.0,
-            noise=float(strength * rng.exponential(5.0)) if rng.random() < 0.5 else 0.0,
-            quality=int(rng.integers(25, 95)) if rng.random() < 0.25 else 100,
-        )
-
-
-def _curve(shared: _Exposure, own: _Exposure) -> Image:
-    """Grey level in to grey level out: (256, 1, 3)."""
-    gain, gamma, lift = shared.gain + own.gain, shared.gamma + own.gamma, shared.lift + own.lift
-    balance = np.add(shared.balance, own.balance)
-    level = (np.arange(256) / 255.0) ** np.exp(gamma)
-    return np.clip(255 * level[:, None, None] * np.exp(gain + balance) + lift, 0, 255).astype(np.uint8)
 
 
 def draw_pair(rng: np.random.Generator, height: int, width: int) -> Pair:

@@ -38,7 +38,9 @@ class TextureBank:
 
     def keep(self, picture: Image) -> None:
         """A finished picture becomes a surface, so that clutter is made of clutter."""
-        self._surfaces[int(self._rng.integers(len(self._surfaces)))] = cv2.resize(picture, (SIDE, SIDE))
+        self._surfaces[int(self._rng.integers(len(self._surfaces)))] = np.asarray(
+            cv2.resize(picture, (SIDE, SIDE)), np.uint8
+        )
 
 
 def draw_texture(rng: np.random.Generator, side: int = SIDE) -> Image:
@@ -117,11 +119,12 @@ def _leaves(rng: np.random.Generator, side: int) -> Image:
                 picture, at.tolist(), half.tolist(), rng.uniform(0, 180), 0, 360, tint, -1, cv2.LINE_AA, 4
             )
         else:
-            _fill(picture, cv2.boxPoints((centre.tolist(), (2 * axes).tolist(), rng.uniform(0, 180))), tint)
+            corners = cv2.boxPoints((centre.tolist(), (2 * axes).tolist(), rng.uniform(0, 180)))
+            _fill(picture, np.asarray(corners), tint)
     return picture
 
 
-def _fill(picture: Image, corners: NDArray[np.floating], tint: tuple[float, ...]) -> None:
+def _fill(picture: Image, corners: NDArray, tint: tuple[float, ...]) -> None:
     cv2.fillPoly(picture, [np.rint(np.asarray(corners) * 16).astype(np.int32)], tint, cv2.LINE_AA, 4)
 
 
