@@ -6,6 +6,7 @@ answers at once and nothing but training and export needs torch.
 # ruff: noqa: T201  (the command line speaks to a person)
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 OK, MISTAKE, INTERRUPTED = 0, 2, 130
 KINDS = ("sheet", "colours", "arrows", "trust")
+SHOWN = 6  # pairs on the sheet of a pack
 ESTIMATORS = "tiny, base, dis, none, dis-fast and its like, or a .onnx file"
 # Columns of a table: the key of a row, its head, its unit.
 COLUMNS = (
@@ -209,8 +211,6 @@ def evaluate_options(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    import itertools
-
     import cv2
 
     from flow import evaluate as measuring
@@ -279,8 +279,6 @@ def _sets(options: argparse.Namespace) -> "Iterator[tuple[str, str, Iterator[Sam
 
 
 def _sized(samples: "Iterator[Sample]", title: str) -> "tuple[str, Iterator[Sample]]":
-    import itertools
-
     first = next(samples, None)
     if first is None:
         raise ValueError(f"{title}: there are no pairs")
@@ -290,13 +288,11 @@ def _sized(samples: "Iterator[Sample]", title: str) -> "tuple[str, Iterator[Samp
 def _drawn(count: int, size: tuple[int, int], seed: int) -> "Iterator[Sample]":
     import numpy as np
 
-    from flow.evaluate import Sample
+    from flow.evaluate import sample_of
     from flow.pairs import Drawer
 
     drawer = Drawer(np.random.default_rng(seed))
-    for _ in range(count):
-        pair = drawer.draw(size[1], size[0])
-        yield Sample(pair.before, pair.after, pair.flow, pair.hidden, pair.people)
+    return (sample_of(drawer.draw(size[1], size[0])) for _ in range(count))
 
 
 def _speeds(names: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -326,8 +322,40 @@ def pairs_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=_size, default=(512, 384), metavar="WxH", help="default: 512x384")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     parser.add_argument(
-        "--sheet", type=Path, metavar="FILE.png", help="draw the first 6 of them as a picture, too"
+        "--sheet", type=Path, metavar="FILE.png", help="draw some of them and their flow as a picture, too"
     )
+
+
+def pairs(options: argparse.Namespace) -> int:
+    import cv2
+    import numpy as np
+
+    from flow import show as drawing
+    from flow.packs import Pack, write_pack
+    from flow.pairs import Drawer
+
+    cv2.setNumThreads(1)
+    if options.sheet is not None:
+        _check_picture_path(options.sheet)
+    width, height = options.size
+    drawer = Drawer(np.random.default_rng(options.seed))
+    drawn = (drawer.draw(height, width) for _ in _progress(range(options.pairs)))
+    write_pack(
+        options.out, drawn, options.pairs, {"kind": "drawn", "seed": options.seed, "size": [width, height]}
+    )
+    if options.sheet is not None:
+        panels = []
+        for pair in itertools.islice(Pack(options.out), SHOWN):
+            radius = drawing.longest_of(pair.flow)
+            seen = np.where(pair.hidden[..., None], 0, drawing.colours(pair.flow, radius))
+            panels += [
+                ("before", pair.before),
+                ("after", pair.after),
+                (f"flow, up to {radius:.1f} px; black: hidden", seen.astype(np.uint8)),
+            ]
+        _write_picture(options.sheet, drawing.sheet(panels, columns=3))
+    print(options.out)
+    return OK
 
 
 # --- what several verbs share
@@ -422,6 +450,9 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 VERBS = {
     "evaluate": Verb(
         "measure how far off estimators are, and how long they take", evaluate_options, evaluate
+    ),
+    "pairs": Verb(
+        "draw pairs of pictures with their exact flow, to train or measure on", pairs_options, pairs
     ),
     "show": Verb("draw how the pixels of two pictures moved", show_options, show),
 }

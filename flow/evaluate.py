@@ -12,7 +12,6 @@ of all pairs together, so that a person of 40 pixels weighs as many times a pers
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.estimator import load_estimator
+from flow.packs import Pack
+from flow.pairs import Pair
 
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -303,16 +304,9 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def is_pack(folder: Path) -> bool:
-    """Whether a folder is a pack of pairs, or holds some."""
-    return bool(pack_folders(folder))
-
-
 def pack_folders(folder: Path) -> list[Path]:
-    """The packs of a folder: itself, or those right inside it."""
-    return sorted(
-        path.parent for pattern in ("pictures.npy", "*/pictures.npy") for path in folder.glob(pattern)
-    )
+    """The finished packs of a folder: itself, or those right inside it."""
+    return sorted(path.parent for pattern in ("info.json", "*/info.json") for path in folder.glob(pattern))
 
 
 def pack_samples(folder: Path) -> Iterator[Sample]:
@@ -323,32 +317,13 @@ def pack_samples(folder: Path) -> Iterator[Sample]:
     """
     packs = pack_folders(folder)
     if not packs:
-        raise ValueError(f"{folder}: there is no pictures.npy, so it is no pack of pairs")
-    for pack in packs:
-        names = ("pictures", "flow", "hidden", "people", "gap")
-        columns = {
-            name: np.load(pack / f"{name}.npy", mmap_mode="r")
-            for name in names
-            if (pack / f"{name}.npy").exists()
-        }
-        for row in range(len(columns["pictures"])):
-            yield Sample(
-                before=np.array(columns["pictures"][row, 0]),
-                after=np.array(columns["pictures"][row, 1]),
-                flow=np.asarray(columns["flow"][row], np.float32),
-                hidden=np.array(columns["hidden"][row]) if "hidden" in columns else None,
-                people=np.array(columns["people"][row]) if "people" in columns else None,
-                gap=int(columns["gap"][row]) if "gap" in columns else 1,
-            )
+        raise ValueError(f"{folder}: there is no info.json, so it is no pack of pairs")
+    return (sample_of(pair) for pack in packs for pair in Pack(pack))
 
 
-def pack_info(folder: Path) -> dict[str, Any]:
-    """What a pack says of how it was made; empty where it says nothing."""
-    for pack in pack_folders(folder)[:1]:
-        if (pack / "info.json").exists():
-            told = json.loads((pack / "info.json").read_text(encoding="utf-8"))
-            return told if isinstance(told, dict) else {}
-    return {}
+def sample_of(pair: Pair) -> Sample:
+    """A drawn or rendered pair, of which everything is known."""
+    return Sample(pair.before, pair.after, pair.flow, pair.hidden, pair.people, pair.gap)
 
 
 def resized(sample: Sample, size: tuple[int, int]) -> Sample:
