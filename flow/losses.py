@@ -1,0 +1,77 @@
+"""What a prediction of flow costs: end-point error at every scale, and whether the network knew how sure it may be."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from flow.model import CLEAR_ERROR_PX, CLEAR_ERROR_SHARE, Predictions
+
+# Fischer et al., "FlowNet" (ICCV 2015), as its published training files weigh 1/64, 1/32 .. 1/4.
+FLOWNET_WEIGHTS = (0.32, 0.08, 0.02, 0.01, 0.005)
+FINER = 0.6  # each coarser flow counts this much of the next finer one
+TRUST_WEIGHT = 0.3  # of the trust's cross-entropy, px
+
+
+def end_point_error(flow: Tensor, truth: Tensor) -> Tensor:
+    """(N, 2, H, W) twice -> (N, 1, H, W), in pixels; its slope is finite where the error is 0."""
+    return ((flow - truth).square().sum(dim=1, keepdim=True) + 1e-6).sqrt()
+
+
+def at_size(flow: Tensor, size: Sequence[int]) -> Tensor:
+    """Flow (N, 2, h, w) at another (height, width): values stay pixels of the input, only their places change."""
+    if tuple(flow.shape[2:]) == tuple(size):
+        return flow
+    if flow.shape[2] > size[0]:
+        return F.interpolate(flow, size=tuple(size), mode="area")
+    return F.interpolate(flow, size=tuple(size), mode="bilinear")
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean of (N, 1, H, W) under weights of the same shape; 0 where nothing has weight."""
+    return (values * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def flow_loss(
+    predictions: Predictions, truth: Tensor, weight: Tensor, *, weights: Sequence[float] | None = None
+) -> dict[str, Tensor]:
+    """The sum over scales of the mean end-point error, and the trust's cross-entropy.
+
+    Args:
+        predictions: K flows, coarse to fine. The finest is compared at the size of the truth, the others at their own.
+        truth: (N, 2, H, W) in pixels of the input.
+        weight: (N, 1, H, W), how much each pixel counts.
+        weights: Of the K scales; by default 1 for the finest and `FINER` times less for each coarser one.
+
+    Returns:
+        ``loss`` (what to descend), ``epe`` (of the finest flow, px, equal weights) and, with a trust, ``trust``.
+    """
+    count = len(predictions.flows)
+    if weights is None:
+        weights = [FINER ** (count - 1 - n) for n in range(count)]
+    loss = truth.new_zeros(())
+    for n, (flow, share) in enumerate(zip(predictions.flows, weights, strict=True)):
+        if n < count - 1:
+            size = flow.shape[2:]
+            error = end_point_error(flow.float(), at_size(truth, size))
+            loss = loss + share * weighted_mean(error, F.interpolate(weight, size=size, mode="area"))
+    error = end_point_error(at_size(predictions.flows[-1].float(), truth.shape[2:]), truth)
+    loss = loss + weights[-1] * weighted_mean(error, weight)
+    said = {"epe": error.detach().mean()}
+    if predictions.trust is not None:
+        said["trust"] = trust_loss(predictions.trust, error.detach(), truth)
+        loss = loss + TRUST_WEIGHT * said["trust"]
+    return {"loss": loss, **said}
+
+
+def is_clear(error: Tensor, truth: Tensor) -> Tensor:
+    """Whether an end-point error (N, 1, H, W) is small enough to be trusted; 0 or 1."""
+    length = truth.square().sum(dim=1, keepdim=True).sqrt()
+    return (error <= CLEAR_ERROR_PX + CLEAR_ERROR_SHARE * length).to(error.dtype)
+
+
+def trust_loss(trust: Tensor, error: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of trust (N, 1, h, w) logits with the share of each place's pixels that are right."""
+    clear = F.interpolate(is_clear(error, truth), size=trust.shape[2:], mode="area")
+    return F.binary_cross_entropy_with_logits(trust.float(), clear)

@@ -1,0 +1,322 @@
+"""Networks that say how pixels moved between two pictures.
+
+`LightFlow` is our own small one: it looks for each place of the first picture in all of the second at an eighth of the
+size (global matching: Xu et al., "GMFlow", CVPR 2022), and mends what it found by looking around there, at an eighth
+and then at a quarter of the size (warping and a local cost volume: Sun et al., "PWC-Net", CVPR 2018). It says in
+the same breath how far it trusts itself.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from flow.correlation import local_correlation, places, warp
+
+CELL = 8  # pixels to a place where all is compared with all
+CLEAR_ERROR_PX, CLEAR_ERROR_SHARE = (
+    1.0,
+    0.05,
+)  # an estimate is right within 1 px of the input and 5 % of the way
+
+
+@dataclass
+class Predictions:
+    """What a network says of a pair of pictures.
+
+    Attributes:
+        flows: Coarse to fine, each (N, 2, h, w), x and y in pixels of the input.
+        trust: (N, 1, h, w) logits at the size of the finest flow: the chance that it is off by no more than
+            `CLEAR_ERROR_PX` + `CLEAR_ERROR_SHARE` of its length; None where the network has no opinion.
+    """
+
+    flows: tuple[Tensor, ...]
+    trust: Tensor | None = None
+
+
+class Separable(nn.Module):
+    """x + what a depthwise and a pointwise convolution add (Howard et al., "MobileNets", 2017)."""
+
+    def __init__(self, channels: int, *, kernel: int = 3) -> None:
+        super().__init__()
+        self.spread = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
+        self.mix = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return x + F.relu(self.norm(self.mix(self.spread(x))))
+
+
+def _down(inputs: int, outputs: int) -> nn.Sequential:
+    """Half the size."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Pyramid(nn.Module):
+    """Features of one picture at a quarter and at an eighth of its size; the latter know what lies around.
+
+    Args:
+        channels: Colours of a picture.
+        widths: Channels at 1/2, 1/4, 1/8 and 1/16.
+        fine: Channels of the features at 1/4.
+    """
+
+    def __init__(self, *, channels: int, widths: tuple[int, int, int, int], fine: int) -> None:
+        super().__init__()
+        half, quarter, eighth, deep = widths
+        self.stem = nn.Sequential(_down(channels, half), _down(half, quarter), Separable(quarter))
+        self.fine = nn.Conv2d(quarter, fine, 1)
+        self.eighth = nn.Sequential(_down(quarter, eighth), Separable(eighth), Separable(eighth))
+        self.deep = nn.Sequential(_down(eighth, deep), *(Separable(deep, kernel=5) for _ in range(3)))
+        self.lift = nn.Conv2d(deep, eighth, 1)
+        self.join = nn.Sequential(Separable(eighth, kernel=5), nn.Conv2d(eighth, eighth, 1))
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) -> (N, fine, H/4, W/4), (N, eighth, H/8, W/8)."""
+        stem = self.stem(pictures)
+        eighth = self.eighth(stem)
+        deep = F.interpolate(self.lift(self.deep(eighth)), scale_factor=2.0, mode="bilinear")
+        return self.fine(stem), self.join(eighth + deep)
+
+
+class GlobalMatching(nn.Module):
+    """Each place of the first map sought in all of the second.
+
+    The expected place under a softmax of the products (GMFlow, eq. 1-4). A learned Gaussian prior around not moving
+    enters as two more features of each place, since -|q - p|^2 = 2 q.p - |p|^2 - (what is the same for all p).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.tensor(0.0))  # log of what the product is multiplied with
+        self.stillness = nn.Parameter(torch.tensor(math.log(0.02)))  # log of 1 / (2 sigma^2), in 1 / places^2
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) twice -> flow (N, 2, H, W) in places, and how alone the best match is (N, 1, H, W) in [0, 1]."""
+        batch, channels, height, width = first.shape
+        x = places(width, first)[None, :].expand(height, width).reshape(-1)
+        y = places(height, first)[:, None].expand(height, width).reshape(-1)
+        grid = torch.stack((x, y), dim=1)  # H W, 2
+        prior = self.stillness.exp()
+        queries = first.flatten(2).transpose(1, 2) * (self.sharpness.exp() / math.sqrt(channels))
+        queries = torch.cat(
+            (queries, (2.0 * prior * grid).expand(batch, -1, -1), torch.ones_like(queries[..., :1])), dim=2
+        )
+        far = -prior * (grid * grid).sum(dim=1)
+        keys = torch.cat(
+            (
+                second.flatten(2),
+                grid.T.expand(batch, -1, -1),
+                far.expand(batch, 1, -1),
+            ),
+            dim=1,
+        )
+        chance = (queries @ keys).softmax(dim=2)  # N, HW, HW
+        flow = (chance @ grid - grid).transpose(1, 2).reshape(batch, 2, height, width)
+        alone = chance.detach().amax(dim=2).reshape(batch, 1, height, width)
+        return flow, alone
+
+
+class Refinement(nn.Module):
+    """Looks around where the flow points to and says what to add to it.
+
+    Args:
+        features: Channels of the feature maps.
+        carried: Channels that the stage before hands on.
+        hidden: Channels inside.
+        radius: How far it looks around, in places.
+        dense: Full convolutions inside, at least 1.
+        depth: Separable blocks after them.
+    """
+
+    def __init__(
+        self, *, features: int, carried: int, hidden: int, radius: int, dense: int, depth: int
+    ) -> None:
+        super().__init__()
+        self.radius = radius
+        inputs = [(2 * radius + 1) ** 2 + features + carried + 2] + [hidden] * (dense - 1)
+        self.take = nn.Sequential()
+        for channels in inputs:
+            self.take.append(nn.Conv2d(channels, hidden, 3, padding=1))
+            self.take.append(nn.LeakyReLU(0.1, inplace=True))
+        self.think = nn.Sequential(*(Separable(hidden, kernel=5) for _ in range(depth)))
+        self.say = nn.Conv2d(hidden, 3, 3, padding=1)  # x, y, trust
+        nn.init.normal_(self.say.weight, std=1e-3)
+        assert self.say.bias is not None
+        nn.init.zeros_(self.say.bias)
+
+    def forward(
+        self, first: Tensor, second: Tensor, flow: Tensor, carried: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Flow (N, 2, h, w) in places -> flow, trust (N, 1, h, w), and what is handed on (N, hidden + 1, h, w)."""
+        flow = flow.detach()
+        around = local_correlation(first, warp(second, flow), self.radius)
+        # 0.1: a flow of ten places weighs as much as the features do.
+        known = torch.cat((around, first, carried, 0.1 * flow), dim=1)
+        hidden = self.think(self.take(known))
+        said = self.say(hidden)
+        trust = said[:, 2:]
+        return flow + said[:, :2], trust, torch.cat((hidden, trust), dim=1)
+
+
+class LightFlow(nn.Module):
+    """Global matching at 1/8 of the size, mended there and at 1/4.
+
+    Args:
+        pyramid: Features of one picture.
+        matching: The first guess.
+        coarse: Refinements at 1/8, one after the other.
+        fine: The refinement at 1/4.
+        squeeze: What of the coarse refinement's channels goes to the fine one.
+        channels: 1 (grey) or 3 (BGR).
+    """
+
+    multiple = 16
+
+    def __init__(
+        self,
+        *,
+        pyramid: Pyramid,
+        matching: GlobalMatching,
+        coarse: nn.ModuleList,
+        squeeze: nn.Conv2d,
+        fine: Refinement,
+        channels: int,
+    ) -> None:
+        super().__init__()
+        self.pyramid, self.matching, self.coarse = pyramid, matching, coarse
+        self.squeeze, self.fine, self.channels = squeeze, fine, channels
+
+    def forward(self, before: Tensor, after: Tensor) -> Predictions:
+        """Pictures (N, C, H, W) in [0, 1], H and W multiples of 16."""
+        count = before.shape[0]
+        fine, coarse = self.pyramid(_centred(torch.cat((before, after))))
+        first, second = coarse[:count], coarse[count:]
+        with torch.autocast(before.device.type, enabled=False):  # places need all digits
+            flow, carried = self.matching(first.float(), second.float())
+        flows = [flow * CELL]
+        for refinement in self.coarse:
+            flow, _, carried = refinement(first, second, flow, carried)
+            flows.append(flow * CELL)
+        flow = F.interpolate(flow, scale_factor=2.0, mode="bilinear") * 2.0
+        carried = F.interpolate(self.squeeze(carried), scale_factor=2.0, mode="bilinear")
+        flow, trust, _ = self.fine(fine[:count], fine[count:], flow, carried)
+        flows.append(flow * (CELL / 2))
+        return Predictions(tuple(flows), trust)
+
+
+def _centred(pictures: Tensor) -> Tensor:
+    """About zero mean and a spread of one, for pictures in [0, 1]."""
+    return (pictures - 0.45) * 4.0
+
+
+def light_flow(
+    *,
+    channels: int,
+    widths: tuple[int, int, int, int],
+    fine: int,
+    hidden: tuple[int, int],
+    radii: tuple[int, int],
+    dense: tuple[int, int],
+    depth: tuple[int, int],
+    rounds: int,
+    handed: int,
+) -> LightFlow:
+    """A `LightFlow` of a size.
+
+    ONNX Runtime is fast where a convolution takes a multiple of four channels; the sizes below are chosen for that.
+
+    Args:
+        channels: 1 or 3.
+        widths: Of the pyramid at 1/2, 1/4, 1/8, 1/16.
+        fine: Channels of the features at 1/4.
+        hidden: Channels of the refinements at 1/8 and at 1/4; so are the next three.
+        radii: How far they look around.
+        dense: Full convolutions in each.
+        depth: Separable blocks in each.
+        rounds: Refinements at 1/8.
+        handed: Channels from 1/8 to 1/4.
+    """
+    coarse = [
+        Refinement(
+            features=widths[2],
+            carried=hidden[0] + 1 if n else 1,
+            hidden=hidden[0],
+            radius=radii[0],
+            dense=dense[0],
+            depth=depth[0],
+        )
+        for n in range(rounds)
+    ]
+    return LightFlow(
+        pyramid=Pyramid(channels=channels, widths=widths, fine=fine),
+        matching=GlobalMatching(),
+        coarse=nn.ModuleList(coarse),
+        squeeze=nn.Conv2d(hidden[0] + 1, handed, 1),
+        fine=Refinement(
+            features=fine,
+            carried=handed,
+            hidden=hidden[1],
+            radius=radii[1],
+            dense=dense[1],
+            depth=depth[1],
+        ),
+        channels=channels,
+    )
+
+
+def tiny() -> LightFlow:
+    """For a processor: grey, at most 5 ms for 320x192 on one core."""
+    return light_flow(
+        channels=1,
+        widths=(16, 32, 48, 64),
+        fine=16,
+        hidden=(64, 32),
+        radii=(3, 1),
+        dense=(2, 1),
+        depth=(2, 1),
+        rounds=1,
+        handed=21,
+    )
+
+
+def base() -> LightFlow:
+    """For quality or an accelerator: colour, wider, two rounds at 1/8."""
+    return light_flow(
+        channels=3,
+        widths=(16, 32, 64, 96),
+        fine=32,
+        hidden=(64, 48),
+        radii=(3, 1),
+        dense=(2, 2),
+        depth=(2, 1),
+        rounds=2,
+        handed=33,
+    )
+
+
+NETWORKS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType({"tiny": tiny, "base": base})
+
+
+def build(name: str, *, width: float = 1.0) -> nn.Module:
+    """A network by name, with weights of chance.
+
+    Args:
+        name: ``tiny``, ``base``, ``flownets`` or ``flownetc``.
+        width: Share of the published channels, for the last two.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]()
+    raise ValueError(f"there is no flow network named {name!r}; choose {', '.join(NETWORKS)}")

@@ -1,0 +1,297 @@
+"""Train a flow network: ``python -m flow train --network tiny --out DIR``.
+
+Pairs are drawn as the training goes and mixed with packs of rendered ones. The learning rate follows the share of the
+run that is done; what is kept is a slow average of the weights. A run of limited time ends in time: with ``minutes``
+the share is the larger one of steps and time, so that it still ends with small steps.
+"""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flow.feed import Feed
+from flow.losses import FLOWNET_WEIGHTS, flow_loss
+from flow.model import build
+
+LOG = logging.getLogger(__name__)
+SAVE_EVERY_S = 120.0
+
+
+def _said(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"help": meaning})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a training gives, but the packs."""
+
+    network: str = _said("tiny", "which network: tiny, base, flownets, flownetc")
+    width: float = _said(1.0, "share of the published channels (flownets, flownetc)")
+    height: int = _said(192, "of the pictures shown, px")
+    picture_width: int = _said(320, "of the pictures shown, px")
+    batch: int = _said(8, "pairs a step")
+    steps: int = _said(20000, "steps of the run")
+    minutes: float = _said(0.0, "end after that long at the latest; 0: only steps count")
+    learning_rate: float = _said(1e-3, "highest, after the warm-up")
+    warm_up: float = _said(0.03, "share of the run until the learning rate is highest")
+    weight_decay: float = _said(1e-4, "of matrices, not of norms and biases")
+    average: float = _said(2e-3, "how far the averaged network moves to the trained one at each step")
+    pack_share: float = _said(0.5, "share of pairs that come from packs, if there are any")
+    shown: float = _said(6.0, "how often a pair is shown, on average")
+    seed: int = _said(0, "of all chance")
+
+
+RECIPES = {
+    "tiny": Recipe(),
+    "base": Recipe(network="base", height=256, picture_width=320, batch=6),
+    "flownets": Recipe(network="flownets", width=0.25, height=256, picture_width=320, learning_rate=5e-4),
+    "flownetc": Recipe(network="flownetc", width=0.25, height=256, picture_width=320, learning_rate=5e-4),
+}
+
+
+def check(recipe: Recipe) -> None:
+    """Say what in a recipe cannot be.
+
+    Raises:
+        ValueError: One sentence with the first thing found.
+    """
+    if recipe.steps < 1 or recipe.batch < 1 or recipe.minutes < 0.0:
+        raise ValueError("a run needs at least 1 step of at least 1 pair, and minutes of at least 0")
+    if not (recipe.learning_rate > 0.0 and 0.0 <= recipe.warm_up < 1.0 and 0.0 < recipe.average <= 1.0):
+        raise ValueError("a run needs a learning rate above 0, a warm-up in [0, 1) and an average in (0, 1]")
+    if not (0.0 <= recipe.pack_share <= 1.0 and recipe.shown >= 1.0):
+        raise ValueError("pack_share lies between 0 and 1, and a pair is shown at least once")
+
+
+class Training:
+    """One run: network, its slow average, optimiser, pairs; all but the pairs is in a checkpoint.
+
+    Args:
+        recipe: Checked by `check`.
+        packs: Folders of packs of pairs; may be none.
+        device: Where the network lives.
+    """
+
+    def __init__(
+        self, recipe: Recipe, packs: tuple[Path, ...] = (), *, device: str = "cpu", kept: int = 256
+    ) -> None:
+        check(recipe)
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.packs, self.device, self.kept = recipe, packs, torch.device(device), kept
+        self.network = build(recipe.network, width=recipe.width).to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        multiple = int(self.network.multiple)  # type: ignore[arg-type]  # torch types attributes as tensors
+        if recipe.height % multiple or recipe.picture_width % multiple:
+            raise ValueError(f"{recipe.network} takes pictures whose sides are multiples of {multiple} px")
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(self._groups(), lr=recipe.learning_rate)
+        self.steps, self.spent_s = 0, 0.0
+        self._feed: Feed | None = None
+
+    def _groups(self) -> list[dict[str, Any]]:
+        decay = self.recipe.weight_decay
+        weights = list(self.network.parameters())
+        return [
+            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": decay},
+            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
+        ]
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, 0 to 1."""
+        minutes = self.recipe.minutes
+        of_time = self.spent_s / (60.0 * minutes) if minutes else 0.0
+        return min(max(self.steps / self.recipe.steps, of_time), 1.0)
+
+    def step(self) -> dict[str, float]:
+        """One batch; answers its losses.
+
+        Raises:
+            ValueError: The loss is no number: training has diverged.
+        """
+        begun = time.monotonic()
+        recipe = self.recipe
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * rate(self.progress, recipe.warm_up)
+        if self._feed is None:
+            # A resumed run goes on with other pairs than it would have seen, never with the first ones again.
+            rng = np.random.default_rng((recipe.seed, self.steps))
+            self._feed = Feed(
+                recipe.height,
+                recipe.picture_width,
+                rng,
+                packs=self.packs,
+                pack_share=recipe.pack_share,
+                kept=max(self.kept, recipe.batch),
+                shown=recipe.shown,
+            )
+        channels = int(self.network.channels)  # type: ignore[arg-type]
+        batch = self._feed.batch(recipe.batch, channels)
+        before, after, truth, weight = (part.to(self.device) for part in batch)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            predictions = self.network(_last(before), _last(after))
+        weights = FLOWNET_WEIGHTS if recipe.network.startswith("flownet") else None
+        said = flow_loss(predictions, truth, weight, weights=weights)
+        if not bool(torch.isfinite(said["loss"])):
+            raise ValueError(f"training diverged at step {self.steps}: give a lower --learning-rate")
+        self.optimiser.zero_grad(set_to_none=True)
+        said["loss"].backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self._follow()
+        self.steps += 1
+        self.spent_s += time.monotonic() - begun
+        return {name: float(value.detach()) for name, value in said.items()}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        share = max(self.recipe.average, 1.0 / (self.steps + 1))
+        for slow, fast in zip(
+            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+        ):
+            if slow.is_floating_point():
+                slow.lerp_(fast, share)
+            else:
+                slow.copy_(fast)
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {
+            "recipe": asdict(self.recipe),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "steps": self.steps,
+            "spent_s": self.spent_s,
+        }
+        torch.save(state, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint; a recipe of more steps, minutes or other pairs goes on with the same network.
+
+        Raises:
+            ValueError: The checkpoint is of another network, or is none.
+        """
+        state = read_checkpoint(path)
+        made_by = from_table(state["recipe"])
+        if (made_by.network, made_by.width) != (self.recipe.network, self.recipe.width):
+            raise ValueError(
+                f"{path} is of {made_by.network}, not of {self.recipe.network}: give another --out"
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps, self.spent_s = state["steps"], state["spent_s"]
+
+
+def rate(progress: float, warm_up: float) -> float:
+    """Rises from 0 to 1 while ``progress`` < ``warm_up``, then falls along a cosine to 0.01 at 1."""
+    if progress < warm_up:
+        return max(progress / warm_up, 1e-3)
+    return 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min((progress - warm_up) / (1.0 - warm_up), 1.0)))
+
+
+def _last(pictures: Tensor) -> Tensor:
+    return pictures.contiguous(memory_format=torch.channels_last)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `Training.save` wrote, on the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a checkpoint, or it is cut off.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as problem:  # noqa: BLE001  (torch raises a dozen kinds for bytes that are no checkpoint)
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from problem
+    if not isinstance(state, dict) or not {"recipe", "network", "average"} <= set(state):
+        raise ValueError(f"{path} is no checkpoint of this trainer")
+    return state
+
+
+def from_table(table: dict[str, Any]) -> Recipe:
+    """The recipe in a checkpoint.
+
+    Raises:
+        ValueError: It has a field that no recipe has.
+    """
+    known = {one.name for one in fields(Recipe)}
+    if unknown := sorted(set(table) - known):
+        raise ValueError(f"no recipe has a {unknown[0]!r}: the file was made by another version")
+    return replace(Recipe(), **table)
+
+
+def load_network(path: Path) -> tuple[nn.Module, Recipe]:
+    """The averaged network of a checkpoint, ready to run, and the recipe that made it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no checkpoint, or of another network than it says.
+    """
+    state = read_checkpoint(path)
+    recipe = from_table(state["recipe"])
+    network = build(recipe.network, width=recipe.width)
+    try:
+        network.load_state_dict(state["average"])
+    except RuntimeError as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise ValueError(f"{path} does not hold the weights of {recipe.network}: {reason}") from problem
+    return network.eval(), recipe
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    packs: tuple[Path, ...] = (),
+    device: str = "cpu",
+    start: Path | None = None,
+    told: Callable[[int, float, dict[str, float]], None] | None = None,
+) -> Path:
+    """Train, or go on where ``out`` stopped.
+
+    Args:
+        recipe: What to train and how.
+        out: Folder for ``last.pt``, written every two minutes and at the end.
+        packs: Folders of packs of pairs.
+        device: ``cpu`` or ``cuda``.
+        start: A checkpoint whose weights to begin with, where ``out`` holds none.
+        told: Called after every step with its number, the progress and smoothed losses.
+
+    Returns:
+        The checkpoint.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / "last.pt"
+    training = Training(recipe, packs, device=device)
+    if checkpoint.exists():
+        training.restore(checkpoint)
+    elif start is not None:
+        training.network.load_state_dict(read_checkpoint(start)["average"])
+        training.average.load_state_dict(training.network.state_dict())
+    saved, smooth = time.monotonic(), dict[str, float]()
+    while training.progress < 1.0:
+        for name, value in training.step().items():
+            smooth[name] = value + 0.99 * (smooth.get(name, value) - value)
+        if told is not None:
+            told(training.steps, training.progress, smooth)
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            training.save(checkpoint)
+            saved = time.monotonic()
+    training.save(checkpoint)
+    return checkpoint
