@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from flow.model import CLEAR_ERROR_PX, CLEAR_ERROR_SHARE, Predictions
 
-# Fischer et al., "FlowNet" (ICCV 2015), as its published training files weigh 1/64, 1/32 .. 1/4.
-FLOWNET_WEIGHTS = (0.32, 0.08, 0.02, 0.01, 0.005)
+# Fischer et al., "FlowNet" (ICCV 2015): its published training files weigh sums over all places of 1/64, 1/32 .. 1/4
+# by 0.32, 0.08, 0.02, 0.01 and 0.005. Each finer scale has four times the places, so these are the weights of means.
+FLOWNET_WEIGHTS = (0.25, 0.25, 0.25, 0.5, 1.0)
 FINER = 0.6  # each coarser flow counts this much of the next finer one
 TRUST_WEIGHT = 0.3  # of the trust's cross-entropy, px
 

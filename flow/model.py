@@ -317,6 +317,11 @@ def build(name: str, *, width: float = 1.0) -> nn.Module:
     Raises:
         ValueError: There is no such network.
     """
+    from flow.flownet import flownetc, flownets  # they need `Predictions` of this module
+
+    published = {"flownets": flownets, "flownetc": flownetc}
+    if name in published:
+        return published[name](width=width)
     if name in NETWORKS:
         return NETWORKS[name]()
-    raise ValueError(f"there is no flow network named {name!r}; choose {', '.join(NETWORKS)}")
+    raise ValueError(f"there is no flow network named {name!r}; choose {', '.join((*NETWORKS, *published))}")
