@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from flow.feed import Feed
 from flow.losses import FLOWNET_WEIGHTS, flow_loss
 from flow.model import build
+from flow.recipe import RECIPES as RECIPES
 from flow.recipe import Recipe, check, from_table
 
 LOG = logging.getLogger(__name__)
