@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.scenes import SIZE, at, blurred, look, person_box, seen
 from tracker.config import TrackSettings
 from tracker.core.camera_tracker import MOST_DOUBTS, CameraTracker, clearly_best, picture_quality
-from tracker.types import CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, Tracklet, Tracks
+from tracker.types import CARRIED, CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, Tracklet, Tracks
 
 FPS = 10
 
@@ -238,7 +238,7 @@ def test_a_resting_detector_ages_no_track():
     rested = Watched().run([d if n % 2 == 0 else None for n, d in enumerate(frames)])
     assert rested.ids() == [1]
     # Tentative tracks too: the second frame brings no detection, yet the track is still there.
-    assert len(rested.frames[1]) == 1 and rested.frames[1].detections.tolist() == [NO_DETECTION]
+    assert len(rested.frames[1]) == 1 and rested.frames[1].detections.tolist() == [CARRIED]
     long = Watched(lost_s=1.0).run([*frames[:20], *[None] * 30])
     assert len(long.frames[-1]) == 1
     empty = Watched(lost_s=1.0).run([*frames[:20], *[Detections.none()] * 30])

@@ -126,7 +126,7 @@ sotre: {keep_days: 3}
         ("cameras: {a: {url: a, calibration: {homografy: []}}}", "cameras.a.calibration.homografy: unknown name; did"),
         ("cameras: {a: a}\nembedder: {modl: x}", "embedder.modl: unknown name; did you mean model?"),
         ("cameras: {a: a}\nembedder: {kind: onx}", "embedder: input tag 'onx'"),
-        ("cameras: {a: a}\nflow: {kind: raft}", "flow.kind: input should be 'dis' or 'none'"),
+        ("cameras: {a: a}\nflow: {kind: raft}", "flow.kind: input should be 'auto', 'base', 'tiny', 'dis' or 'none'"),
         ("cameras: {a: a}\nbus: {ingestt: x}", "bus.ingestt: unknown name; did you mean ingest?"),
         ("cameras: {a: a}\nxyzzy: 1", "xyzzy: unknown name"),
         ("cameras: {a: }", "cameras.a: input should be a valid dictionary"),

@@ -192,7 +192,7 @@ def values_of(field: FieldInfo) -> str:
             kinds.append("list")
         else:
             names = {float: "number", int: "whole number", str: "text", bool: "true or false"}
-            kinds.append(names.get(part, part.__name__.lower()))
+            kinds.append(names.get(part, part.__name__.removesuffix("Settings").lower()))
     limits = [
         f"{sign} {getattr(limit, name):,}".replace(",", " ")
         for limit in field.metadata
@@ -238,7 +238,9 @@ def test_values_are_told_in_words():
     fields = config.LinkSettings.model_fields
     assert values_of(fields["join_probability"]) == "number, > 0, < 1"
     assert values_of(fields["max_identities"]) == "whole number, ≥ 10"
-    assert values_of(config.FlowSettings.model_fields["kind"]) == "`dis` or `none`"
+    assert values_of(config.FlowSettings.model_fields["kind"]) == (
+        "`auto` or `base` or `tiny` or `dis` or `none`"
+    )
     assert values_of(config.CameraSettings.model_fields["start"]) == "text or number or null"
 
 

@@ -106,7 +106,7 @@ def test_the_files_of_a_run(tmp_path):
     assert {e["epoch"] for e in events} == {0}
     assert events[0]["type"] == "appeared" and events[-1]["type"] == "left"
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    assert run["frames"]["a"] == {"read": 30, "processed": 30, "corrupt": 0, "dropped": 0}
+    assert run["frames"]["a"] == {"read": 30, "processed": 30, "detected": 30, "corrupt": 0, "dropped": 0}
     assert (run["schema_version"], run["identities"], run["events"]) == (1, 1, len(events))
     assert run["models"] == {} and run["settings"]["cameras"]["a"]["url"] == a
     [person] = json.loads((out / "identities.json").read_text(encoding="utf-8"))["identities"]
@@ -480,12 +480,12 @@ def test_what_an_interrupted_run_leaves_is_for_nobody_else(painted, tmp_path, mo
 
 def test_flow_goes_on_from_the_last_picture_that_was_done(painted, tmp_path, monkeypatch):
     whole, resumed, eyes = Watching(), Watching(), Eyes()
-    monkeypatch.setattr(processing, "build_flow", lambda settings: whole)
+    monkeypatch.setattr(processing, "build_flows", lambda site: dict.fromkeys(site.cameras, whole))
     process(painted, tmp_path / "whole")
     assert len(whole.pairs) == 2 * 23
     interrupted(painted, tmp_path / "out", monkeypatch)
     monkeypatch.setattr(processing, "build_detector", lambda settings: eyes)
-    monkeypatch.setattr(processing, "build_flow", lambda settings: resumed)
+    monkeypatch.setattr(processing, "build_flows", lambda site: dict.fromkeys(site.cameras, resumed))
     process(painted, tmp_path / "out", resume=True)
     # Every frame that was left had a picture before it, the first ones too.
     assert len(resumed.pairs) == eyes.seen < 48

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 import cv2
@@ -21,6 +22,7 @@ from tracker.config import (
     RecordedDetectorSettings,
     Site,
     TrackSettings,
+    is_recorded,
 )
 from tracker.core.boxes import FloorPlan
 from tracker.core.camera_tracker import CameraTracker
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from flow.estimator import Estimator
     from reid.embedder import OnnxEmbedder
     from tracker.io.detectors import OnnxDetector
+
+
+# Milliseconds of one core that a frame's flow takes, at the size each estimator works at; the best first.
+FLOW_MS = {"base": 25.0, "tiny": 5.0, "dis": 2.5}
 
 
 def build_detector(settings: DetectorSettings) -> OnnxDetector | None:
@@ -65,11 +71,58 @@ def build_embedder(settings: EmbedderSettings) -> OnnxEmbedder | None:
 
 def build_flow(settings: FlowSettings) -> Estimator | None:
     """The flow estimator; None where motion is predicted only."""
-    if settings.kind == "none":
+    kind = flow_kind(settings)
+    if kind == "none":
         return None
     from flow import load_estimator
 
-    return load_estimator(settings.kind)
+    return load_estimator(kind)
+
+
+def flow_kind(settings: FlowSettings, *, share: float = 1.0) -> str:
+    """The estimator that settings mean: ``auto`` is the best one whose cost fits the budget, and known before the run.
+
+    Args:
+        share: of the frames that flow looks at.
+    """
+    if settings.kind != "auto":
+        return settings.kind
+    for kind, cost_ms in FLOW_MS.items():
+        if cost_ms * share <= settings.budget_ms and _is_here(kind):
+            return kind
+    return "none"
+
+
+def flow_kinds(site: Site) -> dict[str, str]:
+    """Which estimator every camera with pictures gets."""
+    kinds = {}
+    for camera_id, camera in site.cameras.items():
+        if not is_recorded(camera.url):
+            keyframes = camera.keyframes or site.keyframes
+            share = 1 / keyframes.every if keyframes.carry == "keys" else 1.0
+            kinds[camera_id] = flow_kind(camera.flow or site.flow, share=share)
+    return kinds
+
+
+def build_flows(site: Site, camera_ids: Sequence[str] | None = None) -> dict[str, Estimator]:
+    """The flow estimators of a site's cameras (default: all); one object for all cameras of a kind.
+
+    A camera without pictures, or whose motion is predicted only, is left out.
+    """
+    kinds = {c: kind for c, kind in flow_kinds(site).items() if camera_ids is None or c in camera_ids}
+    built = {kind: build_flow(FlowSettings(kind=kind)) for kind in sorted(set(kinds.values()))}
+    return {c: estimator for c, kind in kinds.items() if (estimator := built[kind]) is not None}
+
+
+def _is_here(kind: str) -> bool:
+    """Can an estimator be loaded on this machine?"""
+    if kind == "dis":
+        return True
+    try:
+        models.locate(f"flow_{kind}")
+    except models.ModelError:
+        return False
+    return True
 
 
 def build_pipeline(camera_id: str, site: Site, run: int = 0, model_hash: str = "") -> CameraPipeline:
@@ -84,6 +137,7 @@ def build_pipeline(camera_id: str, site: Site, run: int = 0, model_hash: str = "
         regions=[np.array(polygon) for polygon in camera.regions],
         ignore=[np.array(polygon) for polygon in camera.ignore],
         mask=_mask(camera_id, camera),
+        keyframes=camera.keyframes or site.keyframes,
     )
 
 

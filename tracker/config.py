@@ -76,6 +76,26 @@ def is_recorded(url: str) -> bool:
     return url.lower().endswith((".npz", "det.txt"))
 
 
+class FlowSettings(Settings):
+    """Dense motion between a camera's pictures."""
+
+    kind: Literal["auto", "base", "tiny", "dis", "none"] = "dis"  # auto: the best that the budget allows
+    budget_ms: float = Field(
+        6.0, gt=0, le=1000
+    )  # auto: milliseconds of one core that a frame's flow may take
+
+
+class KeyframeSettings(Settings):
+    """Frames that the detector and the embedder look at; between them boxes are carried."""
+
+    every: int = Field(1, ge=1, le=100)  # frames from one keyframe to the next, at most
+    adaptive: bool = False  # sooner where tracks are new, uncertain, missed or crowded
+    carry: Literal["step", "gap", "keys"] = (
+        "step"  # flow from frame to frame; from the last keyframe to each frame;
+    )
+    #                                                 or from keyframe to keyframe only, with prediction between
+
+
 class CameraSettings(Settings):
     """One camera: where its pictures come from and what of them counts."""
 
@@ -91,6 +111,8 @@ class CameraSettings(Settings):
     ignore: list[Polygon] = Field(default_factory=list)  # pixels; feet in one of these are not looked at
     mask: str | None = None  # a picture; black = ignored
     timeout_s: float = Field(5.0, gt=0, le=300)  # a live camera silent for this long has failed
+    flow: FlowSettings | None = None  # this camera's own; default: the site's
+    keyframes: KeyframeSettings | None = None  # this camera's own; default: the site's
 
     @property
     def brings_detections(self) -> bool:
@@ -145,12 +167,6 @@ class NoEmbedderSettings(Settings):
 
 
 EmbedderSettings = Annotated[OnnxEmbedderSettings | NoEmbedderSettings, Field(discriminator="kind")]
-
-
-class FlowSettings(Settings):
-    """Dense motion between a camera's pictures."""
-
-    kind: Literal["dis", "none"] = "dis"
 
 
 class TrackSettings(Settings):
@@ -239,6 +255,7 @@ class Site(Settings):
     detector: DetectorSettings = OnnxDetectorSettings()
     embedder: EmbedderSettings = OnnxEmbedderSettings()
     flow: FlowSettings = FlowSettings()
+    keyframes: KeyframeSettings = KeyframeSettings()
     track: TrackSettings = TrackSettings()
     link: LinkSettings = LinkSettings()
     bus: BusSettings = BusSettings()
@@ -432,7 +449,12 @@ def _names_at(path: Sequence[Any]) -> list[str]:
     """The field names that would have been right at this place."""
     model: type[BaseModel] = Site
     if len(path) >= 1 and path[0] == "cameras":
-        model = Calibration if "calibration" in path else CameraSettings
+        parts: dict[str, type[BaseModel]] = {
+            "calibration": Calibration,
+            "flow": FlowSettings,
+            "keyframes": KeyframeSettings,
+        }
+        model = parts.get(str(path[2]), CameraSettings) if len(path) > 2 else CameraSettings
     elif path and path[0] == "detector":
         model = OnnxDetectorSettings
     elif path and path[0] == "embedder":

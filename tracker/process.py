@@ -32,8 +32,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker import __version__
-from tracker.build import build_detector, build_embedder, build_flow, build_linker, build_pipeline
-from tracker.config import Site, is_recorded
+from tracker.build import (
+    build_detector,
+    build_embedder,
+    build_flows,
+    build_linker,
+    build_pipeline,
+    flow_kinds,
+)
+from tracker.config import KeyframeSettings, Site, is_recorded
 from tracker.core.ledger import Ledger
 from tracker.core.pipeline import Answers, ask_batch
 from tracker.errors import UserError, mask_url
@@ -147,7 +154,7 @@ class _Run:
                 "name them as cameras.NAME.detections, or name a network as the detector"
             )
         self.embedder = build_embedder(site.embedder) if self._has_pixels() else None
-        self._flow = build_flow(site.flow) if self._has_pixels() else None
+        self._flows = build_flows(site)
         model_hash = self.embedder.model_hash if self.embedder else ""
         self._spread = Spread()
         self._pipelines = {c: build_pipeline(c, site, 0, self._hash_of(c, model_hash)) for c in site.cameras}
@@ -156,6 +163,8 @@ class _Run:
         self.ledger = Ledger()
         self.stages = Stages()
         self.frames: dict[str, int] = dict.fromkeys(site.cameras, 0)
+        self._detected: dict[str, int] = dict.fromkeys(site.cameras, 0)
+        self._last_key: dict[str, int] = {}  # camera -> seq of its last keyframe
         self._last: dict[str, tuple[int, int]] = {}  # camera -> last seq, t_ns
         self._sources: dict[str, Any] = {}
         self.events = 0
@@ -210,7 +219,7 @@ class _Run:
             batch,
             detector=self._spread.detector(self.detector) if self.detector else None,
             embedder=self._spread.embedder(self.embedder) if self.embedder else None,
-            motion=self._flow,
+            motion=self._flows,
             recorded={c: r.frame for c, r in self._recorded.items()},
             stopwatch=self.stages,
         )
@@ -224,6 +233,9 @@ class _Run:
     def _conclude(self, camera_id: str, seq: int, t_ns: int, answers: Answers) -> None:
         self.frames[camera_id] += 1
         self._last[camera_id] = (seq, t_ns)
+        if answers.detections is not None:
+            self._detected[camera_id] += 1
+            self._last_key[camera_id] = seq
         with self.stages.measure("track"):
             update = self._pipelines[camera_id].finish(seq, t_ns, answers)
         with self.stages.measure("link"):
@@ -277,10 +289,12 @@ class _Run:
         return done
 
     def _prime(self, skipped: list[Frame], done: Mapping[str, int]) -> None:
-        """Flow needs the last picture of what was done before."""
+        """Flow needs the picture that it starts from, out of what was done before."""
         for frame in skipped:
-            if frame.seq == done.get(frame.camera_id) and self._flow is not None and frame.image.size:
-                self._pipelines[frame.camera_id].follow(self._flow, frame.image)
+            flow, pipeline = self._flows.get(frame.camera_id), self._pipelines[frame.camera_id]
+            start = self._last_key if pipeline.base_is_keyframe else done
+            if flow is not None and frame.image.size and frame.seq == start.get(frame.camera_id):
+                pipeline.prime(flow, frame.image)
 
     def _prepare(self, resume: bool) -> None:
         """The folder, and whether what lies in it is this run's."""
@@ -356,6 +370,9 @@ class _Run:
                 )
         return sources
 
+    def _keyframes(self, camera_id: str) -> KeyframeSettings:
+        return self.site.cameras[camera_id].keyframes or self.site.keyframes
+
     def _expected(self, sources: Mapping[str, Any]) -> int | None:
         lengths = [s.length for s in sources.values()]
         return None if any(n is None for n in lengths) else sum(lengths)
@@ -421,10 +438,15 @@ class _Run:
                 c: {
                     "read": self.frames[c] + int(getattr(self._sources[c], "corrupt", 0)),
                     "processed": self.frames[c],
+                    "detected": self._detected[c],
                     "corrupt": int(getattr(self._sources[c], "corrupt", 0)),
                     "dropped": 0,
                 }
                 for c in self.site.cameras
+            },
+            "flow": {
+                c: {"kind": kind, "carry": self._keyframes(c).carry}
+                for c, kind in flow_kinds(self.site).items()
             },
             "identities": identities,
             "events": self.events,

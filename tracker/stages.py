@@ -55,12 +55,16 @@ class Tracker(Protocol):
     """Follows the targets of one camera."""
 
     def step(
-        self, t_ns: int, detections: Detections | None, flow: NDArray[np.float32] | None = None
+        self,
+        t_ns: int,
+        detections: Detections | None,
+        flow: NDArray[np.float32] | None = None,
+        trust: NDArray[np.float32] | None = None,
     ) -> tuple[Tracks, list[Tracklet]]:
         """Tracks now, and the tracklets that changed.
 
         None: the detector rested, which ages no track. ``flow`` (N, 4): where optical flow says that the boxes of the
-        last ``Tracks`` are now, NaN rows where it says nothing.
+        last ``Tracks`` are now, NaN rows where it says nothing; ``trust`` (N,) in [0, 1]: how surely.
         """
         ...
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 CameraId = str
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
 NO_DETECTION = -1
+CARRIED = -2  # the detector rested; the box of the last keyframe is carried on by flow or prediction
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +109,9 @@ class Tracks(Record, frozen=True, kw_only=True):
     boxes: NDArray[np.float32]  # (N, 4)
     states: NDArray[np.int8]  # (N,)  TENTATIVE, CONFIRMED or LOST
     scores: NDArray[np.float32]  # (N,)  score of the last detection
-    detections: NDArray[np.int32]  # (N,)  row of the detection, NO_DETECTION while coasting
+    detections: NDArray[
+        np.int32
+    ]  # (N,)  row of the detection, NO_DETECTION while coasting, CARRIED between keyframes
     floor_xy_m: NDArray[np.float32]  # (N, 2) foot point on the floor, NaN where unknown
     floor_sigma_m: NDArray[np.float32]  # (N,)  its standard deviation, NaN where unknown
 

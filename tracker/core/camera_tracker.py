@@ -16,9 +16,28 @@ from numpy.typing import NDArray
 from reid.gallery import select_diverse
 from tracker.config import TrackSettings
 from tracker.core.assign import Matching, assign
-from tracker.core.boxes import areas, buffered_iou, center_form, covered, intersections, iou
+from tracker.core.boxes import (
+    areas,
+    buffered_iou,
+    center_form,
+    corner_form,
+    covered,
+    intersections,
+    iou,
+)
+from tracker.core.keyframes import Outlook
 from tracker.core.motion import MotionBatch
-from tracker.types import CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, TrackKey, Tracklet, Tracks
+from tracker.types import (
+    CARRIED,
+    CONFIRMED,
+    LOST,
+    NO_DETECTION,
+    TENTATIVE,
+    Detections,
+    TrackKey,
+    Tracklet,
+    Tracks,
+)
 
 IMPOSSIBLE = np.inf
 WALK_HEIGHTS_S = 1.5  # nobody walks faster than this many of their own heights in a second (2.5 m/s)
@@ -36,6 +55,8 @@ NEAR_COST = 0.6  # a sure box that fits this well is taken at once
 SURE_CHANGE = 1.9  # nobody's sure boxes differ by more in height within a second
 WEAK_CHANGE = 1.3  # weak boxes must be as high as the last sure one up to this factor
 WEAK_S = 1.0  # and carry a track for this long at most
+MISSED_LOOKS = 1.5  # a track coasts at least over one look of the detector that missed it
+CROWDED_IOU = 0.15  # boxes that overlap more hide one another
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
 
 
@@ -51,6 +72,7 @@ class Track:
     score: float
     confirmed: bool = False
     row: int = NO_DETECTION
+    t_held_ns: int = 0  # until when flow has carried it since it was seen
     seen: int = 1
     score_sum: float = 0.0
     t_embedded_ns: int = 0
@@ -135,27 +157,34 @@ class CameraTracker:
         self._looks = LookScale()
         self._next = 1
         self._t_ns: int | None = None
+        self._t_looked_ns: int | None = None  # the last keyframe
+        self._coast_s = self.settings.coast_s
+        self._anchors = np.zeros((0, 4))  # the filters' boxes after the last keyframe
 
     def step(
-        self, t_ns: int, detections: Detections | None, flow: NDArray[np.float32] | None = None
+        self,
+        t_ns: int,
+        detections: Detections | None,
+        flow: NDArray[np.float32] | None = None,
+        trust: NDArray[np.float32] | None = None,
     ) -> tuple[Tracks, list[Tracklet]]:
         """Take in one frame.
 
         Args:
             t_ns: capture time; must rise.
-            detections: what was found, or None where the detector rested, which ages no track.
-            flow: (N, 4) where the boxes of the N tracks have moved to since the last frame, NaN rows where unknown;
-                rows in the order of the last ``Tracks``.
+            detections: what was found, or None where the detector rested: tracks are carried on, and none ages.
+            flow: (N, 4) where the boxes of the N tracks are now by flow, NaN rows where unknown; rows in the order of
+                the last ``Tracks``.
+            trust: (N,) how far to trust each row of ``flow``, in [0, 1]; None: all of it.
 
         Returns:
             The tracks now, and the tracklets that changed (ended ones a last time).
         """
-        self._predict(t_ns, flow)
+        self._predict(t_ns, flow, trust)
         if detections is None:
-            for track in self._tracks:
-                track.row = NO_DETECTION
+            self._carry()
             return self._tracks_now(), self._tracklets_changed(t_ns)
-        s = self.settings
+        self._look(t_ns)
         detections = sound(detections)
         quality = picture_quality(detections, self.image_size)
         kept = self._distinct(detections)
@@ -168,7 +197,7 @@ class CameraTracker:
         confirmed = np.array([t.confirmed for t in self._tracks], bool)
         free_sure = self._associate(t_ns, alive[confirmed], sure_rows, detections, quality, gate=NEAR_COST)
         waiting = self._unmatched(alive[confirmed])
-        fresh = np.array([self._unseen_s(t_ns, i) <= s.coast_s for i in waiting], bool)
+        fresh = np.array([self._unseen_s(t_ns, i) <= self._coast_s for i in waiting], bool)
         # ByteTrack: weak boxes keep tracks alive, but only where the track was a moment ago.
         self._associate(t_ns, waiting[fresh], doubtful_rows, detections, quality, doubtful=True)
         # A sure box further off comes after a weak one in place: it may well be somebody else.
@@ -178,17 +207,42 @@ class CameraTracker:
         self._cut(t_ns)
         self._start(t_ns, free_sure, detections, quality)
         ended = self._end(t_ns, detections)
+        self._anchors = self._motion.boxes()
         return self._tracks_now(), ended + self._tracklets_changed(t_ns)
 
     def finish(self, t_ns: int) -> list[Tracklet]:
         """The camera has ended: everybody's last tracklet."""
         last = [self._tracklet(t, ended=True) for t in self._tracks if t.confirmed]
         self._tracks, self._motion = [], MotionBatch(self._motion.model)
+        self._anchors = self._motion.boxes()
         return last
 
     def boxes(self) -> NDArray[np.float64]:
         """(N, 4) boxes of the tracks as estimated at the last step."""
         return self._motion.boxes()
+
+    def anchors(self) -> NDArray[np.float64]:
+        """(N, 4) boxes of the tracks as estimated at the last keyframe."""
+        return self._anchors
+
+    def outlook(self) -> Outlook:
+        """How soon the tracks should be looked at again."""
+        if not self._tracks:
+            return Outlook()
+        rows = np.array([t.row for t in self._tracks])
+        confirmed = np.array([t.confirmed for t in self._tracks])
+        shown = rows != NO_DETECTION
+        fresh = np.array([self._unseen_s(self._t_ns or 0, i) <= self._coast_s for i in range(len(rows))])
+        boxes = self._motion.boxes()[shown]
+        overlap = iou(boxes, boxes)
+        np.fill_diagonal(overlap, 0.0)
+        return Outlook(
+            is_empty=not shown.any(),
+            has_new=bool((~confirmed).any()),
+            has_missed=bool((confirmed & ~shown & fresh).any()),
+            is_crowded=bool((overlap > CROWDED_IOU).any()),
+            spread=float(self._motion.spread()[shown].max(initial=0.0)),
+        )
 
     def move_camera(self, transform: NDArray[np.floating]) -> None:
         """The camera moved since the last step: (2, 3) from the old picture to the new one."""
@@ -208,15 +262,38 @@ class CameraTracker:
 
     # ---- the steps -------------------------------------------------------------------------------------------
 
-    def _predict(self, t_ns: int, flow: NDArray[np.float32] | None) -> None:
-        dt = 0.0 if self._t_ns is None else (t_ns - self._t_ns) / 1e9
-        unseen = np.array([self._unseen_s(self._t_ns or t_ns, i) for i in range(len(self._tracks))])
+    def _predict(
+        self, t_ns: int, flow: NDArray[np.float32] | None, trust: NDArray[np.float32] | None
+    ) -> None:
+        last_ns = t_ns if self._t_ns is None else self._t_ns
+        dt = (t_ns - last_ns) / 1e9
+        unseen = np.array([self._unseen_s(last_ns, i) for i in range(len(self._tracks))])
+        shown = np.array([t.row != NO_DETECTION for t in self._tracks], bool)
         before = self._motion.boxes()
-        self._motion.predict(dt, unseen)
+        self._motion.predict(dt, np.where(shown, 0.0, unseen))
         self._t_ns = t_ns
         if flow is not None and len(flow) == len(self._tracks):
-            known = np.flatnonzero(np.isfinite(flow).all(axis=1) & (unseen <= self.settings.coast_s))
-            self._motion.follow(known, flow[known], before[known])
+            trust = np.ones(len(flow), np.float32) if trust is None else trust
+            told = np.isfinite(flow).all(axis=1) & (trust > 0)
+            known = np.flatnonzero(told & (shown | (unseen <= self._coast_s)))
+            self._motion.follow(known, flow[known], before[known], trust[known].astype(np.float64))
+            for n in known[shown[known]]:
+                self._tracks[n].t_held_ns = last_ns
+
+    def _carry(self) -> None:
+        """The detector rested: who was seen at the last keyframe is still there, as long as it is in the picture."""
+        boxes = self._motion.boxes()
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        w, h = self.image_size
+        for track, (x, y) in zip(self._tracks, middle, strict=True):
+            is_inside = not (w and h) or (0 <= x < w and 0 <= y < h)
+            track.row = CARRIED if track.row != NO_DETECTION and is_inside else NO_DETECTION
+
+    def _look(self, t_ns: int) -> None:
+        """The detector looks: a track may coast over one look that missed it, however rare looks are."""
+        since_s = 0.0 if self._t_looked_ns is None else (t_ns - self._t_looked_ns) / 1e9
+        self._coast_s = max(self.settings.coast_s, MISSED_LOOKS * since_s)
+        self._t_looked_ns = t_ns
 
     def _distinct(self, detections: Detections) -> NDArray[np.bool_]:
         """(N,) False for a second box on the same person; of two, the surer stays, then the one expected here."""
@@ -290,7 +367,7 @@ class CameraTracker:
         surprise = self._motion.mahalanobis(seen.boxes)[tracks]
         cost[(overlap < s.min_iou) | (alike < MIN_ALIKE) | (surprise > MAX_SURPRISE)] = IMPOSSIBLE
         # Where somebody was a while ago may stand somebody else now: then looks decide, or at least real overlap.
-        away = (unseen > s.coast_s)[:, None]
+        away = (unseen > self._coast_s)[:, None]
         clear = known & (quality >= CLEAR_QUALITY)[None, :]
         stranger = clear & (looks > self._looks.between(STRANGER_SHARE))
         blind = ~clear & ((overlap < 0.3) | (unseen > BLIND_S)[:, None])
@@ -500,7 +577,8 @@ class CameraTracker:
     # ---- what is told ----------------------------------------------------------------------------------------
 
     def _unseen_s(self, t_ns: int, index: int) -> float:
-        return (t_ns - self._tracks[index].t_seen_ns) / 1e9
+        track = self._tracks[index]
+        return (t_ns - max(track.t_seen_ns, track.t_held_ns)) / 1e9
 
     def _unmatched(self, tracks: NDArray[np.intp]) -> NDArray[np.intp]:
         return np.array([i for i in tracks if self._tracks[i].row == NO_DETECTION], np.intp)
@@ -512,7 +590,9 @@ class CameraTracker:
             for t in self._tracks
         ]
         for n, t in enumerate(self._tracks):
-            if t.row != NO_DETECTION:
+            if t.row == CARRIED:
+                boxes[n] = carried(t.box, self._anchors[n], boxes[n])
+            elif t.row != NO_DETECTION:
                 boxes[n] = t.box
                 t.velocity_px_s = self._motion.speed[n, :2].astype(np.float32)
         return Tracks.of(
@@ -576,6 +656,15 @@ def sound(detections: Detections) -> Detections:
         embedded=detections.embedded[known],
         embeddings=detections.embeddings[known],
     )
+
+
+def carried(
+    box: NDArray[np.floating], before: NDArray[np.floating], after: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """The detection ``box`` (4,) of a keyframe, moved and grown as its filter has gone from ``before`` to ``after``."""
+    was, start, now = center_form(np.stack([box, before, after]))
+    grown = now[2:] / np.maximum(start[2:], 1.0)
+    return corner_form(np.concatenate([was[:2] + now[:2] - start[:2], was[2:] * grown])[None])[0]
 
 
 def clearly_best(cost: NDArray[np.float64], row: int, column: int, ratio: float = 1.1) -> bool:

@@ -100,15 +100,23 @@ class MotionBatch:
         self._update(rows, z - self.mean[rows], r)
 
     def follow(
-        self, rows: NDArray[np.intp], moved: NDArray[np.floating], before: NDArray[np.floating]
+        self,
+        rows: NDArray[np.intp],
+        moved: NDArray[np.floating],
+        before: NDArray[np.floating],
+        trust: F | None = None,
     ) -> None:
-        """Take in optical flow: it says that box ``before`` (K, 4) is now ``moved`` (K, 4)."""
+        """Take in optical flow: it says that box ``before`` (K, 4) is now ``moved`` (K, 4).
+
+        ``trust`` (K,) in (0, 1] is how far to believe it, 1 where it is None; an error grows as its inverse.
+        """
         if not len(rows):
             return
+        doubt = 1.0 if trust is None else 1 / np.maximum(trust, 0.05)[:, None]
         z = center_form(before) + (center_form(moved) - center_form(before)) * np.array([1.0, 1.0, 0.0, 0.0])
         h = np.maximum(self.mean[rows, 3:], 1.0)
         # Flow says where the old estimate went: it adds its own error to the old one's, and says nothing of size.
-        r = np.concatenate((np.repeat((self.model.flow_sigma * h) ** 2, 2, axis=1) + self.p[rows, :2],
+        r = np.concatenate((np.repeat((self.model.flow_sigma * h * doubt) ** 2, 2, axis=1) + self.p[rows, :2],
                             np.full((len(rows), 2), 1e12)), axis=1)  # fmt: skip
         self._update(rows, z - self.mean[rows], r)
 
@@ -120,6 +128,10 @@ class MotionBatch:
         s = self.p[:, use] + (np.array(self.model.measure_sigma)[use] * h) ** 2
         d = z[None, :, use] - self.mean[:, None, use]
         return np.asarray((d**2 / s[:, None, :]).sum(axis=2))
+
+    def spread(self) -> F:
+        """(N,) standard deviation of each centre as a share of its box's width."""
+        return np.asarray(np.sqrt(self.p[:, :2].max(axis=1)) / np.maximum(self.mean[:, 2], 1.0))
 
     def warp(self, transform: NDArray[np.floating]) -> None:
         """The camera moved: every position and velocity goes through ``transform`` (2, 3)."""

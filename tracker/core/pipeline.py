@@ -6,7 +6,7 @@ camera alone and many cameras in one batch run the same code, and recorded answe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -14,9 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.warp import camera_motion, is_still, move_boxes
+from flow.warp import IDENTITY, camera_motion, is_still, move_boxes
+from tracker.config import KeyframeSettings
 from tracker.core.boxes import FloorPlan, center_form, foot_points, inside_polygon, iou
 from tracker.core.camera_tracker import CameraTracker, picture_quality, sound
+from tracker.core.keyframes import is_due
 from tracker.stages import Detector, Embedder
 from tracker.types import TENTATIVE, CameraUpdate, Detections, Frame, Record, Tracks
 
@@ -43,7 +45,10 @@ class Answers(Record, frozen=True, kw_only=True):
     """All that a frame's pixels said. Tracking goes on from recorded answers as it would from the pictures."""
 
     detections: Detections | None = None  # None: the detector rested
-    moved: NDArray[np.float32] | None = None  # (N, 4) the last tracks' boxes by flow, NaN rows where unknown
+    moved: NDArray[np.float32] | None = (
+        None  # (N, 4) where the last tracks' boxes are now by flow, NaN: unknown
+    )
+    trust: NDArray[np.float32] | None = None  # (N,) of each of them in [0, 1]; None: all of it
     camera: NDArray[np.float64] | None = None  # (2, 3) how the camera moved; None: it stood still
     image_size: tuple[int, int] | None = None  # width and height of the picture, px; None: there was none
 
@@ -69,6 +74,7 @@ class CameraPipeline:
         regions: Sequence[NDArray[np.floating]] = (),
         ignore: Sequence[NDArray[np.floating]] = (),
         mask: NDArray[np.bool_] | None = None,
+        keyframes: KeyframeSettings | None = None,
     ) -> None:
         """
         Args:
@@ -76,37 +82,64 @@ class CameraPipeline:
             regions: polygons (K, 2) in pixels; feet must be in one of them, if there are any.
             ignore: polygons (K, 2); who stands in one of them is not looked at.
             mask: (H, W) True where people are looked at.
+            keyframes: when the detector looks, and how boxes are carried between; None: in every frame.
         """
         self.camera_id, self.run = camera_id, run
         self._tracker, self._plan = tracker, plan
         self._regions, self._ignore, self._mask = regions, ignore, mask
-        self._reduced: Any = None
+        self._keyframes = keyframes or KeyframeSettings()
+        self._base: tuple[Any, tuple[int, ...]] | None = (
+            None  # the reduced picture that flow starts from, its size
+        )
+        self._drift = IDENTITY  # how the camera has moved since the last keyframe
+        self._since = 0  # frames since the last keyframe
         self._last: Tracks | None = None
         self._rested = 0
 
     def wants_detection(self, load: float) -> bool:
         """Whether this frame is worth the detector, given the load (1.0 = the time budget is used up).
 
-        The detector rests at most every second frame, only under load, and never while somebody is new.
+        Keyframes are, see `tracker.core.keyframes`. Of those the detector rests at most at every second one, only
+        under load, and never while somebody is new.
         """
-        certain = self._last is not None and not (self._last.states == TENTATIVE).any()
+        if self._last is None:
+            return True
+        if not is_due(self._keyframes, self._since + 1, self._tracker.outlook()):
+            return False
+        certain = not (self._last.states == TENTATIVE).any()
         rest = load > self._tracker.settings.rest_load and certain and self._rested == 0
         self._rested = self._rested + 1 if rest else 0
         return not rest
 
-    def follow(self, motion: Motion, image: NDArray[np.uint8]) -> Answers:
-        """What flow says of this frame: where the tracks' boxes are now, and how the camera moved."""
-        before, self._reduced = self._reduced, motion.reduce(image)
-        if before is None or self._last is None or not len(self._last):
+    def follow(self, motion: Motion, image: NDArray[np.uint8], *, is_keyframe: bool = True) -> Answers:
+        """What flow says of this frame: where the tracks' boxes are now, and how the camera moved.
+
+        Nothing, where the picture has another size than the one that flow starts from.
+        """
+        carry = self._keyframes.carry
+        if carry == "keys" and not is_keyframe:
             return Answers()
-        flow = motion.between(before, self._reduced)
+        now = motion.reduce(image), image.shape
+        before, boxes, drift = self._base, self._tracker.boxes(), IDENTITY
+        if carry != "step":
+            boxes, drift = self._tracker.anchors(), self._drift
+        if is_keyframe or carry == "step":
+            self._base = now
+        if before is None or before[1] != now[1] or self._last is None or not len(self._last):
+            return Answers()
+        flow = motion.between(before[0], now[0])
         if flow is None:
             return Answers()
-        boxes = self._tracker.boxes()
-        camera = camera_motion(flow.field, flow.scale, boxes)
-        moved, valid = move_boxes(boxes, flow.field, flow.scale)
-        moved[~valid] = np.nan
-        return Answers(moved=moved, camera=None if is_still(camera) else camera)
+        return _moved(flow, boxes, drift)
+
+    def prime(self, motion: Motion, image: NDArray[np.uint8]) -> None:
+        """Flow will start from this picture: it was the last one (or the last keyframe) of what was done before."""
+        self._base = motion.reduce(image), image.shape
+
+    @property
+    def base_is_keyframe(self) -> bool:
+        """Does flow start from the last keyframe, rather than from the last frame?"""
+        return self._keyframes.carry != "step"
 
     def admitted(self, detections: Detections) -> Detections:
         """Without who stands where nobody is looked for; what is no number is made a box without area."""
@@ -149,7 +182,13 @@ class CameraPipeline:
             self.see(answers.image_size)
         if answers.camera is not None:
             self._tracker.move_camera(answers.camera)
-        tracks, tracklets = self._tracker.step(t_ns, answers.detections, answers.moved)
+        tracks, tracklets = self._tracker.step(t_ns, answers.detections, answers.moved, answers.trust)
+        if answers.detections is not None:
+            self._since, self._drift = 0, IDENTITY
+        else:
+            self._since += 1
+            if answers.camera is not None:
+                self._drift = after(self._drift, answers.camera)
         self._last = self._located(tracks)
         return CameraUpdate(
             camera_id=self.camera_id,
@@ -195,6 +234,27 @@ class CameraPipeline:
         )
 
 
+def _moved(flow: Any, boxes: NDArray[np.float64], drift: NDArray[np.float64]) -> Answers:
+    """What a field says of boxes at its start; the camera has already moved by ``drift`` of what the field shows."""
+    camera = camera_motion(flow.field, flow.scale, boxes)
+    moved, valid = move_boxes(boxes, flow.field, flow.scale)
+    moved[~valid] = np.nan
+    camera = after(inverse(drift), camera)
+    return Answers(moved=moved, camera=None if is_still(camera) else camera)
+
+
+def after(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The transform (2, 3) that does ``first``, then ``second``."""
+    return np.column_stack((second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]))
+
+
+def inverse(transform: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The transform (2, 3) that takes back ``transform``."""
+    linear = np.linalg.inv(transform[:, :2])
+    return np.column_stack((linear, -linear @ transform[:, 2]))
+
+
+Motions = Mapping[str, Motion]  # camera -> its optical flow; one that is not there has none
 Recordings = dict[str, Callable[[int], Detections]]  # camera -> (frame number from 0 -> detections)
 
 
@@ -204,7 +264,7 @@ def step_batch(
     *,
     detector: Detector | None,
     embedder: Embedder | None,
-    motion: Motion | None = None,
+    motion: Motion | Motions | None = None,
     recorded: Recordings | None = None,
     load: float = 0.0,
     stopwatch: Stopwatch | None = None,
@@ -231,7 +291,7 @@ def ask_batch(
     *,
     detector: Detector | None,
     embedder: Embedder | None,
-    motion: Motion | None = None,
+    motion: Motion | Motions | None = None,
     recorded: Recordings | None = None,
     load: float = 0.0,
     stopwatch: Stopwatch | None = None,
@@ -242,7 +302,8 @@ def ask_batch(
         pipelines: N different cameras.
         frames: their N frames; a picture without pixels (recorded input) is shown to nobody.
         recorded: cameras whose detections are recorded; their frames are not shown to the detector, and what comes
-            with embeddings is not shown to the embedder.
+            with embeddings is not shown to the embedder. Between keyframes they are not looked at.
+        motion: one optical flow for all cameras, or each camera's own.
         load: share of the time budget used, 1.0 = all.
     """
     watch, recorded = stopwatch or NoStopwatch(), recorded or {}
@@ -250,16 +311,19 @@ def ask_batch(
     for pipeline, frame in pairs:
         if frame.image.size:
             pipeline.see((frame.image.shape[1], frame.image.shape[0]))
+    is_key = [p.wants_detection(load) for p, _ in pairs]
     flows = [Answers() for _ in pairs]
     if motion is not None:
         with watch.measure("flow"):
-            flows = [p.follow(motion, f.image) if f.image.size else Answers() for p, f in pairs]
+            flows = [_followed(p, f, motion, key) for (p, f), key in zip(pairs, is_key, strict=True)]
     found: list[Detections | None] = [None] * len(pairs)
     asked = []
-    for n, (pipeline, frame) in enumerate(pairs):
+    for n, (_, frame) in enumerate(pairs):
+        if not is_key[n]:
+            continue
         if frame.camera_id in recorded:
             found[n] = recorded[frame.camera_id](frame.seq)
-        elif pipeline.wants_detection(load):
+        else:
             asked.append(n)
     if asked and detector is not None:
         with watch.measure("detect"):
@@ -281,6 +345,13 @@ def ask_batch(
         msgspec.structs.replace(flow, detections=d, image_size=size)
         for flow, d, size in zip(flows, seen, sizes, strict=True)
     ]
+
+
+def _followed(pipeline: CameraPipeline, frame: Frame, motion: Motion | Motions, is_keyframe: bool) -> Answers:
+    own = motion.get(frame.camera_id) if isinstance(motion, Mapping) else motion
+    if own is None or not frame.image.size:
+        return Answers()
+    return pipeline.follow(own, frame.image, is_keyframe=is_keyframe)
 
 
 def _embedded(

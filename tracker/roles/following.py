@@ -476,14 +476,14 @@ def worker(
     """
     import cv2
 
-    from tracker.build import build_detector, build_embedder, build_flow, build_pipeline
+    from tracker.build import build_detector, build_embedder, build_flows, build_pipeline
     from tracker.core.pipeline import step_batch
 
     cv2.setNumThreads(1)  # cameras and workers already fill the cores
     run = time.time_ns() // 10**6 if run is None else run
     out = Path(site.live.out) if out is None else out
     detector, embedder = build_detector(site.detector), build_embedder(site.embedder)
-    motion = build_flow(site.flow)
+    motion = build_flows(site, camera_ids)
     check_cameras(site, camera_ids)
     offsets_ns = _offsets_ns(site)
     model_hash = embedder.model_hash if embedder is not None else ""

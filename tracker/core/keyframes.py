@@ -1,0 +1,45 @@
+"""When the detector looks: every few frames, or as soon as the tracks ask for it. Pure decisions, no state.
+
+Between two keyframes boxes are carried by optical flow or by prediction; the detector and the embedder rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracker.config import KeyframeSettings
+
+UNSURE = (
+    0.25  # a carried box this far off, as a share of its width (one standard deviation), may be another's
+)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a camera's tracks say of how soon they should be looked at again."""
+
+    is_empty: bool = True  # nobody is here
+    has_new: bool = False  # somebody is not confirmed yet
+    has_missed: bool = False  # somebody was not found at the last keyframe, a moment after having been there
+    is_crowded: bool = False  # boxes overlap: the flow inside them may be the other's
+    spread: float = 0.0  # of the least certain box: standard deviation of its centre as a share of its width
+
+
+def is_due(settings: KeyframeSettings, since: int, outlook: Outlook) -> bool:
+    """Whether the frame ``since`` frames after the last keyframe is one.
+
+    ``settings.every`` is the longest gap. Adaptive, it shrinks to half where boxes overlap, to a third where somebody
+    is new or was missed, and ends at once where a box is no longer sure of its place.
+    """
+    if since >= settings.every or not settings.adaptive:
+        return since >= settings.every
+    if outlook.spread > UNSURE:
+        return True
+    share = 1.0
+    if outlook.is_crowded:
+        share = 1 / 2
+    if outlook.has_new or outlook.has_missed:
+        share = 1 / 3
+    return since >= int(np.ceil(settings.every * share))
