@@ -10,10 +10,13 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from flow import recipe
 
 if TYPE_CHECKING:
     from flow.evaluate import Sample
@@ -42,6 +45,74 @@ class Verb:
     summary: str
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+
+
+# --- making a model
+
+
+def train_options(parser: argparse.ArgumentParser) -> None:
+    recipe.add_arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="for last.pt; one there is resumed"
+    )
+    parser.add_argument(
+        "--packs",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="folders of pairs to mix with those that are drawn: of python -m scenes pairs, python -m flow pairs",
+    )
+    parser.add_argument(
+        "--start", type=Path, metavar="FILE", help="a checkpoint of the same network to begin with"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--threads", type=_positive, default=2, help="of the CPU (default: %(default)s)")
+
+
+def train(options: argparse.Namespace) -> int:
+    import cv2
+    import torch
+
+    from flow.evaluate import pack_folders
+    from flow.train import train as run
+
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError) as problem:  # the latter where torch was built for the CPU alone
+        reason = str(problem).splitlines()[0]
+        raise ValueError(f"torch cannot use the device {options.device!r}: {reason}") from problem
+    for folder in options.packs:
+        if not pack_folders(folder):
+            raise ValueError(f"{folder}: there is no info.json, so it is no pack of pairs")
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)
+    checkpoint = run(
+        recipe.from_options(options),
+        options.out,
+        packs=tuple(options.packs),
+        device=options.device,
+        start=options.start,
+        told=_Teller(),
+    )
+    print(checkpoint)
+    return OK
+
+
+class _Teller:
+    """Says now and then how a training goes."""
+
+    EVERY_S = 20.0
+
+    def __init__(self) -> None:
+        self._last_s = time.monotonic()
+
+    def __call__(self, step: int, progress: float, losses: Mapping[str, float]) -> None:
+        now_s = time.monotonic()
+        if now_s - self._last_s >= self.EVERY_S or progress >= 1.0:
+            self._last_s = now_s
+            said = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            _tell(f"{100 * progress:5.1f} %  step {step}  {said}")
 
 
 # --- looking
@@ -448,6 +519,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 VERBS = {
+    "train": Verb("train a network, or go on with a run that was interrupted", train_options, train),
     "evaluate": Verb(
         "measure how far off estimators are, and how long they take", evaluate_options, evaluate
     ),

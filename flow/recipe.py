@@ -1,5 +1,9 @@
-"""All that decides what a training gives, known without torch, so that options and help need none."""
+"""All that decides what a training gives, but the packs; stored in every checkpoint.
 
+No torch here: the command line reads its options, defaults and help from these fields.
+"""
+
+import argparse
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -48,6 +52,32 @@ def check(recipe: Recipe) -> None:
         raise ValueError("a run needs a learning rate above 0, a warm-up in [0, 1) and an average in (0, 1]")
     if not (0.0 <= recipe.pack_share <= 1.0 and recipe.shown >= 1.0):
         raise ValueError("pack_share lies between 0 and 1, and a pair is shown at least once")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One option for each field of `Recipe`; ``--network`` names the recipe that the others change."""
+    for one in fields(Recipe):
+        name = f"--{one.name.replace('_', '-')}"
+        if one.name == "network":
+            parser.add_argument(
+                name, choices=tuple(RECIPES), default="tiny", help="which (default: %(default)s)"
+            )
+        else:
+            parser.add_argument(name, type=type(one.default), help=one.metadata["help"])
+
+
+def from_options(options: argparse.Namespace) -> Recipe:
+    """The recipe that the command line asks for.
+
+    Raises:
+        ValueError: It cannot be.
+    """
+    said = {one.name: getattr(options, one.name) for one in fields(Recipe)}
+    recipe = replace(
+        RECIPES[options.network], **{name: value for name, value in said.items() if value is not None}
+    )
+    check(recipe)
+    return recipe
 
 
 def from_table(table: dict[str, Any]) -> Recipe:
