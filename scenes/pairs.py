@@ -35,11 +35,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenes import gait, settings
+from scenes import crops, gait, settings
 from scenes.camera import Camera
 from scenes.chance import stream
-from scenes.crops import Person, Spots, covered, draw_site, exposed
-from scenes.crops import Plan as People
 from scenes.look import CameraLook
 from scenes.place import Place, build
 from scenes.records import STANDING, WALKING, Picture, Trajectory
@@ -183,21 +181,21 @@ class DrawnSite:
         self._look = CameraLook.of(said, self._site.difficulty, rng)
         self._fps = float(rng.choice(RATES_HZ))
         self._quality, self._grey = int(rng.integers(*SENT_QUALITY)), float(rng.uniform(*GREY))
-        dressed = People(seed=int(rng.integers(2**31)))
-        self._people = {person: Person.of(dressed, person) for person in range(1, PARTY[1] + 1)}
+        dressed = crops.Plan(seed=int(rng.integers(2**31)))
+        self._people = {person: crops.Person.of(dressed, person) for person in range(1, PARTY[1] + 1)}
         self._open = ExitStack()
 
     def _drawn(
         self, plan: Plan, number: int
-    ) -> tuple[settings.Scene, Place, Camera, Spots, np.random.Generator]:
+    ) -> tuple[settings.Scene, Place, Camera, crops.Spots, np.random.Generator]:
         heights = (HEIGHTS_PX[0] * self._scale, HEIGHTS_PX[1] * self._scale)
         for attempt in range(ATTEMPTS):
             rng = plan.chance("site", number, attempt)
-            site = draw_site(rng)
+            site = crops.draw_site(rng)
             said = _seen_otherwise(site.cameras["camera"], plan.size, rng)
             place = build(site, rng)
             camera = Camera.of("camera", said, rng)
-            spots = Spots.of(place, camera, site.areas["area"], rng, heights_px=heights, cut=LEGS_CUT)
+            spots = crops.Spots.of(place, camera, site.areas["area"], rng, heights_px=heights, cut=LEGS_CUT)
             if len(spots.xy_m) >= FEWEST_SPOTS:
                 return site.model_copy(update={"cameras": {"camera": said}}), place, camera, spots, rng
         raise PairsError(f"site {number}: {ATTEMPTS} places were drawn, and none has room for people")
@@ -209,7 +207,7 @@ class DrawnSite:
         for person, who in self._people.items():
             self._renderer.add(person, who.figure)
         empty = self._renderer.picture(self._camera.at(0.0), None, []).image
-        self._exposure = exposed(empty, self._spots, self._grey)
+        self._exposure = crops.exposed(empty, self._spots, self._grey)
         return self
 
     def __exit__(
@@ -251,7 +249,9 @@ class DrawnSite:
             other_row = others[int(rng.integers(len(others)))].spot
             box = self._spots.boxes[other_row]
             behind = [
-                at for at, one in enumerate(self._spots.boxes) if at != other_row and covered(one, box) > 0.3
+                at
+                for at, one in enumerate(self._spots.boxes)
+                if at != other_row and crops.covered(one, box) > 0.3
             ]
             row = int(rng.choice(behind)) if behind else row
         median, spread, least, most = SPEED
@@ -293,7 +293,7 @@ class Way:
         toward = self.heading_rad + half
         return self.xy_m + np.stack((chord * np.cos(toward), chord * np.sin(toward)), axis=-1)
 
-    def poses(self, person: Person, step_s: float) -> tuple[Matrices, Matrices]:
+    def poses(self, person: crops.Person, step_s: float) -> tuple[Matrices, Matrices]:
         """(B, 3, 4) Rest to world, at the first picture and ``step_s`` later."""
         t_s = -LEAD_S + np.arange(int((step_s + 2 * LEAD_S) * RATE_HZ) + 1) / RATE_HZ
         walks = self.speed_m_s > 0
