@@ -16,8 +16,8 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from flow.exposure import photograph
-from flow.figures import Matrix, about, similarity
-from flow.pairs import Pair, apply
+from flow.motion import Matrix, about, apply, similarity
+from flow.pairs import Pair
 
 
 class Pack:
@@ -165,9 +165,8 @@ def _view(
 
 def _shake(rng: np.random.Generator, height: int, width: int) -> Matrix:
     """A small movement of the whole picture: of some px in 512, and of a degree or less."""
-    turned = about(
-        similarity(rng.normal(0, 0.01), np.exp(rng.normal(0, 0.01)), np.zeros(2)), [width / 2, height / 2]
-    )
+    middle = np.array([width / 2, height / 2])
+    turned = about(similarity(rng.normal(0, 0.01), np.exp(rng.normal(0, 0.01)), np.zeros(2)), middle)
     return similarity(0.0, 1.0, rng.normal(0, width / 100, 2)) @ turned
 
 

@@ -4,8 +4,8 @@ After FlyingChairs (Dosovitskiy, Fischer et al. 2015, "FlowNet", sec. 4.2): text
 background, each by a motion of its own on top of the background's. A share of the pairs looks as a surveillance camera
 does instead: a still or shaking background and people, their limbs swinging, who move a few pixels.
 
-Every thing is an outline, a surface and a homography from ``before`` to ``after``; outline and surface are drawn anew
-in each picture, so the flow and what is hidden follow from the homographies and are not estimated from pixels.
+Every thing is a figure, a surface and a motion from ``before`` to ``after``; figure and surface are drawn anew in each
+picture, so the flow and what is hidden follow from the motions and are not estimated from pixels.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.exposure import photograph
-from flow.figures import Matrix, Outline, about, similarity, thing, walker
+from flow.figures import Figure, thing, walker
+from flow.motion import Matrix, Motion, apply, bent, homography, long_tail, similarity
 from flow.textures import Image, TextureBank
 
 REFERENCE_WIDTH = (
     512.0  # displacements are those of FlyingChairs for a picture this wide, others scale with the width
 )
+MOST_LAYERS = 255  # their numbers fit into a byte, and one is left for what lies outside
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,13 @@ class Pair:
 class Layer:
     """One thing of the scene, over all layers before it."""
 
-    outline: Outline | None  # in before; None covers everything
+    figure: Figure | None  # in before; None covers everything
     surface: Image
     surface_from_before: Matrix
-    after_from_before: Matrix
+    motion: Motion
     tint: Matrix  # (3, 4) colour of the surface to colour of the picture
     person: int = 0
+    shade: float = 0.0  # above 0 it is no thing but a shadow that takes this share of the light below it
 
 
 class Drawer:
@@ -65,87 +68,144 @@ class Drawer:
     def draw(self, height: int, width: int) -> Pair:
         """A new pair of pictures of ``height`` x ``width`` pixels."""
         rng = self._rng
-        if rng.random() < 0.25:
+        if rng.random() < 0.1:
             self._bank.renew()
         if rng.random() < self._surveillance:
             layers = self._street(height, width)
         else:
             layers = self._chairs(height, width)
-        pair = compose(layers, height, width)
-        if rng.random() < 0.1:
+        pair = compose(layers[:MOST_LAYERS], height, width)
+        if rng.random() < 0.2:
             self._bank.keep(pair.before)
         before, after = photograph(rng, pair.before, pair.after)
         return replace(pair, before=before, after=after)
 
-    # What there is to see
-
     def _chairs(self, height: int, width: int) -> list[Layer]:
         """Things of every shape and size flying over a moving background."""
         rng, unit = self._rng, width / REFERENCE_WIDTH
-        middle = np.array([width / 2, height / 2])
-        camera = np.eye(3)
-        if rng.random() < 0.8:
-            camera = homography(rng, middle, width, shift=_long_tail(rng, 6.0 * unit), turn=0.02, zoom=0.03)
-        layers = [self._layer(None, camera, width)]
+        camera = self._camera(height, width, 0.85, 6.0 * unit, turn=0.02, zoom=0.025)
+        bending = rng.random() < 0.1
+        layers = [self._layer(None, bent(rng, camera.matrix, 0.5 * width) if bending else camera)]
         for _ in range(int(rng.integers(4, 20))):
             centre = rng.uniform(-0.05, 1.05, 2) * [width, height]
-            size = width * float(np.exp(rng.uniform(np.log(0.03), np.log(0.3))))
-            shift = _long_tail(rng, 9.0 * unit)
+            size = width * float(np.exp(rng.uniform(np.log(0.03), np.log(0.45))))
+            shift = long_tail(rng, 15.0 * unit)
             own = homography(rng, centre, 2 * size, shift=shift, turn=0.08, zoom=0.06)
             if rng.random() < 0.15:
-                layers += self._person(centre, 3 * size, camera @ own, width, person=next_person(layers))
-            else:
-                layers.append(self._layer(thing(rng, centre, size), camera @ own, width))
+                layers += self._person(
+                    centre, min(2 * size, 1.2 * height), shift, camera.after(Motion(own)), layers
+                )
+                continue
+            still = Motion(own) if rng.random() < 0.88 else bent(rng, own, size)
+            layers += self._thing(centre, size, camera.after(still), shadow=0.15)
         return layers
 
     def _street(self, height: int, width: int) -> list[Layer]:
         """People and a few things over a background that stays, or shakes with the camera."""
         rng, unit = self._rng, width / REFERENCE_WIDTH
-        middle = np.array([width / 2, height / 2])
-        camera = np.eye(3)
-        if rng.random() < 0.4:
-            camera = homography(rng, middle, width, shift=_long_tail(rng, 5.0 * unit), turn=0.006, zoom=0.006)
-        layers = [self._layer(None, camera, width)]
-        for _ in range(int(rng.integers(0, 8))):  # furniture, cars, walls: parts of the background
-            centre, size = rng.uniform(0, 1, 2) * [width, height], width * rng.uniform(0.03, 0.25)
-            layers.append(self._layer(thing(rng, centre, size), camera, width))
-        tall = float(np.exp(rng.uniform(np.log(0.12), np.log(0.75)))) * height
+        camera = self._camera(height, width, 0.4, 6.0 * unit, turn=0.006, zoom=0.006)
+        layers = self._room(height, width, camera)
+        tall = float(np.exp(rng.uniform(np.log(0.12), np.log(0.8)))) * height
         feet = np.sort(rng.uniform(0.3, 1.15, int(rng.integers(2, 13)))) * height  # the nearest is drawn last
         for foot in feet:
             size = tall * (0.4 + 0.6 * foot / height) * rng.uniform(0.85, 1.15)
             centre = np.array([rng.uniform(0, 1) * width, foot - size / 2])
-            speed = float(np.exp(rng.uniform(np.log(1.0), np.log(32.0)))) * unit * (rng.random() < 0.9)
+            speed = float(np.exp(rng.uniform(np.log(1.5), np.log(48.0)))) * unit * (rng.random() < 0.9)
             heading = rng.uniform(0, 2 * np.pi)
             step = speed * np.array([np.cos(heading), 0.4 * np.sin(heading)])
             own = homography(rng, centre, size, shift=step, turn=0.01, zoom=0.015)
-            layers += self._person(centre, size, camera @ own, width, person=next_person(layers))
-            if rng.random() < 0.1:  # a post, a table: what people walk behind
+            layers += self._person(centre, size, step, camera.after(Motion(own)), layers)
+            if rng.random() < 0.15:  # a post, a table: what people walk behind
                 spot = rng.uniform(0, 1, 2) * [width, height]
-                layers.append(self._layer(thing(rng, spot, width * rng.uniform(0.03, 0.12)), camera, width))
+                layers += self._thing(spot, width * rng.uniform(0.03, 0.15), camera, shadow=0.0)
         return layers
 
-    def _layer(self, outline: Outline | None, motion: Matrix, width: int, person: int = 0) -> Layer:
-        rng = self._rng
-        zoom, turn = float(np.exp(rng.uniform(np.log(0.5), np.log(1.6)))), rng.uniform(0, 2 * np.pi)
-        zoom *= 320.0 / width if outline is None else 1.0
-        placed = similarity(turn, zoom, rng.uniform(0, 1000, 2))
-        return Layer(outline, self._bank.any(), placed, motion, tint(rng), person)
+    def _camera(
+        self, height: int, width: int, share: float, shift: float, *, turn: float, zoom: float
+    ) -> Motion:
+        """What the whole picture does: nothing, but for ``share`` of the pairs."""
+        if self._rng.random() >= share:
+            return Motion(np.eye(3))
+        middle, step = np.array([width / 2, height / 2]), long_tail(self._rng, shift)
+        return Motion(homography(self._rng, middle, width, shift=step, turn=turn, zoom=zoom))
 
-    def _person(self, centre: NDArray, tall: float, motion: Matrix, width: int, person: int) -> list[Layer]:
-        """A walker, each limb turning about its joint while the whole of it moves."""
+    def _room(self, height: int, width: int, camera: Motion) -> list[Layer]:
+        """A floor running away, walls, and things that stand about."""
         rng = self._rng
-        looks = {part: self._layer(None, motion, width) for part in ("skin", "shirt", "trousers", "sleeves")}
+        floor = self._layer(None, camera)
+        if rng.random() < 0.6:
+            away = np.eye(3)
+            away[2, 1] = rng.uniform(0.0, 3.0) / height
+            away[:2] *= 1 + away[2, 1] * height  # as it is at the lower edge
+            floor = replace(
+                floor,
+                surface_from_before=floor.surface_from_before @ np.linalg.inv(_upside_down(height, away)),
+            )
+        layers = [floor]
+        for _ in range(int(rng.integers(0, 4))):
+            left, right = np.sort(rng.uniform(-0.3, 1.3, 2)) * width
+            foot = rng.uniform(0.1, 0.5, 2) * height
+            wall = np.array(
+                [[left, -0.1 * height], [right, -0.1 * height], [right, foot[0]], [left, foot[1]]]
+            )
+            layers.append(self._layer(((wall,),), camera))
+        for _ in range(int(rng.integers(0, 9))):
+            centre, size = rng.uniform(0, 1, 2) * [width, height], width * rng.uniform(0.03, 0.25)
+            layers += self._thing(centre, size, camera, shadow=0.3)
+        return layers
+
+    def _layer(self, figure: Figure | None, motion: Motion, person: int = 0) -> Layer:
+        rng = self._rng
+        zoom, turn = float(np.exp(rng.uniform(np.log(0.6), np.log(1.8)))), rng.uniform(0, 2 * np.pi)
+        if figure is None and rng.random() < 0.7:
+            turn = 0.05 * rng.standard_normal()  # a background is mostly upright
+        surface_from_before = similarity(turn, zoom, rng.uniform(0, 1000, 2))
+        return Layer(figure, self._bank.any(), surface_from_before, motion, tint(rng), person)
+
+    def _thing(self, centre: NDArray, size: float, motion: Motion, *, shadow: float) -> list[Layer]:
+        """A thing, with chance ``shadow`` after the shadow that moves with it."""
+        layer = self._layer(thing(self._rng, centre, size), motion)
+        if self._rng.random() >= shadow or layer.figure is None:
+            return [layer]
+        aside = self._rng.normal(0, 0.15 * size, 2)
+        figure = tuple(tuple(curve + aside for curve in outline) for outline in layer.figure)
+        return [replace(layer, figure=figure, shade=float(self._rng.uniform(0.15, 0.6))), layer]
+
+    def _person(
+        self, centre: NDArray, tall: float, step: NDArray, motion: Motion, others: list[Layer]
+    ) -> list[Layer]:
+        """A walker, each limb turning about its joint while the whole of it moves, some with a shadow."""
+        rng, number = self._rng, 1 + max((layer.person for layer in others), default=0)
+        looks = {
+            part: self._layer(None, motion)
+            for part in ("skin", "hair", "shirt", "trousers", "sleeves", "bag")
+        }
         if rng.random() < 0.6:
             looks["sleeves"] = looks["shirt"]
-        return [
+        limbs = walker(rng, centre, tall, float(np.hypot(*step)))
+        layers = [
             replace(
-                looks[limb.part],
-                outline=(limb.outline,),
-                after_from_before=motion @ limb.swing,
-                person=person,
+                looks[limb.part], figure=limb.figure, motion=Motion(motion.matrix @ limb.swing), person=number
             )
-            for limb in walker(rng, centre, tall)
+            for limb in limbs
         ]
+        if rng.random() < 0.5:
+            fall = similarity(0.0, 1.0, np.array([0.0, 0.0]))
+            fall[:2, :2] = [
+                [1.0, rng.normal(0, 0.7)],
+                [0.0, rng.uniform(-0.3, 0.5)],
+            ]  # the figure laid on the floor
+            foot = centre + [0.0, tall / 2]
+            laid = tuple(
+                tuple((curve - foot) @ fall[:2, :2].T + foot for curve in outline)
+                for limb in limbs
+                for outline in limb.figure
+            )
+            shadow = replace(
+                layers[0], figure=laid, motion=motion, shade=float(rng.uniform(0.15, 0.6)), person=0
+            )
+            layers.insert(0, shadow)
+        return layers
 
 
 def draw_pair(rng: np.random.Generator, height: int, width: int) -> Pair:
@@ -153,57 +213,32 @@ def draw_pair(rng: np.random.Generator, height: int, width: int) -> Pair:
     return Drawer(rng, textures=12).draw(height, width)
 
 
-# Motion
-
-
-def homography(
-    rng: np.random.Generator, centre: NDArray, size: float, *, shift: NDArray, turn: float, zoom: float
-) -> Matrix:
-    """A motion about ``centre``: mostly a similarity, sometimes sheared, sometimes of a plane in depth.
-
-    Args:
-        size: How far across the moving thing is, in px; bounds the perspective.
-        shift: (2,) displacement of the centre in px.
-        turn: Scale of the angle, radian.
-        zoom: Scale of the logarithm of the zoom.
-    """
-    angle, scale = turn * rng.standard_t(3), np.exp(np.clip(zoom * rng.standard_t(3), -0.5, 0.5))
-    own = similarity(float(np.clip(angle, -1, 1)), float(scale), np.zeros(2))
-    kind = rng.random()
-    if kind < 0.25:
-        own[:2, :2] += rng.normal(0, zoom, (2, 2))
-    elif kind < 0.4:
-        own[2, :2] = np.clip(rng.normal(0, 0.5 * zoom, 2), -0.3, 0.3) / size
-    moved = about(own, centre)
-    return similarity(0.0, 1.0, shift) @ moved
-
-
-def _long_tail(rng: np.random.Generator, scale: float) -> NDArray[np.float64]:
-    """A displacement of any direction, its length of median about ``scale`` / 2 and with rare very long ones."""
-    length = scale * min(float(rng.gamma(0.7)) * np.exp(0.5 * rng.standard_normal()), 14.0)
-    angle = rng.uniform(0, 2 * np.pi)
-    return length * np.array([np.cos(angle), np.sin(angle)])
+def _upside_down(height: int, matrix: Matrix) -> Matrix:
+    """The same about the lower edge, upwards."""
+    flip = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, height], [0.0, 0.0, 1.0]])
+    return flip @ matrix @ flip
 
 
 def tint(rng: np.random.Generator) -> Matrix:
-    """A change of colours: (3, 4), channels swapped and mixed, lifted or lowered."""
-    mix = np.eye(3)[rng.permutation(3)] * rng.uniform(0.4, 1.3, (3, 1))
-    mix = mix + rng.normal(0, 0.08, (3, 3))
+    """A change of colours: (3, 4), channels swapped and mixed, brightened or darkened."""
+    mix = np.eye(3)[rng.permutation(3)] * rng.uniform(0.7, 1.2, (3, 1))
+    mix = (mix + rng.normal(0, 0.06, (3, 3))) * rng.choice([1.0, rng.uniform(0.2, 1.2)])
     if rng.random() < 0.15:
-        mix = np.full((3, 3), 1 / 3) * rng.uniform(0.5, 1.2)
-    return np.hstack([mix, rng.uniform(-40, 40, (3, 1))])
-
-
-def next_person(layers: Sequence[Layer]) -> int:
-    """The first number that no layer's person has yet."""
-    return 1 + max((layer.person for layer in layers), default=0)
+        mix = np.full((3, 3), 1 / 3) * rng.uniform(0.3, 1.2)
+    return np.hstack([mix, rng.uniform(-30, 30, (3, 1)) + rng.uniform(-20, 20)])
 
 
 # Pictures from layers
 
 
 def compose(layers: Sequence[Layer], height: int, width: int) -> Pair:
-    """The scene before and after, and the flow and hiding that follow from the layers' motions."""
+    """The scene before and after, and the flow and hiding that follow from the layers' motions.
+
+    Args:
+        layers: 1 to ``MOST_LAYERS`` of them, the first covering everything.
+        height: Of the pictures, px.
+        width: Of the pictures, px.
+    """
     before, top_before = _paint(layers, height, width, moved=False)
     after, top_after = _paint(layers, height, width, moved=True)
     flow = _flow(layers, top_before)
@@ -227,17 +262,23 @@ def _paint(
     picture = np.zeros((height, width, 3), np.uint8)
     top = np.zeros((height, width), np.uint8)
     for number, layer in enumerate(layers):
-        here_from_before = layer.after_from_before if moved else np.eye(3)
-        if layer.outline is None:
-            picture[:] = _surface(layer, here_from_before, 0, 0, width, height)
+        if layer.figure is None:
+            picture[:] = _surface(layer, moved, 0, 0, width, height)
             continue
-        curves = [apply(here_from_before, curve) for curve in layer.outline]
+        curves = [
+            layer.motion.forward(curve) if moved else curve for outline in layer.figure for curve in outline
+        ]
         left, upper, right, lower = _box(curves, height, width)
         if right <= left or lower <= upper:
             continue
-        alpha = _cover(curves, left, upper, right - left, lower - upper)
-        surface = _surface(layer, here_from_before, left, upper, right - left, lower - upper)
+        holes = [len(outline) for outline in layer.figure]
+        alpha = _cover(curves, holes, left, upper, right - left, lower - upper)
         region = picture[upper:lower, left:right]
+        if layer.shade > 0:
+            dark = 1.0 - layer.shade / 255.0 * cv2.blur(alpha, (5, 5))
+            region[:] = (region * dark[..., None]).astype(np.uint8)
+            continue
+        surface = _surface(layer, moved, left, upper, right - left, lower - upper)
         weight = alpha.astype(np.float32) / 255.0
         region[:] = cv2.blendLinear(surface, region, weight, 1.0 - weight)
         top[upper:lower, left:right][alpha > 127] = number
@@ -246,45 +287,73 @@ def _paint(
 
 def _box(curves: Sequence[NDArray], height: int, width: int) -> tuple[int, int, int, int]:
     """The pixels a thing can touch: left, upper and, exclusive, right, lower."""
-    points = np.concatenate(list(curves))
-    left, upper = np.maximum(np.floor(points.min(0)) - 1, 0).astype(int)
-    right, lower = np.minimum(np.ceil(points.max(0)) + 2, [width, height]).astype(int)
-    return int(left), int(upper), int(right), int(lower)
+    points = curves[0] if len(curves) == 1 else np.concatenate(list(curves))
+    (left, upper), (right, lower) = points.min(0), points.max(0)
+    return (
+        max(int(left) - 1, 0),
+        max(int(upper) - 1, 0),
+        min(int(right) + 3, width),
+        min(int(lower) + 3, height),
+    )
 
 
-def _cover(curves: Sequence[NDArray], left: int, upper: int, wide: int, high: int) -> NDArray[np.uint8]:
-    """How much of each pixel lies within the curves: (high, wide) in [0, 255]."""
+def _cover(
+    curves: Sequence[NDArray], holes: Sequence[int], left: int, upper: int, wide: int, high: int
+) -> NDArray[np.uint8]:
+    """How much of each pixel lies within: (high, wide) in [0, 255].
+
+    Args:
+        curves: Of all outlines, one after another.
+        holes: How many of them each outline has.
+        left: Of the box, px.
+        upper: Of the box, px.
+        wide: Of the box, px.
+        high: Of the box, px.
+    """
     alpha = np.zeros((high, wide), np.uint8)
     fixed = [np.rint((curve - [left, upper]) * 16).astype(np.int32) for curve in curves]
-    cv2.fillPoly(alpha, fixed, 255, cv2.LINE_AA, 4)
+    start = 0
+    for count in holes:
+        cv2.fillPoly(alpha, fixed[start : start + count], 255, cv2.LINE_AA, 4)
+        start += count
     return alpha
 
 
-def _surface(layer: Layer, here_from_before: Matrix, left: int, upper: int, wide: int, high: int) -> Image:
-    """The layer's surface as this picture shows it within a box: (high, wide, 3)."""
-    corner = similarity(0.0, 1.0, np.array([left, upper], float))
-    surface_from_here = layer.surface_from_before @ np.linalg.inv(here_from_before) @ corner
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    seen = cv2.warpPerspective(
-        layer.surface, surface_from_here, (wide, high), flags=flags, borderMode=cv2.BORDER_REFLECT
-    )
+def _surface(layer: Layer, moved: bool, left: int, upper: int, wide: int, high: int) -> Image:
+    """The layer's surface as one of the pictures shows it within a box: (high, wide, 3)."""
+    if moved and len(layer.motion.waves):
+        x, y = np.meshgrid(np.arange(left, left + wide), np.arange(upper, upper + high))
+        before = layer.motion.backward(np.stack([x, y], -1).astype(np.float64))
+        at = apply(layer.surface_from_before, before).astype(np.float32)
+        seen = cv2.remap(
+            layer.surface, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
+    else:
+        surface_from_here = layer.surface_from_before @ (
+            np.linalg.inv(layer.motion.matrix) if moved else np.eye(3)
+        )
+        surface_from_here[:, 2] += surface_from_here[:, :2] @ [left, upper]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (wide, high)
+        seen = cv2.warpPerspective(
+            layer.surface, surface_from_here, size, flags=flags, borderMode=cv2.BORDER_REFLECT
+        )
     return np.asarray(cv2.transform(seen, layer.tint), np.uint8)
 
 
 def _flow(layers: Sequence[Layer], top: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Displacement of what is on top at each pixel: (H, W, 2)."""
     height, width = top.shape
-    matrices = np.stack([layer.after_from_before for layer in layers]).astype(np.float32)
+    matrices = np.stack([layer.motion.matrix for layer in layers]).astype(np.float32)
     flow = np.empty((height, width, 2), np.float32)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     own = matrices[top]  # (H, W, 3, 3)
     w = own[..., 2, 0] * x + own[..., 2, 1] * y + own[..., 2, 2]
     flow[..., 0] = (own[..., 0, 0] * x + own[..., 0, 1] * y + own[..., 0, 2]) / w - x
     flow[..., 1] = (own[..., 1, 0] * x + own[..., 1, 1] * y + own[..., 1, 2]) / w - y
+    for number, layer in enumerate(layers):
+        if len(layer.motion.waves):
+            row, column = np.nonzero(top == number)
+            points = np.stack([column, row], -1).astype(np.float64)
+            flow[row, column] = layer.motion.forward(points) - points
     return flow
-
-
-def apply(matrix: Matrix, points: NDArray) -> NDArray[np.float64]:
-    """Points (K, 2) moved by a homography."""
-    moved = points @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(moved[:, :2] / moved[:, 2:])
