@@ -335,7 +335,7 @@ def test_settings_that_pages_name_are_there():
     for page in PAGES:
         for name in setting.findall(page.read_text(encoding="utf-8")):
             section, _, ending = name.partition(".")
-            is_other = ending in ("py", "json", "yaml") or (ROOT / section / f"{ending}.py").exists()
+            is_other = ending in ("py", "json", "yaml", "npy") or (ROOT / section / f"{ending}.py").exists()
             if section in known and not is_other and name not in places:
                 wrong.append(f"{page.name}: {name}")
     assert wrong == []
