@@ -367,12 +367,18 @@ def _drawn(count: int, size: tuple[int, int], seed: int) -> "Iterator[Sample]":
 
 
 def _speeds(names: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
-    from flow.evaluate import milliseconds
+    import numpy as np
+
+    from flow.evaluate import milliseconds, sample_of
+    from flow.pairs import Drawer
 
     sizes = [_size(text) for text in SPEED_SIZES] if options.speed is None else options.speed
     rows = []
+    drawer = Drawer(
+        np.random.default_rng(options.seed), textures=8
+    )  # what is seen matters little to the time
     for size in sizes:
-        (sample,) = _drawn(1, size, options.seed)
+        sample = sample_of(drawer.draw(size[1], size[0]))
         for threads in (1, 2):
             taken = milliseconds(names, sample, threads=threads, rounds=options.rounds)
             rows += [
