@@ -20,6 +20,7 @@ class Recipe:
     width: float = _said(1.0, "share of the published channels (flownets, flownetc)")
     height: int = _said(192, "of the pictures shown, px")
     picture_width: int = _said(320, "of the pictures shown, px")
+    small_until: float = _said(0.5, "share of the run with pictures of two thirds of that size")
     batch: int = _said(8, "pairs a step")
     steps: int = _said(20000, "steps of the run")
     minutes: float = _said(0.0, "end after that long at the latest; 0: only steps count")
@@ -50,7 +51,7 @@ def check(recipe: Recipe) -> None:
         raise ValueError("a run needs at least 1 step of at least 1 pair, and minutes of at least 0")
     if not (recipe.learning_rate > 0.0 and 0.0 <= recipe.warm_up < 1.0 and 0.0 < recipe.average <= 1.0):
         raise ValueError("a run needs a learning rate above 0, a warm-up in [0, 1) and an average in (0, 1]")
-    if not (0.0 <= recipe.pack_share <= 1.0 and recipe.shown >= 1.0):
+    if not (0.0 <= min(recipe.pack_share, recipe.small_until) and recipe.pack_share <= 1.0 and recipe.shown >= 1.0):
         raise ValueError("pack_share lies between 0 and 1, and a pair is shown at least once")
 
 

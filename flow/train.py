@@ -26,6 +26,7 @@ from flow.recipe import Recipe, check, from_table
 
 LOG = logging.getLogger(__name__)
 SAVE_EVERY_S = 120.0
+SMALL = 2.0 / 3.0  # of the sides, while pictures are small
 
 
 class Training:
@@ -52,6 +53,7 @@ class Training:
         self.optimiser = torch.optim.AdamW(self._groups(), lr=recipe.learning_rate)
         self.steps, self.spent_s = 0, 0.0
         self._feed: Feed | None = None
+        self._size = (0, 0)
 
     def _groups(self) -> list[dict[str, Any]]:
         decay = self.recipe.weight_decay
@@ -78,20 +80,9 @@ class Training:
         recipe = self.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate * rate(self.progress, recipe.warm_up)
-        if self._feed is None:
-            # A resumed run goes on with other pairs than it would have seen, never with the first ones again.
-            rng = np.random.default_rng((recipe.seed, self.steps))
-            self._feed = Feed(
-                recipe.height,
-                recipe.picture_width,
-                rng,
-                packs=self.packs,
-                pack_share=recipe.pack_share,
-                kept=max(self.kept, recipe.batch),
-                shown=recipe.shown,
-            )
+        feed = self._fed()
         channels = int(self.network.channels)  # type: ignore[arg-type]
-        batch = self._feed.batch(recipe.batch, channels)
+        batch = feed.batch(recipe.batch, channels)
         before, after, truth, weight = (part.to(self.device) for part in batch)
         with torch.autocast(self.device.type, torch.bfloat16):
             predictions = self.network(_last(before), _last(after))
@@ -107,6 +98,26 @@ class Training:
         self.steps += 1
         self.spent_s += time.monotonic() - begun
         return {name: float(value.detach()) for name, value in said.items()}
+
+    def _fed(self) -> Feed:
+        """Pairs of the size that this share of the run is trained on."""
+        recipe, multiple = self.recipe, int(self.network.multiple)  # type: ignore[arg-type]
+        size = recipe.height, recipe.picture_width
+        if self.progress < recipe.small_until:
+            height, width = (max(round(side * SMALL / multiple), 1) * multiple for side in size)
+            size = height, width
+        if self._feed is None or size != self._size:
+            # A resumed run goes on with other pairs than it would have seen, never with the first ones again.
+            self._size = size
+            self._feed = Feed(
+                *size,
+                np.random.default_rng((recipe.seed, self.steps)),
+                packs=self.packs,
+                pack_share=recipe.pack_share,
+                kept=max(self.kept, recipe.batch),
+                shown=recipe.shown,
+            )
+        return self._feed
 
     @torch.no_grad()
     def _follow(self) -> None:
