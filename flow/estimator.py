@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from flow.reduced import Reduced, ReducedFlow, grey_of, require_same_size, shrink, size_of
 
 # Longest side of the grey copies. FlyingChairs (3 pairs, 512x384): EPE 2.6 px at 384 and 1.3 ms on one thread;
 # 3.1 px at 256 (0.5 ms), 2.5 px at 512 (2.1 ms).
@@ -15,29 +16,11 @@ WORKING_SIDE = 384
 RESIDUAL_GREY_LEVELS = (
     12.0  # a difference this large between a pixel and where it went halves our trust, about
 )
+LEARNED = ("tiny", "base")
 TEXTURE_GREY_LEVELS = 4.0  # a local contrast this small leaves the motion half open
-UNKNOWN_ESTIMATOR = "there is no flow estimator named {!r}; choose dis or none"
-
-
-@dataclass(frozen=True)
-class Reduced:
-    """A picture's small grey copy, made once and used with the picture before and the one after."""
-
-    grey: NDArray[np.uint8]  # (h, w)
-    size: tuple[int, int]  # width, height of the picture in pixels
-
-    @property
-    def scale(self) -> float:
-        """Pixels of the picture to one of the copy, at least 1."""
-        return max(self.size[0] / self.grey.shape[1], self.size[1] / self.grey.shape[0])
-
-
-@dataclass(frozen=True)
-class ReducedFlow:
-    """A coarse field of displacements, for whoever needs the motion only here and there."""
-
-    field: NDArray[np.float32]  # (h, w, 2) displacement x, y in pixels of the FULL picture
-    scale: float  # pixels of the picture to one cell of the field
+UNKNOWN_ESTIMATOR = (
+    "there is no flow estimator named {!r}; choose tiny, base, dis or none, or give an .onnx file"
+)
 
 
 class Estimator(Protocol):
@@ -68,7 +51,7 @@ class Estimator(Protocol):
         ...
 
     def reduce(self, image: NDArray[np.uint8]) -> Reduced:
-        """A picture's small grey copy, for `between`."""
+        """A picture's small copy, for `between`."""
         ...
 
     def between(self, before: Reduced, after: Reduced) -> ReducedFlow | None:
@@ -76,17 +59,28 @@ class Estimator(Protocol):
         ...
 
 
-def load_estimator(name: str | None = None) -> Estimator:
-    """An estimator by name: ``dis`` (the default, dense inverse search) or ``none`` (nothing moves).
+def load_estimator(name: str | None = None, *, device: str = "auto", threads: int = 1) -> Estimator:
+    """An estimator by name, or by the path of a network that ``python -m flow export`` wrote.
+
+    Args:
+        name: ``tiny`` (learned, for a processor), ``base`` (learned, finer), ``dis`` (the default: dense inverse
+            search, the cheapest) or ``none`` (nothing moves), or a path that ends in .onnx.
+        device: Of a network: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads for one run of a network.
 
     Raises:
-        ValueError: There is no estimator of that name.
+        ValueError: There is no estimator of that name, or the file is not a network for flow.
+        models.ModelError: The model cannot be opened, or not on the device that was asked for.
     """
     match name:
         case None | "dis":
             return DisEstimator()
         case "none":
             return NoFlow()
+        case _ if name in LEARNED or name.endswith(".onnx"):
+            from flow.learned import load_learned  # ONNX Runtime only where a network is asked for
+
+            return load_learned(name, device=device, threads=threads)
         case _:
             raise ValueError(UNKNOWN_ESTIMATOR.format(name))
 
@@ -116,7 +110,7 @@ class DisEstimator:
         """See `Estimator.estimate_checked`."""
         first, second = self._pair(before, after)
         small = self._search(first, second)
-        trust = confidence(first.grey, second.grey, small)
+        trust = confidence(first.picture, second.picture, small)
         return _enlarge(_in_full_pixels(small, first), first.size), _enlarge(trust, first.size)
 
     def estimate_small(
@@ -128,24 +122,24 @@ class DisEstimator:
 
     def reduce(self, image: NDArray[np.uint8]) -> Reduced:
         """See `Estimator.reduce`."""
-        return _reduce(image, self._side)
+        return Reduced(*shrink(grey_of(image), self._side))
 
     def between(self, before: Reduced, after: Reduced) -> ReducedFlow:
         """See `Estimator.between`."""
-        _same_size(before, after)
+        require_same_size(before, after)
         return ReducedFlow(_in_full_pixels(self._search(before, after), before), before.scale)
 
     def _pair(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[Reduced, Reduced]:
         first, second = self.reduce(before), self.reduce(after)
-        _same_size(first, second)
+        require_same_size(first, second)
         return first, second
 
     def _search(self, before: Reduced, after: Reduced) -> NDArray[np.float32]:
-        height, width = before.grey.shape
+        height, width = before.picture.shape
         # Smaller than the search's patches over its pyramid, OpenCV gives an error or noise; nothing to see there.
         if min(height, width) < SMALLEST_SIDE:
             return np.zeros((height, width, 2), np.float32)
-        field = self._dis.calc(before.grey, after.grey, None)  # type: ignore[call-overload]  # the stub omits None
+        field = self._dis.calc(before.picture, after.picture, None)  # type: ignore[call-overload]  # the stub omits None
         return np.asarray(field, np.float32)
 
 
@@ -160,9 +154,9 @@ class NoFlow:
         self, before: NDArray[np.uint8], after: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Zeros (H, W, 2), and a confidence (H, W) of 0."""
-        (width, height), other = _size_of(before), _size_of(after)
-        if (width, height) != other:
-            raise ValueError(_sizes_differ((width, height), other))
+        first, second = self.reduce(before), self.reduce(after)
+        require_same_size(first, second)
+        width, height = first.size
         return np.zeros((height, width, 2), np.float32), np.zeros((height, width), np.float32)
 
     def estimate_small(
@@ -173,11 +167,11 @@ class NoFlow:
 
     def reduce(self, image: NDArray[np.uint8]) -> Reduced:
         """An empty copy: nobody will look at it."""
-        return Reduced(np.zeros((1, 1), np.uint8), _size_of(image))
+        return Reduced(np.zeros((1, 1), np.uint8), size_of(image))
 
     def between(self, before: Reduced, after: Reduced) -> None:
         """None: nothing is known of the motion."""
-        _same_size(before, after)
+        require_same_size(before, after)
 
 
 SMALLEST_SIDE = 32  # pixels; four patches of 8
@@ -208,28 +202,8 @@ def confidence(
     return np.asarray(agrees * contrast / (contrast + TEXTURE_GREY_LEVELS), np.float32)
 
 
-def _reduce(image: NDArray[np.uint8], side: int) -> Reduced:
-    width, height = size = _size_of(image)
-    grey = image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
-    small = min(1.0, side / max(width, height))
-    target = max(1, round(width * small)), max(1, round(height * small))
-    # Halving by averages and one linear step at the end costs a third of an area average over an odd factor.
-    while grey.shape[1] >= 2 * target[0] and grey.shape[0] >= 2 * target[1]:
-        grey = _halve(grey)
-    if (grey.shape[1], grey.shape[0]) != target:
-        grey = np.asarray(cv2.resize(grey, target, interpolation=cv2.INTER_LINEAR), np.uint8)
-    return Reduced(np.ascontiguousarray(grey), size)
-
-
-def _halve(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Averages of 2x2 pixels; a last odd row or column is left out."""
-    height, width = grey.shape[0] // 2, grey.shape[1] // 2
-    even = grey[: 2 * height, : 2 * width]
-    return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _in_full_pixels(small: NDArray[np.float32], reduced: Reduced) -> NDArray[np.float32]:
-    height, width = reduced.grey.shape
+    height, width = reduced.picture.shape
     return small * np.array([reduced.size[0] / width, reduced.size[1] / height], np.float32)
 
 
@@ -237,21 +211,3 @@ def _enlarge(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
     if (values.shape[1], values.shape[0]) == size:
         return values
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _size_of(image: NDArray[np.uint8]) -> tuple[int, int]:
-    grey, colour = image.ndim == 2, image.ndim == 3 and image.shape[2] == 3
-    if not (grey or colour) or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(
-            f"a picture is (H, W) grey or (H, W, 3) BGR of uint8, not {image.shape} of {image.dtype}"
-        )
-    return image.shape[1], image.shape[0]
-
-
-def _same_size(before: Reduced, after: Reduced) -> None:
-    if before.size != after.size:
-        raise ValueError(_sizes_differ(before.size, after.size))
-
-
-def _sizes_differ(before: tuple[int, int], after: tuple[int, int]) -> str:
-    return f"flow needs two pictures of one size, not {before[0]}x{before[1]} and {after[0]}x{after[1]}"

@@ -15,6 +15,10 @@ from flow.pairs import Drawer, Pair
 
 PEOPLE_WEIGHT = 4.0  # of a pixel on somebody against one of the background: people are small, and why we ask
 LARGEST_ZOOM = 1.2  # of a pack's pair
+STRANGERS, BLACK = (
+    0.02,
+    0.01,
+)  # of pairs whose second picture is of another scene, or of one grey: nothing to trust
 GREY = (0.114, 0.587, 0.299)  # of B, G, R: ITU-R BT.601, as OpenCV turns pictures grey
 
 
@@ -24,7 +28,7 @@ class Batch(NamedTuple):
     before: Tensor  # (N, C, H, W) in [0, 1]
     after: Tensor  # (N, C, H, W)
     flow: Tensor  # (N, 2, H, W) px
-    weight: Tensor  # (N, 1, H, W) how much a pixel counts
+    weight: Tensor  # (N, 1, H, W) how much a pixel counts; 0 where there is no motion to find
 
 
 @dataclass
@@ -88,6 +92,7 @@ class Feed:
         flow = torch.from_numpy(kept.flow[rows].astype(np.float32)).permute(0, 3, 1, 2)
         weight = 1.0 + (PEOPLE_WEIGHT - 1.0) * torch.from_numpy(kept.people[rows]).float()[:, None]
         pictures = _lit(pictures, rng)
+        self._estrange(pictures, weight)
         if channels == 1:
             pictures = (pictures * torch.tensor(GREY)[:, None, None]).sum(dim=2, keepdim=True)
         mirrored = Batch(pictures[0], pictures[1], flow, weight)
@@ -96,6 +101,21 @@ class Feed:
                 mirrored = _mirrored(mirrored, axis)
         self._renew(count, rows)
         return mirrored
+
+    def _estrange(self, pictures: Tensor, weight: Tensor) -> None:
+        """Makes the second pictures of a few pairs (2, N, 3, H, W) know nothing of the first."""
+        chance = self._rng.random(pictures.shape[1])
+        levels = self._rng.choice([0.0, self._rng.random(), 1.0], len(chance))
+        originals = pictures[1].clone()
+        for row in np.flatnonzero(chance < STRANGERS + BLACK):
+            other = (row + 1) % len(chance)
+            if chance[row] < BLACK:
+                pictures[1, row] = levels[row]
+            elif other != row:
+                pictures[1, row] = originals[other]
+            else:
+                continue
+            weight[row] = 0.0
 
     def _renew(self, count: int, rows: NDArray[np.int64]) -> None:
         self._owed += count / self._shown

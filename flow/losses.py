@@ -41,11 +41,11 @@ def flow_loss(
     Args:
         predictions: K flows, coarse to fine. The finest is compared at the size of the truth, the others at their own.
         truth: (N, 2, H, W) in pixels of the input.
-        weight: (N, 1, H, W), how much each pixel counts.
+        weight: (N, 1, H, W), how much each pixel counts; 0 where there is no motion to find.
         weights: Of the K scales; by default 1 for the finest and `FINER` times less for each coarser one.
 
     Returns:
-        ``loss`` (what to descend), ``epe`` (of the finest flow, px, equal weights) and, with a trust, ``trust``.
+        ``loss`` (what to descend), ``epe`` (of the finest flow, px, all that count alike) and, with a trust, ``trust``.
     """
     count = len(predictions.flows)
     if weights is None:
@@ -58,9 +58,9 @@ def flow_loss(
             loss = loss + share * weighted_mean(error, F.interpolate(weight, size=size, mode="area"))
     error = end_point_error(at_size(predictions.flows[-1].float(), truth.shape[2:]), truth)
     loss = loss + weights[-1] * weighted_mean(error, weight)
-    said = {"epe": error.detach().mean()}
+    said = {"epe": weighted_mean(error.detach(), (weight > 0).to(error.dtype))}
     if predictions.trust is not None:
-        said["trust"] = trust_loss(predictions.trust, error.detach(), truth)
+        said["trust"] = trust_loss(predictions.trust, error.detach(), truth, weight)
         loss = loss + TRUST_WEIGHT * said["trust"]
     return {"loss": loss, **said}
 
@@ -71,7 +71,11 @@ def is_clear(error: Tensor, truth: Tensor) -> Tensor:
     return (error <= CLEAR_ERROR_PX + CLEAR_ERROR_SHARE * length).to(error.dtype)
 
 
-def trust_loss(trust: Tensor, error: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy of trust (N, 1, h, w) logits with the share of each place's pixels that are right."""
-    clear = F.interpolate(is_clear(error, truth), size=trust.shape[2:], mode="area")
-    return F.binary_cross_entropy_with_logits(trust.float(), clear)
+def trust_loss(trust: Tensor, error: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy of trust (N, 1, h, w) logits with the share of each place's pixels that are right.
+
+    Where ``weight`` is 0 there is no motion to find (a cut, a black picture), and nothing is right.
+    """
+    clear = is_clear(error, truth) * (weight > 0).to(error.dtype)
+    share = F.interpolate(clear, size=trust.shape[2:], mode="area")
+    return F.binary_cross_entropy_with_logits(trust.float(), share)

@@ -1,0 +1,172 @@
+"""Write a trained network as ONNX, proved to be the same network.
+
+The graph takes two pictures as they are, ``before`` and ``after`` uint8 (N, H, W, C), sides multiples of the network's
+own, and gives ``flow`` float32 (N, h, w, 2) in pixels of these pictures and ``trust`` float32 (N, h, w) in [0, 1];
+scaling is inside. Plain operators of opset 18 only. The same checkpoint gives the same bytes.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import helper
+from torch import Tensor, nn
+
+from flow.model import Predictions
+from flow.train import load_network
+
+OPSET = 18
+IR_VERSION = 8  # what ONNX Runtime has read since 1.12
+LIMIT_PX = 2e-2  # how far the graph's flow may be from the network's: 32-bit sums in another order
+LIMIT_TRUST = 2e-3
+AREAS = {"tiny": 320 * 192, "base": 384 * 288}  # pixels that a network sees at most
+LARGEST_AREA = 512 * 384
+
+
+class ParityError(RuntimeError):
+    """The exported graph is not the network that was trained."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the graph is from the network, at most, over all that was compared."""
+
+    flow_px: float
+    trust: float
+    pairs: int
+
+
+class Running(nn.Module):
+    """A network with bytes for input and columns for output."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, H, W, C) uint8 twice -> flow (N, h, w, 2), trust (N, h, w)."""
+        pictures = [one.permute(0, 3, 1, 2).float() / 255.0 for one in (before, after)]
+        said: Predictions = self.network(*pictures)
+        flow = said.flows[-1]
+        trust = flow[:, :1] * 0.0 + 1.0 if said.trust is None else said.trust.sigmoid()
+        return flow.permute(0, 2, 3, 1), trust[:, 0]
+
+
+def to_onnx(network: nn.Module, *, name: str, area: int) -> onnx.ModelProto:
+    """The running graph of a network, in float32.
+
+    Args:
+        network: In evaluation mode, on the CPU; it is left as it is.
+        name: For the model's metadata.
+        area: Pixels that it should see at most.
+    """
+    channels, multiple = int(network.channels), int(network.multiple)  # type: ignore[arg-type]
+    example = torch.zeros(1, 4 * multiple, 6 * multiple, channels, dtype=torch.uint8)
+    free, answered = {0: "N", 1: "H", 2: "W"}, {0: "N", 1: "h", 2: "w"}
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this exporter warns of its age; its successor needs a package more
+        torch.onnx.export(
+            Running(network).eval(),
+            (example, example),
+            written,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["before", "after"],
+            output_names=["flow", "trust"],
+            dynamic_axes={
+                "before": free,
+                "after": free,
+                "flow": {0: "N", 1: "h", 2: "w"},
+                "trust": {0: "N", 1: "h", 2: "w"},
+            },
+        )
+    model = onnx.load_model_from_string(written.getvalue())
+    model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "throughline", ""
+    helper.set_model_props(
+        model, {"network": name, "channels": f"{channels}", "multiple": f"{multiple}", "area": f"{area}"}
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@torch.inference_mode()
+def parity(
+    network: nn.Module, model: bytes, pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+) -> Parity:
+    """Compare graph and network.
+
+    Args:
+        network: In evaluation mode.
+        model: The graph's bytes.
+        pairs: Each (N, H, W, C) uint8 twice, of any sizes that the network takes.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    running = Running(network).eval()
+    flow_px = trust = 0.0
+    for before, after in pairs:
+        wanted = [part.numpy() for part in running(torch.from_numpy(before), torch.from_numpy(after))]
+        got = session.run(["flow", "trust"], {"before": before, "after": after})
+        flow_px = max(flow_px, float(np.abs(got[0] - wanted[0]).max()))
+        trust = max(trust, float(np.abs(got[1] - wanted[1]).max()))
+    return Parity(flow_px, trust, len(pairs))
+
+
+def check_pairs(
+    channels: int, multiple: int, rng: np.random.Generator
+) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Drawn pairs of several sizes and numbers to compare on."""
+    from flow.pairs import draw_pair
+    from flow.reduced import grey_of
+
+    sizes = [(2, 3, 1), (3, 5, 1), (4, 4, 2)] if multiple >= 64 else [(12, 20, 1), (9, 11, 1), (6, 6, 3)]
+    out = []
+    for rows, columns, count in sizes:
+        drawn = [draw_pair(rng, rows * multiple, columns * multiple) for _ in range(count)]
+        sides = []
+        for pictures in ([p.before for p in drawn], [p.after for p in drawn]):
+            as_asked = [grey_of(p)[..., None] if channels == 1 else p for p in pictures]
+            sides.append(np.ascontiguousarray(np.stack(as_asked)))
+        out.append((sides[0], sides[1]))
+    return out
+
+
+def export(checkpoint: Path, out: Path, *, area: int | None = None) -> Parity:
+    """Write a checkpoint's network as an .onnx file, if it proves to be the same network.
+
+    Args:
+        checkpoint: Of `flow.train`.
+        out: The file; replaced whole, or left as it was where the export fails.
+        area: Pixels that the network should see at most; by default what its kind is made for.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint, or no folder for ``out``.
+        ValueError: It is none, or ``out`` is no .onnx name.
+        ParityError: Graph and network differ by more than `LIMIT_PX` or `LIMIT_TRUST`.
+    """
+    if out.suffix != ".onnx":
+        raise ValueError(f"{out} is no name for a model: it ends in .onnx")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {out.parent} for {out.name}")
+    network, recipe = load_network(checkpoint)
+    model = to_onnx(network, name=recipe.network, area=area or AREAS.get(recipe.network, LARGEST_AREA))
+    written = model.SerializeToString(deterministic=True)
+    channels, multiple = int(network.channels), int(network.multiple)  # type: ignore[arg-type]
+    found = parity(network, written, check_pairs(channels, multiple, np.random.default_rng(0)))
+    if found.flow_px > LIMIT_PX or found.trust > LIMIT_TRUST:
+        raise ParityError(
+            f"the graph is {found.flow_px:.3g} px and a trust of {found.trust:.3g} from the network: not written"
+        )
+    part = out.with_suffix(".part")
+    part.write_bytes(written)
+    part.replace(out)
+    return found

@@ -1,0 +1,174 @@
+"""Learned flow through ONNX Runtime: pictures of any size, answers with a trust."""
+
+import functools
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import models
+from flow.reduced import Reduced, ReducedFlow, colour_of, grey_of, require_same_size, resize, size_of
+
+CELL = 4  # pixels of the network's picture to one cell of its answer
+MOST_SIZES = 16  # sessions kept, one for each size of picture
+
+
+@functools.lru_cache(maxsize=256)
+def working_size(width: int, height: int, *, area: int, multiple: int) -> tuple[int, int, float]:
+    """How small a picture is made, at its own aspect, for a network of so many pixels.
+
+    Args:
+        width: Of the picture, px.
+        height: Of the picture, px.
+        area: Pixels that the network should see at most, what is put around included.
+        multiple: Of what the network's sides are.
+
+    Returns:
+        Width and height of the copy, and its pixels to one of the picture, at most 1. Put into sides that are
+        multiples, the copy covers at most ``area`` pixels, unless it is a very thin one.
+    """
+
+    def fitted(scale: float) -> tuple[int, int]:
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def covered(scale: float) -> int:
+        w, h = fitted(scale)
+        return _up(w, multiple) * _up(h, multiple)
+
+    if covered(1.0) <= area:
+        return width, height, 1.0
+    # The largest copy fills one of its sides exactly: try every multiple along each side.
+    most = math.ceil(area / multiple)
+    scales = [n * multiple / side for side in (width, height) for n in range(1, most // multiple + 1)]
+    best = max((s for s in scales if s <= 1.0 and covered(s) <= area), default=multiple / min(width, height))
+    return *fitted(best), best
+
+
+def _up(value: int, multiple: int) -> int:
+    return math.ceil(value / multiple) * multiple
+
+
+class LearnedEstimator:
+    """A network of `flow.export` behind the same calls as the other estimators.
+
+    Takes pictures as `flow.estimator.Estimator` says. They are made small enough for the network's own area, never
+    larger, and their last row and column are repeated until the sides fit it; where that was put, no answer is
+    given. Pictures without a trace of one another (a cut, a black picture) get a trust near 0; should the network
+    say anything that is no number, it is a motion and a trust of 0.
+
+    Attributes:
+        name: Of the card, or the file.
+        model_hash: SHA-256 of the file.
+        providers: That the session got, the preferred one first.
+    """
+
+    def __init__(self, opened: models.OpenedModel, *, device: str = "auto", threads: int = 1) -> None:
+        """Take an opened model.
+
+        Raises:
+            ValueError: It is not a network for flow: inputs, outputs or its own description are not those of
+                `flow.export`.
+        """
+        said = opened.session.get_modelmeta().custom_metadata_map
+        names = [one.name for one in opened.session.get_inputs()]
+        outputs = [one.name for one in opened.session.get_outputs()]
+        try:
+            self._channels, self._multiple, self._area = (
+                int(said[key]) for key in ("channels", "multiple", "area")
+            )
+            known = names == ["before", "after"] and outputs == ["flow", "trust"]
+        except (KeyError, ValueError):
+            known = False
+        if not known:
+            raise ValueError(
+                f"the model {opened.path} is not a network for flow: it needs inputs before and after, outputs flow "
+                "and trust, and its size in its metadata; export it with python -m flow export"
+            )
+        self.name, self.model_hash, self.providers = opened.name, opened.sha256, list(opened.providers)
+        self._path, self._device, self._threads = str(opened.path), device, threads
+        self._sessions: dict[tuple[int, ...], models.OpenedModel] = {}
+
+    def estimate(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `flow.estimator.Estimator.estimate`."""
+        return self.estimate_checked(before, after)[0]
+
+    def estimate_checked(
+        self, before: NDArray[np.uint8], after: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `flow.estimator.Estimator.estimate_checked`; the trust is learned."""
+        first = self.reduce(before)
+        small = self.between(first, self.reduce(after))
+        assert small.trust is not None
+        return _enlarge(small.field, small.scale, first.size), _enlarge(small.trust, small.scale, first.size)
+
+    def estimate_small(
+        self, before: NDArray[np.uint8], after: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], float]:
+        """See `flow.estimator.Estimator.estimate_small`."""
+        small = self.between(self.reduce(before), self.reduce(after))
+        return small.field / np.float32(small.scale), small.scale
+
+    def reduce(self, image: NDArray[np.uint8]) -> Reduced:
+        """See `flow.estimator.Estimator.reduce`."""
+        size = size_of(image)
+        width, height, _ = working_size(*size, area=self._area, multiple=self._multiple)
+        small = resize(grey_of(image) if self._channels == 1 else colour_of(image), (width, height))
+        right, below = _up(width, self._multiple) - width, _up(height, self._multiple) - height
+        if right or below:
+            small = np.asarray(cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
+        return Reduced(small, size, (width, height))
+
+    def between(self, before: Reduced, after: Reduced) -> ReducedFlow:
+        """See `flow.estimator.Estimator.between`."""
+        require_same_size(before, after)
+        session = self._session(before.picture.shape).session
+        shape = (1, *before.picture.shape[:2], self._channels)
+        feed = {"before": before.picture.reshape(shape), "after": after.picture.reshape(shape)}
+        flow, trust = (np.asarray(part[0], np.float32) for part in session.run(["flow", "trust"], feed))
+        width, height = before.inner or before.size
+        columns, rows = math.ceil(width / CELL), math.ceil(height / CELL)
+        # Each axis has been shrunk to whole pixels: its own factor, exact to the last digit.
+        factor = np.array([before.size[0] / width, before.size[1] / height], np.float32)
+        field, trust = flow[:rows, :columns] * factor, trust[:rows, :columns]
+        sound = np.isfinite(field).all(axis=2) & np.isfinite(trust)
+        if not sound.all():
+            field, trust = np.where(sound[..., None], field, 0), np.where(sound, trust, 0)
+        return ReducedFlow(field, CELL * before.scale, trust)
+
+    def _session(self, shape: tuple[int, ...]) -> models.OpenedModel:
+        """The network for pictures of one shape: with the sides known, ONNX Runtime plans better."""
+        if shape not in self._sessions:
+            if len(self._sessions) >= MOST_SIZES:
+                del self._sessions[next(iter(self._sessions))]
+            sides = (1, *shape[:2], self._channels)
+            self._sessions[shape] = models.open_model(
+                self._path,
+                device=self._device,
+                threads=self._threads,
+                shapes={"before": sides, "after": sides},
+            )
+        return self._sessions[shape]
+
+
+def load_learned(name: str, *, device: str = "auto", threads: int = 1) -> LearnedEstimator:
+    """A network by the name of its card (``tiny``, ``base``) or the path of its file.
+
+    Raises:
+        ValueError: The file is not a network for flow.
+        models.ModelError: The model cannot be opened, or not on the device that was asked for.
+    """
+    found = name if name.endswith(".onnx") else f"flow_{name}"
+    opened = models.open_model(found, device=device, threads=threads)
+    return LearnedEstimator(opened, device=device, threads=threads)
+
+
+def _enlarge(values: NDArray[np.float32], scale: float, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(h, w) or (h, w, 2) cells of ``scale`` px, between their middles, for every pixel of ``size`` (width, height)."""
+    step = 1.0 / scale
+    start = 0.5 * step - 0.5
+    transform = np.array([[step, 0.0, start], [0.0, step, start]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(
+        cv2.warpAffine(values, transform, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
