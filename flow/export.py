@@ -80,12 +80,7 @@ def to_onnx(network: nn.Module, *, name: str, area: int) -> onnx.ModelProto:
             opset_version=OPSET,
             input_names=["before", "after"],
             output_names=["flow", "trust"],
-            dynamic_axes={
-                "before": free,
-                "after": free,
-                "flow": {0: "N", 1: "h", 2: "w"},
-                "trust": {0: "N", 1: "h", 2: "w"},
-            },
+            dynamic_axes={"before": free, "after": free, "flow": answered, "trust": answered},
         )
     model = onnx.load_model_from_string(written.getvalue())
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "throughline", ""
