@@ -99,6 +99,70 @@ def train(options: argparse.Namespace) -> int:
     return OK
 
 
+def adapt_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--start",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the checkpoint to begin with: last.pt of train",
+    )
+    parser.add_argument(
+        "--footage",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="videos or folders of pictures; no labels are needed",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for adapted.pt")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="batches to learn from")
+    parser.add_argument("--batch", type=_positive, metavar="N", help="pairs in each")
+    parser.add_argument("--learning-rate", type=_above_zero, metavar="RATE", help="highest")
+    parser.add_argument(
+        "--gaps",
+        nargs="+",
+        type=_positive,
+        default=[1, 2, 5],
+        metavar="N",
+        help="frames between the pictures of a pair (default: 1 2 5)",
+    )
+    parser.add_argument("--size", type=_size, metavar="WxH", help="of the pictures (default: the training's)")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--threads", type=_positive, default=2, help="of the CPU (default: %(default)s)")
+
+
+def adapt(options: argparse.Namespace) -> int:
+    import cv2
+    import torch
+
+    from flow.adapt import Adapting, adapt_checkpoint
+
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)
+    names = ("steps", "batch", "learning_rate", "seed")
+    adapting = Adapting(
+        **{name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    )
+    teller = _Teller()
+    written, report = adapt_checkpoint(
+        options.start,
+        options.footage,
+        options.out,
+        adapting,
+        size=None if options.size is None else options.size[::-1],
+        gaps=options.gaps,
+        told=lambda step, losses: teller(step, step / adapting.steps, losses),
+    )
+    print(
+        f"distance between pictures on pairs kept out: {report.before:.4f} before, {report.after:.4f} after"
+    )
+    if not report.is_better:
+        _tell("adapting did not help: the network is given back as it was")
+    print(written)
+    return OK
+
+
 class _Teller:
     """Says now and then how a training goes."""
 
@@ -525,6 +589,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 VERBS = {
+    "adapt": Verb("fine-tune a trained network on footage of your own, without labels", adapt_options, adapt),
     "train": Verb("train a network, or go on with a run that was interrupted", train_options, train),
     "evaluate": Verb(
         "measure how far off estimators are, and how long they take", evaluate_options, evaluate
