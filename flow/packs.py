@@ -16,7 +16,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from flow.exposure import photograph
-from flow.motion import Matrix, about, apply, similarity
+from flow.motion import Matrix, about, similarity
 from flow.pairs import Pair
 
 
@@ -176,30 +176,28 @@ def reframe(pair: Pair, view: Matrix, move: Matrix, height: int, width: int) -> 
     A point p of the old ``before`` is found at v = view(p), and what it shows at move(view(p + flow)) in the new
     ``after``; hence the new flow there. Beyond the old ``before`` nothing is known: hidden, without flow or person.
     """
-    size, inverse = (width, height), np.linalg.inv(view)
-    before = cv2.warpAffine(
-        pair.before, view[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    before = _warped(pair.before, view, height, width, cv2.INTER_LINEAR)
+    after = _warped(pair.after, move @ view, height, width, cv2.INTER_LINEAR)
+    # Flow, hiding and people are looked up, not mixed: the mean of two motions is nobody's.
+    hiding = _warped(pair.hidden.astype(np.uint8), view, height, width, cv2.INTER_NEAREST, beyond=2)
+    people = _warped(pair.people, view, height, width, cv2.INTER_NEAREST, beyond=0)
+    flow = cv2.transform(
+        _warped(pair.flow, view, height, width, cv2.INTER_NEAREST, beyond=0), (move @ view)[:2, :2]
     )
-    shown = (move @ view)[:2]
-    after = cv2.warpAffine(pair.after, shown, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    points = np.stack([x, y], -1).reshape(-1, 2).astype(float)
-    high, wide = pair.hidden.shape
-    column, row = np.rint(apply(np.asarray(inverse), points)).astype(int).T
-    known = (column >= 0) & (column < wide) & (row >= 0) & (row < high)
-    column, row = np.clip(column, 0, wide - 1), np.clip(row, 0, high - 1)
-    linear = (move @ view)[:2, :2]
-    flow = apply(move, points) - points + pair.flow[row, column] @ linear.T
-    there = points + flow
-    outside = ~((there > -0.5) & (there < np.array([width, height]) - 0.5)).all(1)
-    flow[~known] = 0
-    hidden = pair.hidden[row, column] | outside | ~known
-    people = np.where(known, pair.people[row, column], 0).astype(np.uint8)
-    return Pair(
-        np.asarray(before, np.uint8),
-        np.asarray(after, np.uint8),
-        flow.reshape(height, width, 2).astype(np.float32),
-        hidden.reshape(height, width),
-        people.reshape(height, width),
-        pair.gap,
-    )
+    x, y = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
+    drift = (move - np.eye(3)).astype(np.float32)
+    for axis in range(2):
+        flow[..., axis] += drift[axis, 0] * x + drift[axis, 1] * y + drift[axis, 2]
+    flow[hiding == 2] = 0
+    there_x, there_y = x + flow[..., 0], y + flow[..., 1]
+    inside = (there_x > -0.5) & (there_x < width - 0.5) & (there_y > -0.5) & (there_y < height - 0.5)
+    return Pair(before, after, np.asarray(flow, np.float32), (hiding > 0) | ~inside, people, pair.gap)
+
+
+def _warped(
+    picture: NDArray, matrix: Matrix, height: int, width: int, mixing: int, beyond: int | None = None
+) -> NDArray[Any]:
+    """A picture moved by an affine matrix into (height, width); beyond its rim a value, or where None its mirror."""
+    mode = cv2.BORDER_REFLECT if beyond is None else cv2.BORDER_CONSTANT
+    value = (beyond or 0,) * 4
+    return np.asarray(cv2.warpAffine(picture, matrix[:2], (width, height), None, mixing, mode, value))

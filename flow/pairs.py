@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.exposure import photograph
-from flow.figures import Figure, thing, walker
+from flow.figures import Figure, placed, thing, walker
 from flow.motion import Matrix, Motion, apply, bent, homography, long_tail, similarity
 from flow.textures import Image, TextureBank
 
@@ -134,12 +134,8 @@ class Drawer:
         rng = self._rng
         floor = self._layer(None, camera)
         if rng.random() < 0.6:
-            away = np.eye(3)
-            away[2, 1] = rng.uniform(0.0, 3.0) / height
-            away[:2] *= 1 + away[2, 1] * height  # as it is at the lower edge
             floor = replace(
-                floor,
-                surface_from_before=floor.surface_from_before @ np.linalg.inv(_upside_down(height, away)),
+                floor, surface_from_before=floor.surface_from_before @ _receding(height, rng.uniform(0, 1))
             )
         layers = [floor]
         for _ in range(int(rng.integers(0, 4))):
@@ -168,7 +164,7 @@ class Drawer:
         if self._rng.random() >= shadow or layer.figure is None:
             return [layer]
         aside = self._rng.normal(0, 0.15 * size, 2)
-        figure = tuple(tuple(curve + aside for curve in outline) for outline in layer.figure)
+        figure = placed(layer.figure, np.eye(2), aside)
         return [replace(layer, figure=figure, shade=float(self._rng.uniform(0.15, 0.6))), layer]
 
     def _person(
@@ -213,10 +209,12 @@ def draw_pair(rng: np.random.Generator, height: int, width: int) -> Pair:
     return Drawer(rng, textures=12).draw(height, width)
 
 
-def _upside_down(height: int, matrix: Matrix) -> Matrix:
-    """The same about the lower edge, upwards."""
-    flip = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, height], [0.0, 0.0, 1.0]])
-    return flip @ matrix @ flip
+def _receding(height: int, depth: float) -> Matrix:
+    """From the picture to a floor, in near pixels: at the upper edge it is (1 + ``depth``) squared times as dense."""
+    slope = depth / height
+    matrix = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -float(height)], [0.0, slope, 1.0]])
+    matrix[2] /= 1.0 + depth  # 1 at the lower edge, 1 / (1 + depth) at the upper one
+    return matrix
 
 
 def tint(rng: np.random.Generator) -> Matrix:
