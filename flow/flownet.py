@@ -18,6 +18,7 @@ from flow.model import Predictions
 
 MULTIPLE = 64  # six convolutions halve the picture
 LEAK = 0.1  # slope of the units below zero
+CONTRAST = 4.0  # brings pictures in [0, 1] to a spread of about 1, which first weights are drawn for
 FLOW_SCALE = 20.0  # pixels to one unit of what the last convolutions give: they work with numbers around 1
 RADIUS, STRIDE = (
     20,
@@ -81,7 +82,7 @@ class FlowNet(nn.Module):
             self._check(before, after)
         # The pair's own mean, so that the light of the scene matters little.
         mean = 0.5 * (before.mean((2, 3), keepdim=True) + after.mean((2, 3), keepdim=True))
-        skip, features = self.stem(before - mean, after - mean)
+        skip, features = self.stem(CONTRAST * (before - mean), CONTRAST * (after - mean))
         flows = self.refinement([skip, *self.trunk(features)])
         return Predictions(tuple(flow * FLOW_SCALE for flow in flows), None)
 
