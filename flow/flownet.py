@@ -7,7 +7,7 @@ authors published, not as in the text: the units leak, and a tenth convolution (
 counts are those later papers state: 39 million parameters each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,8 @@ MULTIPLE = 64  # six convolutions halve the picture
 LEAK = 0.1  # slope of the units below zero
 CONTRAST = 4.0  # brings pictures in [0, 1] to a spread of about 1, which first weights are drawn for
 FLOW_SCALE = 20.0  # pixels to one unit of what the last convolutions give: they work with numbers around 1
-RADIUS, STRIDE = (
-    20,
-    2,
-)  # sec. 3: displacements up to 20 cells of 1/8, every second one: 21 x 21 = 441 channels
+# Sec. 3: displacements up to 20 cells of 1/8, every second one: 21 x 21 = 441 channels.
+RADIUS, STRIDE = 20, 2
 
 
 def flownets(*, width: float = 1.0, channels: int = 3, generator: torch.Generator | None = None) -> "FlowNet":
@@ -203,7 +201,10 @@ def at_full_size(flow: Tensor, height: int, width: int) -> Tensor:
 
 
 def _flownet(
-    stem: "StackedStem | SiameseStem", c: "_channels", channels: int, generator: torch.Generator | None
+    stem: "StackedStem | SiameseStem",
+    c: Callable[[int], int],
+    channels: int,
+    generator: torch.Generator | None,
 ) -> FlowNet:
     trunk = Trunk(channels=stem.width, widths=(c(256), c(512), c(512), c(1024)))
     refinement = Refinement(skips=(stem.skip, *trunk.widths), widths=(c(512), c(256), c(128), c(64)))
@@ -212,16 +213,11 @@ def _flownet(
     return network
 
 
-class _channels:
-    """A layer's channels at a share of the paper's."""
-
-    def __init__(self, width: float) -> None:
-        if not width > 0.0:
-            raise ValueError(f"a network's width is above 0, not {width}")
-        self.width = width
-
-    def __call__(self, full: int) -> int:
-        return max(1, round(full * self.width))
+def _channels(width: float) -> Callable[[int], int]:
+    """From a layer's channels in the paper to those at a share of them."""
+    if not width > 0.0:
+        raise ValueError(f"a network's width is above 0, not {width}")
+    return lambda full: max(1, round(full * width))
 
 
 def _convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Module:
