@@ -24,6 +24,7 @@ REFERENCE_WIDTH = (
     512.0  # displacements are those of FlyingChairs for a picture this wide, others scale with the width
 )
 MOST_LAYERS = 255  # their numbers fit into a byte, and one is left for what lies outside
+FINE_BELOW = 4096  # px; the rims of larger things are cut from fewer samples a pixel, which would be dear
 
 
 @dataclass(frozen=True)
@@ -186,17 +187,10 @@ class Drawer:
             for limb in limbs
         ]
         if rng.random() < 0.5:
-            fall = similarity(0.0, 1.0, np.array([0.0, 0.0]))
-            fall[:2, :2] = [
-                [1.0, rng.normal(0, 0.7)],
-                [0.0, rng.uniform(-0.3, 0.5)],
-            ]  # the figure laid on the floor
+            fall = np.array([[1.0, rng.normal(0, 0.7)], [0.0, rng.uniform(-0.3, 0.5)]])  # flat onto the floor
             foot = centre + [0.0, tall / 2]
-            laid = tuple(
-                tuple((curve - foot) @ fall[:2, :2].T + foot for curve in outline)
-                for limb in limbs
-                for outline in limb.figure
-            )
+            upright = tuple(outline for limb in limbs for outline in limb.figure)
+            laid = placed(placed(upright, np.eye(2), -foot), fall.T, foot)
             shadow = replace(
                 layers[0], figure=laid, motion=motion, shade=float(rng.uniform(0.15, 0.6)), person=0
             )
@@ -308,13 +302,16 @@ def _cover(
         wide: Of the box, px.
         high: Of the box, px.
     """
-    alpha = np.zeros((high, wide), np.uint8)
-    fixed = [np.rint((curve - [left, upper]) * 16).astype(np.int32) for curve in curves]
+    fine = 4 if wide * high < FINE_BELOW else 2  # samples a pixel, each way
+    samples = np.zeros((high * fine, wide * fine), np.uint8)
+    # A pixel reaches half a pixel to each side of its centre, which is a whole number; so does a sample.
+    corner = np.array([left - 0.5, upper - 0.5])
+    fixed = [np.rint(((curve - corner) * fine - 0.5) * 16).astype(np.int32) for curve in curves]
     start = 0
     for count in holes:
-        cv2.fillPoly(alpha, fixed[start : start + count], 255, cv2.LINE_AA, 4)
+        cv2.fillPoly(samples, fixed[start : start + count], 255, cv2.LINE_8, 4)
         start += count
-    return alpha
+    return np.asarray(cv2.resize(samples, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _surface(layer: Layer, moved: bool, left: int, upper: int, wide: int, high: int) -> Image:
