@@ -144,6 +144,19 @@ def test_the_towers_are_one():
     assert torch.allclose(features[:, 2 + 220], (expected * expected).mean(1), atol=1e-6)
 
 
+def test_cosines_are_compared_whatever_the_features_size():
+    stem = SiameseStem(channels=3, widths=(4, 8, 16), redirected=2, is_cosine=True)
+    picture = pictures(1, 3, 64, 64)
+    with torch.no_grad():
+        _, features = stem(picture, picture)
+        assert torch.allclose(features[:, 2 + 220], torch.ones(1, 8, 8), atol=0.01)  # a feature with itself
+        assert features[:, 2:].max() <= 1.0 + 1e-5
+        for weights in stem.tower.conv3.parameters():
+            weights *= 0.1
+        _, smaller = stem(picture, picture)
+    assert torch.allclose(smaller[:, 2:], features[:, 2:], atol=0.02)
+
+
 def test_enlarging_a_flow_starts_bilinear():
     refinement = flownets(width=1 / 16, generator=chance()).refinement
     flow = pictures(1, 2, 4, 5)
