@@ -61,20 +61,21 @@ def _sliced(first: Tensor, second: Tensor, radius: int) -> Tensor:
 
 
 def _banded(first: Tensor, second: Tensor, radius: int) -> Tensor:
-    """By one product of whole rows, of which a band around the diagonal is kept.
+    """By products of whole rows, of which a band around the diagonal is kept.
 
     A row of W places against a padded row of W + 2r is a matrix (W, W + 2r); place x wants its columns x .. x + 2r.
     Written out flat with W more values behind it and read again as (W, W + 2r + 1), row x starts at column x.
     """
     batch, _, height, width = first.shape
-    reach = 2 * radius + 1
-    padded = F.pad(second, (radius,) * 4)
-    rows = torch.cat([padded[:, :, y : y + height] for y in range(reach)], dim=3)
-    products = first.permute(0, 2, 3, 1) @ rows.permute(0, 2, 1, 3)  # N, H, W, reach (W + 2r)
-    products = products.reshape(batch, height, width, reach, width + 2 * radius)
-    flat = products.permute(0, 1, 3, 2, 4).reshape(batch, height, reach, width * (width + 2 * radius))
-    skewed = F.pad(flat, (0, width)).reshape(batch, height, reach, width, width + reach)
-    return skewed[..., :reach].permute(0, 2, 4, 1, 3).reshape(batch, reach * reach, height, width)
+    reach, span = 2 * radius + 1, width + 2 * radius
+    padded = F.pad(second, (radius,) * 4).permute(0, 2, 3, 1)
+    rows = first.permute(0, 2, 3, 1)
+    bands = []
+    for y in range(reach):
+        products = rows @ padded[:, y : y + height].transpose(2, 3)  # N, H, W, W + 2r
+        flat = F.pad(products.reshape(batch, height, width * span), (0, width))
+        bands.append(flat.reshape(batch, height, width, span + 1)[..., :reach])
+    return torch.stack(bands, dim=1).permute(0, 1, 4, 2, 3).reshape(batch, reach * reach, height, width)
 
 
 def warp(features: Tensor, flow: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ MULTIPLE = 64  # six convolutions halve the picture
 LEAK = 0.1  # slope of the units below zero
 CONTRAST = 4.0  # brings pictures in [0, 1] to a spread of about 1, which first weights are drawn for
 FLOW_SCALE = 20.0  # pixels to one unit of what the last convolutions give: they work with numbers around 1
+FIRST_FLOWS = 0.01  # share of the usual first weights where flow is said
 # Sec. 3: displacements up to 20 cells of 1/8, every second one: 21 x 21 = 441 channels.
 RADIUS, STRIDE = 20, 2
 
@@ -247,11 +248,18 @@ def _convolution(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -
 
 
 def _draw_weights(network: nn.Module, generator: torch.Generator | None) -> None:
-    """He et al. 2015, for leaking units; the flow's enlargement starts as bilinear, nothing else is known of it."""
+    """He et al. 2015, for leaking units; the first flows are nearly 0, and their enlargement is bilinear.
+
+    Were the first flows of the size of what they are made from, 20 px and more, learning would begin with making
+    everything small, the features that are compared as well.
+    """
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(module.weight, a=LEAK, generator=generator)
             nn.init.zeros_(module.bias)
+    for module in network.refinement.flows:
+        with torch.no_grad():
+            module.weight *= FIRST_FLOWS
     for module in network.refinement.enlarge:
         side = torch.tensor([0.25, 0.75, 0.75, 0.25])
         with torch.no_grad():
