@@ -112,8 +112,22 @@ def rate_variants(flows: Sequence[str]) -> list[Variant]:
     return [Variant(f"every {step}", flow, step) for step in STEPS for flow in flows]
 
 
+def keyframe_variants(flows: Sequence[str]) -> list[Variant]:
+    """Every frame detected, as today; then keyframes, fixed and adaptive, and what carries boxes between them."""
+    found = [Variant("every 1", flow) for flow in flows]
+    for every in EVERY[1:]:
+        for adaptive in (False, True):
+            for flow in flows:
+                for carry in ("step", "gap", "keys") if flow != "none" else ("step",):
+                    keyframes = {"every": every, "adaptive": adaptive, "carry": carry}
+                    label = f"{'adaptive' if adaptive else 'every'} {every} {carry if flow != 'none' else ''}"
+                    found.append(Variant(label.strip(), flow, settings={"keyframes": keyframes}))
+    return found
+
+
 STUDIES: dict[str, Callable[[Sequence[str]], list[Variant]]] = {
     "rates": rate_variants,
+    "keyframes": keyframe_variants,
 }
 
 

@@ -269,10 +269,9 @@ class Replay:
         self._site = variant.site(clip)
         self._work = Work()
         self._counted = Counted(networks, motion, self._work)
-        self._motion = None if motion is None else self._counted
+        self._motions: dict[str, Motion] = {} if motion is None else {CAMERA: self._counted}
         self._pipeline = variant.build(CAMERA, self._site, 0, networks.model_hash)
         self._linker, self._ledger = build_linker(self._site), Ledger()
-        self._was_confirmed: set[int] = set()
         self._rows: list[NDArray[np.void]] = []
         self._live: list[tuple[float, ...]] = []
         self._seen: list[int] = []
@@ -282,7 +281,7 @@ class Replay:
         """Take in one frame of the clip."""
         begun, elsewhere = time.thread_time(), self._counted.shared_s
         (answers,) = ask_batch(
-            [self._pipeline], [frame], detector=self._counted, embedder=self._counted, motion=self._motion
+            [self._pipeline], [frame], detector=self._counted, embedder=self._counted, motion=self._motions
         )
         update = self._pipeline.finish(frame.seq, frame.t_ns, answers)
         self._publish(self._linker.step(update))
@@ -306,19 +305,11 @@ class Replay:
 
     def _note(self, update: CameraUpdate) -> None:
         tracks = update.tracks
-        is_row = tracks.detections != NO_DETECTION
-        numbers = tracks.ids.tolist()
-        if update.detected:
-            shown = is_row & (tracks.states == CONFIRMED)
-            self._was_confirmed = {numbers[n] for n in np.flatnonzero(shown)}
-        else:
-            shown = np.array([number in self._was_confirmed for number in numbers], bool)
-            is_row = np.asarray((tracks.states == CONFIRMED) & shown)
-        for n in np.flatnonzero(shown):
-            owner = self._owner(numbers[n])
+        rows = np.flatnonzero(tracks.detections != NO_DETECTION)  # found, or carried from the last keyframe
+        for n in rows[tracks.states[rows] == CONFIRMED]:
+            owner = self._owner(int(tracks.ids[n]))
             if owner is not None:
                 self._live.append((update.seq + 1, owner, *tracks.boxes[n].tolist(), float(tracks.scores[n])))
-        rows = np.flatnonzero(is_row)
         out = np.zeros(len(rows), SPOOL)
         out["frame"], out["t_ns"] = update.seq + 1, update.t_ns
         out["number"], out["box"], out["score"] = tracks.ids[rows], tracks.boxes[rows], tracks.scores[rows]
