@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from benchmarks.peer_inputs import MotSequence
@@ -150,9 +151,12 @@ def lines_of(study: str, told: Sequence[Told], prices: Mapping[str, Prices]) -> 
     groups = sorted({one.clip.group for one in told})
     for group in groups:
         own = [one for one in told if one.clip.group == group]
-        for variant in dict.fromkeys(one.variant for one in own):
-            same = [one for one in own if one.variant is variant]
-            lines.append(Line(study, variant.label, variant.flow, group, figures_of(same, prices)))
+        for label, flow in dict.fromkeys((one.variant.label, one.variant.flow) for one in own):
+            same = [one for one in own if (one.variant.label, one.variant.flow) == (label, flow)]
+            seeds = sorted({one.variant.seed for one in same})
+            runs = [figures_of([one for one in same if one.variant.seed == seed], prices) for seed in seeds]
+            mean = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+            lines.append(Line(study, label, flow, group, mean))
     return lines
 
 
