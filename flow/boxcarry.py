@@ -30,7 +30,11 @@ class BoxCarrier(Protocol):
     """What `load_carrier` gives. One object serves one thread."""
 
     def carry(
-        self, before: Images, after: Images, boxes: NDArray[np.floating]
+        self,
+        before: Images,
+        after: Images,
+        boxes: NDArray[np.floating],
+        expected: NDArray[np.floating] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Where the things in ``boxes`` are in ``after``.
 
@@ -38,13 +42,15 @@ class BoxCarrier(Protocol):
             before: (H, W) grey or (H, W, 3) BGR, what the boxes were found in.
             after: A later picture of the same size.
             boxes: (N, 4) x1, y1, x2, y2 in pixels; N may be 0.
+            expected: (N, 4) around which to look in ``after``, as a motion model says; where they were by default.
 
         Returns:
             The moved boxes (N, 4), and how far to trust each (N,) in [0, 1]: the overlap (IoU) with the truth that is
-            to be expected. A box with a NaN, hardly any area or mostly outside the picture stays, with trust 0.
+            to be expected. A box with a NaN, hardly any area or mostly outside the picture is given back as expected,
+            with trust 0; so is one that was expected there.
 
         Raises:
-            ValueError: The sizes differ, or something is not a picture.
+            ValueError: The sizes differ, or something is not a picture, or there are not as many boxes expected.
         """
         ...
 
@@ -86,20 +92,29 @@ class OnnxBoxCarrier:
             )
 
     def carry(
-        self, before: Images, after: Images, boxes: NDArray[np.floating]
+        self,
+        before: Images,
+        after: Images,
+        boxes: NDArray[np.floating],
+        expected: NDArray[np.floating] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `BoxCarrier.carry`."""
         _check_pictures(before, after)
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-        moved, trust = boxes.astype(np.float32), np.zeros(len(boxes), np.float32)
-        rows = np.flatnonzero(is_carried(boxes, (before.shape[1], before.shape[0])))
-        for start in range(0, len(rows), MOST_AT_ONCE):
-            some = rows[start : start + MOST_AT_ONCE]
-            areas = crop_areas(boxes[some])
+        start = boxes if expected is None else np.asarray(expected, np.float64).reshape(-1, 4)
+        if len(start) != len(boxes):
+            raise ValueError(f"{len(boxes)} boxes cannot be expected at {len(start)} places")
+        moved, trust = start.astype(np.float32), np.zeros(len(boxes), np.float32)
+        size = before.shape[1], before.shape[0]
+        rows = np.flatnonzero(is_carried(boxes, size) & is_carried(start, size))
+        for first in range(0, len(rows), MOST_AT_ONCE):
+            some = rows[first : first + MOST_AT_ONCE]
+            areas = crop_areas(start[some])
             found, sure = self._session.run(
-                ["boxes", "trust"], {"targets": crops(before, areas), "searches": crops(after, areas)}
+                ["boxes", "trust"],
+                {"targets": crops(before, crop_areas(boxes[some])), "searches": crops(after, areas)},
             )
-            moved[some], trust[some] = to_picture(found, boxes[some], areas), sure
+            moved[some], trust[some] = to_picture(found, start[some], areas), sure
         return moved, trust
 
 
@@ -137,13 +152,11 @@ def crops(image: Images, areas: NDArray[np.int64], side: int = SIDE) -> Images:
         to_high = np.round((high - area[:2]) * scale).astype(int)
         if (high <= low).any() or (to_high <= to_low).any():
             continue
-        part = image[low[1] : high[1], low[0] : high[0]]
+        seen = image[low[1] : high[1], low[0] : high[0]]
         width, height = (int(length) for length in to_high - to_low)
         # An average where the crop shrinks, so that fine texture does not turn into noise.
-        shrinks = (scale < 1).all()
-        part = cv2.resize(
-            part, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
+        kind = cv2.INTER_AREA if (scale < 1).all() else cv2.INTER_LINEAR
+        part = np.asarray(cv2.resize(seen, (width, height), interpolation=kind), np.uint8)
         crop[to_low[1] : to_high[1], to_low[0] : to_high[0]] = part[..., None] if part.ndim == 2 else part
     return cut
 
@@ -158,7 +171,7 @@ def to_picture(
 
     Args:
         found: (N, 4) x1, y1, x2, y2 in shares of the later crop.
-        boxes: (N, 4) that were carried.
+        boxes: (N, 4) around which the later crops were made.
         areas: (N, 4) of `crop_areas`.
     """
     found = np.asarray(found, np.float64)

@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 OPSET = 18
 IR_VERSION = 8  # what ONNX Runtime has read since 1.12
 PARITY = 1e-4  # shares of the crop, and of trust, that an export may differ by
-POOL = 3000  # examples in memory, 25 kB each
+POOL = 3000
 FRESH = 0.5  # new examples to one that is learned from: the others were in the pool before
 DRAWN_SIZE = 256, 384  # height, width of drawn pairs
 HELD_OUT = 0.04  # of the packs' pairs, to say how far it is
@@ -55,7 +55,9 @@ class BoxRecipe:
     seed: int = 0
 
 
-def train(recipe: BoxRecipe, packs: Sequence[Path], out: Path, *, minutes: float = math.inf) -> Path:
+def train(
+    recipe: BoxRecipe, packs: Sequence[Path], out: Path, *, minutes: float = math.inf, pool: int = POOL
+) -> Path:
     """Train, and write ``out``/checkpoint.pt and ``out``/log.json.
 
     Args:
@@ -64,6 +66,7 @@ def train(recipe: BoxRecipe, packs: Sequence[Path], out: Path, *, minutes: float
         out: A folder, made where it is missing.
         minutes: After these the schedule is at its end, whatever the recipe says of steps; a run cut so is not
             repeated exactly by another machine.
+        pool: Examples in memory, 25 kB each.
 
     Raises:
         FileNotFoundError: A folder holds no pack.
@@ -76,7 +79,7 @@ def train(recipe: BoxRecipe, packs: Sequence[Path], out: Path, *, minutes: float
         draw_examples(np.random.default_rng(1), pair, Mixture(drawn_motion=0, still_picture=0))
         for pair in held
     ]
-    pool = Pool(examples(learned, recipe, rng), POOL, rng)
+    kept = Pool(examples(learned, recipe, rng), pool, rng)
     network = BoxHead()
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(
@@ -89,7 +92,7 @@ def train(recipe: BoxRecipe, packs: Sequence[Path], out: Path, *, minutes: float
             break
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * rate_factor(progress, recipe.warm_up)
-        losses.append(_step(network, optimiser, pool.batch(recipe.batch, fresh=round(FRESH * recipe.batch))))
+        losses.append(_step(network, optimiser, kept.batch(recipe.batch, fresh=round(FRESH * recipe.batch))))
         follow(average, network, max(recipe.average, 1 / (step + 1)))
         if (step + 1) % REPORT == 0:
             said.append({"step": step + 1, "loss": float(np.mean(losses[-REPORT:])), **score(average, test)})
@@ -138,11 +141,11 @@ def pack_folders(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: There is none.
     """
-    if (folder / "flow.npy").is_file():
+    if (folder / "info.json").is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.glob("*/flow.npy"))
+    found = sorted(path.parent for path in folder.glob("*/info.json"))
     if not found:
-        raise FileNotFoundError(f"{folder} holds no pairs: it needs a flow.npy, or folders that have one")
+        raise FileNotFoundError(f"{folder} holds no pairs: it needs an info.json, or folders that have one")
     return found
 
 

@@ -50,15 +50,16 @@ def flow_loss(
     count = len(predictions.flows)
     if weights is None:
         weights = [FINER ** (count - 1 - n) for n in range(count)]
-    loss = truth.new_zeros(())
+    loss, said = truth.new_zeros(()), dict[str, Tensor]()
     for n, (flow, share) in enumerate(zip(predictions.flows, weights, strict=True)):
         if n < count - 1:
             size = flow.shape[2:]
             error = end_point_error(flow.float(), at_size(truth, size))
+            said[f"epe{n}"] = error.detach().mean()
             loss = loss + share * weighted_mean(error, F.interpolate(weight, size=size, mode="area"))
     error = end_point_error(at_size(predictions.flows[-1].float(), truth.shape[2:]), truth)
     loss = loss + weights[-1] * weighted_mean(error, weight)
-    said = {"epe": weighted_mean(error.detach(), (weight > 0).to(error.dtype))}
+    said["epe"] = weighted_mean(error.detach(), (weight > 0).to(error.dtype))
     if predictions.trust is not None:
         said["trust"] = trust_loss(predictions.trust, error.detach(), truth, weight)
         loss = loss + TRUST_WEIGHT * said["trust"]

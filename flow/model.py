@@ -85,7 +85,17 @@ class Pyramid(nn.Module):
         stem = self.stem(pictures)
         eighth = self.eighth(stem)
         deep = F.interpolate(self.lift(self.deep(eighth)), scale_factor=2.0, mode="bilinear")
-        return self.fine(stem), self.join(eighth + deep)
+        return _compared(self.fine(stem)), _compared(self.join(eighth + deep))
+
+
+def _compared(features: Tensor) -> Tensor:
+    """Features (N, C, H, W) about the picture's mean, of length sqrt(C) each: their mean product is a cosine.
+
+    Without it products of young features are too small to learn from, and matching never begins.
+    """
+    features = features.float()
+    centred = features - features.mean(dim=(2, 3), keepdim=True)
+    return centred * (centred.square().mean(dim=1, keepdim=True) + 1e-6).rsqrt()
 
 
 class GlobalMatching(nn.Module):
@@ -97,7 +107,9 @@ class GlobalMatching(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sharpness = nn.Parameter(torch.tensor(0.0))  # log of what the product is multiplied with
+        self.sharpness = nn.Parameter(
+            torch.tensor(math.log(12.0))
+        )  # log of what the cosine is multiplied with
         self.stillness = nn.Parameter(torch.tensor(math.log(0.02)))  # log of 1 / (2 sigma^2), in 1 / places^2
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +119,7 @@ class GlobalMatching(nn.Module):
         y = places(height, first)[:, None].expand(height, width).reshape(-1)
         grid = torch.stack((x, y), dim=1)  # H W, 2
         prior = self.stillness.exp()
-        queries = first.flatten(2).transpose(1, 2) * (self.sharpness.exp() / math.sqrt(channels))
+        queries = first.flatten(2).transpose(1, 2) * (self.sharpness.exp() / channels)
         queries = torch.cat(
             (queries, (2.0 * prior * grid).expand(batch, -1, -1), torch.ones_like(queries[..., :1])), dim=2
         )
@@ -150,7 +162,7 @@ class Refinement(nn.Module):
             self.take.append(nn.LeakyReLU(0.1, inplace=True))
         self.think = nn.Sequential(*(Separable(hidden, kernel=5) for _ in range(depth)))
         self.say = nn.Conv2d(hidden, 3, 3, padding=1)  # x, y, trust
-        nn.init.normal_(self.say.weight, std=1e-3)
+        nn.init.normal_(self.say.weight, std=1e-2)
         assert self.say.bias is not None
         nn.init.zeros_(self.say.bias)
 
@@ -319,9 +331,11 @@ def build(name: str, *, width: float = 1.0) -> nn.Module:
     """
     from flow.flownet import flownetc, flownets  # they need `Predictions` of this module
 
-    published = {"flownets": flownets, "flownetc": flownetc}
-    if name in published:
-        return published[name](width=width)
+    if name == "flownets":
+        return flownets(width=width)
+    if name == "flownetc":
+        return flownetc(width=width, is_cosine=True)
     if name in NETWORKS:
         return NETWORKS[name]()
-    raise ValueError(f"there is no flow network named {name!r}; choose {', '.join((*NETWORKS, *published))}")
+    names = ", ".join((*NETWORKS, "flownets", "flownetc"))
+    raise ValueError(f"there is no flow network named {name!r}; choose {names}")

@@ -51,7 +51,9 @@ def check(recipe: Recipe) -> None:
         raise ValueError("a run needs at least 1 step of at least 1 pair, and minutes of at least 0")
     if not (recipe.learning_rate > 0.0 and 0.0 <= recipe.warm_up < 1.0 and 0.0 < recipe.average <= 1.0):
         raise ValueError("a run needs a learning rate above 0, a warm-up in [0, 1) and an average in (0, 1]")
-    if not (0.0 <= min(recipe.pack_share, recipe.small_until) and recipe.pack_share <= 1.0 and recipe.shown >= 1.0):
+    if not (
+        min(recipe.pack_share, recipe.small_until) >= 0.0 and recipe.pack_share <= 1.0 and recipe.shown >= 1.0
+    ):
         raise ValueError("pack_share lies between 0 and 1, and a pair is shown at least once")
 
 
