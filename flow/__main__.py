@@ -179,6 +179,33 @@ class _Teller:
             _tell(f"{100 * progress:5.1f} %  step {step}  {said}")
 
 
+def export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="FILE", help="last.pt of train, adapted.pt of adapt")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx", help="the model to write")
+    parser.add_argument(
+        "--area",
+        type=_size,
+        metavar="WxH",
+        help="pixels that it sees at most, larger pictures are made smaller (default: 320x192 for tiny, 384x288 for base)",
+    )
+
+
+def export(options: argparse.Namespace) -> int:
+    from flow.export import ParityError
+    from flow.export import export as write
+
+    area = None if options.area is None else options.area[0] * options.area[1]
+    try:
+        proof = write(options.checkpoint, options.out, area=area)
+    except ParityError as problem:
+        raise ValueError(str(problem)) from problem
+    print(
+        f"{options.out}: on {proof.pairs} batches at most {proof.flow_px:.1e} px and a trust of {proof.trust:.1e} "
+        "from the network"
+    )
+    return OK
+
+
 # --- looking
 
 
@@ -590,6 +617,9 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 VERBS = {
     "adapt": Verb("fine-tune a trained network on footage of your own, without labels", adapt_options, adapt),
+    "export": Verb(
+        "write a trained network as .onnx, once it has proved to be the same", export_options, export
+    ),
     "train": Verb("train a network, or go on with a run that was interrupted", train_options, train),
     "evaluate": Verb(
         "measure how far off estimators are, and how long they take", evaluate_options, evaluate

@@ -167,7 +167,7 @@ def open_estimator(name: str, *, threads: int = 1) -> Estimates:
         raise ValueError(
             f"there is no flow estimator named {name!r}; of DIS there are: {', '.join(REFERENCES[1:])}"
         )
-    return load_estimator(name)
+    return load_estimator(name, threads=threads)
 
 
 def evaluate(
