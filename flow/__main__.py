@@ -186,7 +186,7 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         "--area",
         type=_size,
         metavar="WxH",
-        help="pixels that it sees at most, larger pictures are made smaller (default: 320x192 for tiny, 384x288 for base)",
+        help="pixels that it sees at most (default: 320x192 for tiny, 384x288 for base)",
     )
 
 
