@@ -137,7 +137,7 @@ def test_a_camera_that_turns_takes_everybody_along():
     batch = walk(10)
     mean, speed = batch.mean.copy(), batch.speed.copy()
     # A quarter turn (x -> y, y -> -x), twice as large, 7 to the right.
-    batch.warp(np.array([[0.0, -2.0, 7.0], [2.0, 0.0, 0.0]]))
+    batch.warp(np.array([[0.0, -2.0, 7.0], [2.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
     np.testing.assert_allclose(batch.mean[0], [-2 * mean[0, 1] + 7, 2 * mean[0, 0], *(2 * mean[0, 2:])])
     np.testing.assert_allclose(batch.speed[0, :2], [-2 * speed[0, 1], 2 * speed[0, 0]])
 

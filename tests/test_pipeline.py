@@ -254,6 +254,7 @@ class Drift:
         class Flow:
             field = np.tile(np.array([4.0, 0.0], np.float32), (H // 4, W // 4, 1))
             scale = 4.0
+            trust = None
 
         return Flow()
 
@@ -285,7 +286,7 @@ def _array(kind: object, value: list) -> NDArray:
 
 def test_a_moving_camera_takes_the_tracks_along():
     """The picture jumps 140 px to the right, so that the first person stands where the second one was."""
-    jump = np.array([[1.0, 0, 140], [0, 1, 0]])
+    jump = np.array([[1.0, 0, 140], [0, 1, 0], [0, 0, 1]])
     one = pipeline()
     for n in range(10):
         one.finish(n, at(n / 10), Answers(detections=seen([person_box(300), person_box(440)])))

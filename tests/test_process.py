@@ -565,7 +565,7 @@ def test_answers_are_read_as_they_were_written(tmp_path):
             np.array([0]), np.ones((1, 3)) / np.sqrt(3)
         ),
         moved=np.array([[1, 2, np.nan, 4]], np.float32),
-        camera=np.eye(2, 3),
+        camera=np.eye(3),
     )
     path = tmp_path / "answers"
     with open(path, "wb") as file:

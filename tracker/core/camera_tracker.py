@@ -56,6 +56,7 @@ SURE_CHANGE = 1.9  # nobody's sure boxes differ by more in height within a secon
 WEAK_CHANGE = 1.3  # weak boxes must be as high as the last sure one up to this factor
 WEAK_S = 1.0  # and carry a track for this long at most
 MISSED_LOOKS = 1.5  # a track coasts at least over one look of the detector that missed it
+HOLDING_TRUST = 0.3  # flow off by more than a tenth of a box's height (flow_sigma / trust) holds nobody
 CROWDED_IOU = 0.15  # boxes that overlap more hide one another
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
 
@@ -175,7 +176,8 @@ class CameraTracker:
             detections: what was found, or None where the detector rested: tracks are carried on, and none ages.
             flow: (N, 4) where the boxes of the N tracks are now by flow, NaN rows where unknown; rows in the order of
                 the last ``Tracks``.
-            trust: (N,) how far to trust each row of ``flow``, in [0, 1]; None: all of it.
+            trust: (N,) how far to trust each row of ``flow``, in [0, 1]; None: all of it. A row of 0 or NaN says
+                nothing, and one near 0 nearly nothing: prediction carries the track.
 
         Returns:
             The tracks now, and the tracklets that changed (ended ones a last time).
@@ -245,7 +247,7 @@ class CameraTracker:
         )
 
     def move_camera(self, transform: NDArray[np.floating]) -> None:
-        """The camera moved since the last step: (2, 3) from the old picture to the new one."""
+        """The camera moved since the last step: (3, 3) from the old picture to the new one."""
         self._motion.warp(transform)
 
     def predicted(self, t_ns: int) -> NDArray[np.float64]:
@@ -277,7 +279,7 @@ class CameraTracker:
             told = np.isfinite(flow).all(axis=1) & (trust > 0)
             known = np.flatnonzero(told & (shown | (unseen <= self._coast_s)))
             self._motion.follow(known, flow[known], before[known], trust[known].astype(np.float64))
-            for n in known[shown[known]]:
+            for n in known[shown[known] & (trust[known] >= HOLDING_TRUST)]:
                 self._tracks[n].t_held_ns = last_ns
 
     def _carry(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.warp import move_points
 from tracker.core.boxes import center_form, corner_form
 
 F = NDArray[np.float64]
@@ -108,11 +109,12 @@ class MotionBatch:
     ) -> None:
         """Take in optical flow: it says that box ``before`` (K, 4) is now ``moved`` (K, 4).
 
-        ``trust`` (K,) in (0, 1] is how far to believe it, 1 where it is None; an error grows as its inverse.
+        ``trust`` (K,) in (0, 1] is how far to believe it, 1 where it is None; its standard deviation grows as the
+        inverse, so that what is hardly trusted changes nothing.
         """
         if not len(rows):
             return
-        doubt = 1.0 if trust is None else 1 / np.maximum(trust, 0.05)[:, None]
+        doubt = 1.0 if trust is None else 1 / trust[:, None]
         z = center_form(before) + (center_form(moved) - center_form(before)) * np.array([1.0, 1.0, 0.0, 0.0])
         h = np.maximum(self.mean[rows, 3:], 1.0)
         # Flow says where the old estimate went: it adds its own error to the old one's, and says nothing of size.
@@ -134,11 +136,10 @@ class MotionBatch:
         return np.asarray(np.sqrt(self.p[:, :2].max(axis=1)) / np.maximum(self.mean[:, 2], 1.0))
 
     def warp(self, transform: NDArray[np.floating]) -> None:
-        """The camera moved: every position and velocity goes through ``transform`` (2, 3)."""
-        t = np.asarray(transform, np.float64)
-        scale = float(np.sqrt(max(np.linalg.det(t[:, :2]), 1e-6)))
-        self.mean[:, :2] = self.mean[:, :2] @ t[:, :2].T + t[:, 2]
-        self.speed[:, :2] = self.speed[:, :2] @ t[:, :2].T
+        """The camera moved: every position and velocity goes through ``transform`` (3, 3), see `flow.warp`."""
+        self.mean[:, :2], slopes = move_points(transform, self.mean[:, :2])
+        scale = np.sqrt(np.maximum(np.linalg.det(slopes), 1e-6))[:, None]
+        self.speed[:, :2] = (slopes @ self.speed[:, :2, None])[:, :, 0]
         self.mean[:, 2:] *= scale
         self.speed[:, 2:] *= scale
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.warp import IDENTITY, camera_motion, is_still, move_boxes
+from flow.warp import IDENTITY, box_trust, camera_motion, is_still, move_boxes
 from tracker.config import KeyframeSettings
 from tracker.core.boxes import FloorPlan, center_form, foot_points, inside_polygon, iou
 from tracker.core.camera_tracker import CameraTracker, picture_quality, sound
@@ -49,7 +49,9 @@ class Answers(Record, frozen=True, kw_only=True):
         None  # (N, 4) where the last tracks' boxes are now by flow, NaN: unknown
     )
     trust: NDArray[np.float32] | None = None  # (N,) of each of them in [0, 1]; None: all of it
-    camera: NDArray[np.float64] | None = None  # (2, 3) how the camera moved; None: it stood still
+    camera: NDArray[np.float64] | None = (
+        None  # (3, 3) how the camera moved; None: it stood still, or nobody knows
+    )
     image_size: tuple[int, int] | None = None  # width and height of the picture, px; None: there was none
 
 
@@ -112,9 +114,10 @@ class CameraPipeline:
         return not rest
 
     def follow(self, motion: Motion, image: NDArray[np.uint8], *, is_keyframe: bool = True) -> Answers:
-        """What flow says of this frame: where the tracks' boxes are now, and how the camera moved.
+        """What flow says of this frame: where the tracks' boxes are now, how surely, and how the camera moved.
 
-        Nothing, where the picture has another size than the one that flow starts from.
+        Nothing, where there is no picture to start from, it has another size, or nobody is tracked. At a cut the
+        rows are NaN as far as the flow knows it for one: its trust is near 0.
         """
         carry = self._keyframes.carry
         if carry == "keys" and not is_keyframe:
@@ -236,22 +239,29 @@ class CameraPipeline:
 
 def _moved(flow: Any, boxes: NDArray[np.float64], drift: NDArray[np.float64]) -> Answers:
     """What a field says of boxes at its start; the camera has already moved by ``drift`` of what the field shows."""
-    camera = camera_motion(flow.field, flow.scale, boxes)
-    moved, valid = move_boxes(boxes, flow.field, flow.scale)
+    moved, valid = move_boxes(boxes, flow.field, flow.scale, trust=flow.trust)
     moved[~valid] = np.nan
-    camera = after(inverse(drift), camera)
-    return Answers(moved=moved, camera=None if is_still(camera) else camera)
+    trust = None if flow.trust is None else np.where(valid, box_trust(boxes, flow.trust, flow.scale), 0.0)
+    camera = camera_motion(flow.field, flow.scale, boxes, flow.trust)
+    if camera is not None:
+        camera = after(inverse(drift), camera)
+    return Answers(
+        moved=moved,
+        trust=None if trust is None else trust.astype(np.float32),
+        camera=None if camera is None or is_still(camera) else camera,
+    )
 
 
 def after(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The transform (2, 3) that does ``first``, then ``second``."""
-    return np.column_stack((second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]))
+    """The transform (3, 3) that does ``first``, then ``second``."""
+    both = np.asarray(second, np.float64) @ first
+    return np.asarray(both / both[2, 2])
 
 
 def inverse(transform: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The transform (2, 3) that takes back ``transform``."""
-    linear = np.linalg.inv(transform[:, :2])
-    return np.column_stack((linear, -linear @ transform[:, 2]))
+    """The transform (3, 3) that takes back ``transform``."""
+    back = np.linalg.inv(transform)
+    return np.asarray(back / back[2, 2])
 
 
 Motions = Mapping[str, Motion]  # camera -> its optical flow; one that is not there has none
@@ -311,7 +321,8 @@ def ask_batch(
     for pipeline, frame in pairs:
         if frame.image.size:
             pipeline.see((frame.image.shape[1], frame.image.shape[0]))
-    is_key = [p.wants_detection(load) for p, _ in pairs]
+    # What nobody looks at is no keyframe: flow goes on from the last one.
+    is_key = [p.wants_detection(load) and (detector is not None or f.camera_id in recorded) for p, f in pairs]
     flows = [Answers() for _ in pairs]
     if motion is not None:
         with watch.measure("flow"):
