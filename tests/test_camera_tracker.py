@@ -25,8 +25,14 @@ class Watched:
         self.tracklets: list[Tracklet] = []
         self.t_s = 0.0
 
-    def step(self, detections: Detections | None, dt_s: float = 1 / FPS) -> Tracks:
-        tracks, changed = self.tracker.step(at(self.t_s), detections)
+    def step(
+        self,
+        detections: Detections | None,
+        dt_s: float = 1 / FPS,
+        flow: NDArray | None = None,
+        trust: NDArray | None = None,
+    ) -> Tracks:
+        tracks, changed = self.tracker.step(at(self.t_s), detections, flow, trust)
         self.t_s += dt_s
         self.frames.append(tracks)
         self.tracklets += changed
@@ -243,6 +249,150 @@ def test_a_resting_detector_ages_no_track():
     assert len(long.frames[-1]) == 1
     empty = Watched(lost_s=1.0).run([*frames[:20], *[Detections.none()] * 30])
     assert len(empty.frames[-1]) == 0
+
+
+def rested(flow: NDArray | None, trust: NDArray | None = None) -> Watched:
+    """Two people who have stood still for 2 s; then one frame in which only flow says where they are."""
+    watched = Watched().run([seen([person_box(300), person_box(600)])] * 20)
+    watched.step(None, flow=flow, trust=trust)
+    return watched
+
+
+STOOD = np.stack([person_box(300), person_box(600)])
+WENT = STOOD + np.float32([20, 0, 20, 0])
+
+
+def test_between_keyframes_flow_moves_everybody_who_was_there():
+    tracks = rested(WENT).frames[-1]
+    assert tracks.states.tolist() == [CONFIRMED, CONFIRMED] and tracks.detections.tolist() == [CARRIED] * 2
+    # Old error and flow's own weigh as r = p + (0.03 of 200 px)^2 against p: less than half of 20 px, in one step.
+    step = tracks.boxes - STOOD
+    assert (step[:, 0] > 4).all() and (step[:, 0] < 10).all()
+    np.testing.assert_allclose(step[:, 2], step[:, 0], atol=1e-3)  # no box grows
+    np.testing.assert_allclose(step[:, [1, 3]], 0, atol=1e-3)
+
+
+def test_flow_that_goes_on_is_followed_all_the_way():
+    watched = rested(None)
+    for n in range(1, 16):
+        flow = watched.tracker.boxes() + np.array(
+            [6, 0, 6, 0]
+        )  # 6 px a frame from where they are thought to be
+        tracks = watched.step(None, flow=flow)
+        if n == 1:
+            assert tracks.boxes[0, 0] - STOOD[0, 0] > 1
+    # By now the filter has learned the speed of 60 px/s: a step of the box is a step of the flow.
+    last = watched.frames[-1].boxes - watched.frames[-2].boxes
+    np.testing.assert_allclose(last[:, 0], 6, atol=0.3)
+
+
+def test_the_less_flow_is_trusted_the_less_it_moves():
+    moved = [
+        (rested(WENT, np.full(2, trust, np.float32)).frames[-1].boxes - STOOD)[:, 0]
+        for trust in (1.0, 0.5, 0.2, 0.05, 0.001)
+    ]
+    assert (np.diff(moved, axis=0) < 0).all()
+    np.testing.assert_array_equal(moved[0], (rested(WENT).frames[-1].boxes - STOOD)[:, 0])
+    assert moved[-1].max() < 0.01  # nearly nothing of 20 px
+
+
+@pytest.mark.parametrize(
+    ("flow", "trust"),
+    [
+        (np.full((2, 4), np.nan, np.float32), None),
+        (WENT, np.zeros(2, np.float32)),
+        (WENT, np.full(2, np.nan, np.float32)),
+        (np.where([[0, 0, 1, 0]], np.nan, WENT).astype(np.float32), np.ones(2, np.float32)),
+        (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)),  # of tracks that are no more
+    ],
+    ids=["NaN rows", "no trust", "NaN trust", "one NaN", "other tracks"],
+)
+def test_flow_that_says_nothing_leaves_everybody_to_prediction(flow, trust):
+    one, other = rested(flow, trust), rested(None)
+    np.testing.assert_array_equal(one.frames[-1].boxes, other.frames[-1].boxes)
+    assert one.frames[-1].detections.tolist() == [CARRIED] * 2
+
+
+def test_a_row_that_says_nothing_does_not_silence_the_others():
+    flow = WENT.copy()
+    flow[0] = np.nan
+    tracks = rested(flow).frames[-1]
+    np.testing.assert_array_equal(tracks.boxes[0], rested(None).frames[-1].boxes[0])
+    np.testing.assert_array_equal(tracks.boxes[1], rested(WENT).frames[-1].boxes[1])
+
+
+def test_flow_of_nobody():
+    watched = Watched()
+    tracks = watched.step(None, flow=np.zeros((0, 4), np.float32), trust=np.zeros(0, np.float32))
+    assert len(tracks) == 0 and watched.finish() == []
+
+
+@pytest.mark.parametrize(("trust", "is_held"), [(None, True), (1.0, True), (0.1, False), (0.0, False)])
+def test_who_is_carried_by_trusted_flow_counts_as_seen_a_moment_ago(trust, is_held):
+    """3 s without a look, then two that miss: whom flow has held is still near, the other one was lost long ago."""
+    watched = Watched().run(walk(lambda t: 300.0, None, 10))
+    here = person_box(300)[None]
+    for _ in range(30):
+        watched.step(None, flow=here, trust=None if trust is None else np.full(1, trust, np.float32))
+    watched.run([Detections.none()] * 2)
+    # Unseen for 0.2 s, or for 3.1 s; coast_s is 0.5.
+    assert watched.tracker.outlook().has_missed == is_held
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_one_missed_look_ends_nobody_however_rare_looks_are(is_held):
+    """Looks 4 s apart: lost_s = 3 s was over when the first one missed, and whoever was hidden then came back anew."""
+    watched, rng = Watched().run(walk(lambda t: 300.0, 0, 10)), np.random.default_rng(4)
+    here = person_box(300)[None] if is_held else None
+    for found in (Detections.none(), seen([person_box(300)], [blurred(look(0), rng)])):
+        for _ in range(39):
+            watched.step(None, flow=here)
+        watched.step(found)
+    assert watched.ids() == [1] and watched.frames[-1].states.tolist() == [CONFIRMED]
+    # Nobody is kept for good: after 3 s of looks that find nobody the track has ended.
+    watched.run([Detections.none()] * 31)
+    assert len(watched.frames[-1]) == 0
+
+
+def test_who_walks_out_of_the_picture_between_keyframes_is_not_told():
+    watched = Watched().run(walk(lambda t: 900 + 60 * t, None, 15))  # at 984 px of 1000, 60 px/s
+    for _ in range(6):
+        tracks = watched.step(None, flow=watched.tracker.boxes() + np.array([6, 0, 6, 0]))
+    assert tracks.states.tolist() == [LOST] and tracks.detections.tolist() == [NO_DETECTION]
+
+
+# ---- the outlook ---------------------------------------------------------------------------------------------
+
+
+def test_the_outlook_tells_of_the_new_the_missed_and_the_crowded():
+    def outlook(frames: list[Detections | None]) -> tuple[bool, bool, bool]:
+        found = Watched().run(frames).tracker.outlook()
+        return found.has_new, found.has_missed, found.is_crowded
+
+    one, two = seen([person_box(300)]), seen([person_box(300), person_box(340)])
+    assert outlook([]) == outlook([Detections.none()]) == (False, False, False)
+    assert outlook([one]) == (True, False, False)
+    assert outlook([one] * 5) == outlook([*[one] * 5, None]) == (False, False, False)
+    assert outlook([*[one] * 5, Detections.none()]) == (False, True, False)
+    # Missed for longer than it coasts (0.5 s): lost, and no reason to look sooner.
+    assert outlook([*[one] * 5, *[Detections.none()] * 8]) == (False, False, False)
+    assert outlook([two] * 5) == (False, False, True)  # 40 of 120 px are shared
+
+
+def test_a_box_grows_less_certain_until_it_is_looked_at_and_less_so_with_flow():
+    here = person_box(300)[None]
+    spreads = {}
+    for name, flow in (("flow", here), ("prediction", None)):
+        watched = Watched().run(walk(lambda t: 300.0, None, 20))
+        found = [watched.tracker.outlook().spread]
+        for _ in range(5):
+            watched.step(None, flow=flow)
+            found.append(watched.tracker.outlook().spread)
+        assert (np.diff(found) > 0).all() or name == "flow"
+        spreads[name] = found[-1]
+        watched.step(seen([person_box(300)]))
+        assert watched.tracker.outlook().spread < found[-1]
+    assert spreads["flow"] < spreads["prediction"]
 
 
 # ---- trackers share nothing, and laws ------------------------------------------------------------------------

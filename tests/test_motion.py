@@ -125,6 +125,39 @@ def test_flow_moves_the_box_but_says_nothing_of_its_size():
     np.testing.assert_allclose(batch.mean[0, 2:], [80, 200], atol=1e-3)
 
 
+@pytest.mark.parametrize("trust", [1.0, 0.5, 0.05, 1e-3, 1e-30])
+def test_flow_counts_by_its_trust_and_not_at_all_near_zero(trust):
+    """What was trusted by less than 0.05 used to count as if it were 0.05: of a wide spread, up to a third."""
+    batch = started()
+    before = batch.boxes()
+    batch.predict(1.0, np.zeros(1))  # long ago: the filter would take nearly anything
+    p = batch.p[0].copy()
+    batch.follow(np.array([0]), before + 100, before, np.array([trust]))
+    # sigma = 0.03 of 200 px / trust, beside the old estimate's own error.
+    r = (6 / trust) ** 2 + p[:2]
+    np.testing.assert_allclose(
+        batch.mean[0, :2] - [140, 200], p[:2] / (p[:2] + r) * 100, rtol=1e-9, atol=1e-9
+    )
+    assert np.isfinite(batch.p).all()
+    if trust <= 1e-3:
+        np.testing.assert_allclose(batch.boxes(), before, atol=0.2)
+        np.testing.assert_allclose(batch.p[0, :2], p[:2], rtol=2e-3)
+
+
+def test_a_camera_that_turns_far_moves_and_enlarges_everybody_by_where_they_stand():
+    batch = MotionBatch()
+    batch.start(np.array([[90.0, 300, 110, 400], [890, 300, 910, 400]]))
+    batch.speed[:, 0] = 10
+    # u = x / (1 - x / 2000): 100 goes to 100 / 0.95 and 900 to 900 / 0.55. Along x steps grow by 1 / depth^2, across
+    # by 1 / depth, sizes by the root of the product.
+    batch.warp(np.array([[1.0, 0, 0], [0, 1, 0], [-1 / 2000, 0, 1]]))
+    depth = np.array([0.95, 0.55])
+    np.testing.assert_allclose(batch.mean[:, 0], [100, 900] / depth)
+    np.testing.assert_allclose(batch.mean[:, 1], 350 / depth)
+    np.testing.assert_allclose(batch.mean[:, 3], 100 / depth**1.5)
+    np.testing.assert_allclose(batch.speed[:, 0], 10 / depth**2)
+
+
 def test_the_distance_of_a_box_from_its_prediction_is_zero_and_grows_with_the_offset():
     batch = started()
     table = batch.mahalanobis(np.stack((BOX, BOX + 5, BOX + 50)))

@@ -159,7 +159,7 @@ class CameraTracker:
         self._next = 1
         self._t_ns: int | None = None
         self._t_looked_ns: int | None = None  # the last keyframe
-        self._coast_s = self.settings.coast_s
+        self._coast_s, self._lost_s = self.settings.coast_s, self.settings.lost_s
         self._anchors = np.zeros((0, 4))  # the filters' boxes after the last keyframe
 
     def step(
@@ -239,7 +239,6 @@ class CameraTracker:
         overlap = iou(boxes, boxes)
         np.fill_diagonal(overlap, 0.0)
         return Outlook(
-            is_empty=not shown.any(),
             has_new=bool((~confirmed).any()),
             has_missed=bool((confirmed & ~shown & fresh).any()),
             is_crowded=bool((overlap > CROWDED_IOU).any()),
@@ -295,6 +294,7 @@ class CameraTracker:
         """The detector looks: a track may coast over one look that missed it, however rare looks are."""
         since_s = 0.0 if self._t_looked_ns is None else (t_ns - self._t_looked_ns) / 1e9
         self._coast_s = max(self.settings.coast_s, MISSED_LOOKS * since_s)
+        self._lost_s = max(self.settings.lost_s, MISSED_LOOKS * since_s)
         self._t_looked_ns = t_ns
 
     def _distinct(self, detections: Detections) -> NDArray[np.bool_]:
@@ -559,11 +559,10 @@ class CameraTracker:
         return bool(apart[np.triu_indices(len(rows), 1)].mean() < self._looks.between(AGREE_SHARE))
 
     def _end(self, t_ns: int, detections: Detections) -> list[Tracklet]:
-        s = self.settings
         keep = np.array(
             [
-                (t_ns - t.t_seen_ns) / 1e9 <= s.lost_s if t.confirmed else t.row != NO_DETECTION
-                for t in self._tracks
+                self._unseen_s(t_ns, n) <= self._lost_s if t.confirmed else t.row != NO_DETECTION
+                for n, t in enumerate(self._tracks)
             ],
             bool,
         )

@@ -20,7 +20,6 @@ UNSURE = (
 class Outlook:
     """What a camera's tracks say of how soon they should be looked at again."""
 
-    is_empty: bool = True  # nobody is here
     has_new: bool = False  # somebody is not confirmed yet
     has_missed: bool = False  # somebody was not found at the last keyframe, a moment after having been there
     is_crowded: bool = False  # boxes overlap: the flow inside them may be the other's
