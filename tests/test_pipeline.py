@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from flow.reduced import ReducedFlow
 from tests.scenes import SIZE, at, blurred, look, person_box, seen
-from tracker.config import TrackSettings
+from tracker.config import KeyframeSettings, TrackSettings
 from tracker.core.boxes import FloorPlan
 from tracker.core.camera_tracker import CameraTracker
 from tracker.core.pipeline import Answers, CameraPipeline, ask_batch, crop, step_batch
-from tracker.types import CameraUpdate, Detections, Frame, array_to_plain
+from tracker.types import CARRIED, CameraUpdate, Detections, Frame, array_to_plain
 
 W, H = SIZE
 PICTURE = np.zeros((H, W, 3), np.uint8)
@@ -323,6 +324,266 @@ def test_a_rest_stands_in_the_update():
     assert [u.detected for u in updates] == [False, True, False, True]
     assert len(detector.calls) == 2
     assert all(u.tracks.ids.tolist() == [1] for u in updates)
+
+
+# ---- between keyframes ---------------------------------------------------------------------------------------
+
+
+class Scene:
+    """One person who goes ``speed`` px a frame, before a camera that moves the picture by ``pan`` px a frame.
+
+    It is the motion too: a reduced picture is its frame's number, and a field is what lies between two numbers.
+    """
+
+    def __init__(
+        self, speed: float = 6.0, pan: float = 0.0, trust: float | None = None, cuts: Sequence[int] = ()
+    ) -> None:
+        self.speed, self.pan, self.trust, self.cuts = speed, pan, trust, cuts
+        self.pairs: list[tuple[int, int]] = []
+
+    def box(self, n: int) -> NDArray[np.float32]:
+        return person_box(300 + (self.speed + self.pan) * n)
+
+    def frame(self, n: int) -> Frame:
+        return frame("a", n, picture(n))
+
+    def reduce(self, image: NDArray[np.uint8]) -> int:
+        return int(image[0, 0, 0])
+
+    def between(self, before: int, after: int) -> ReducedFlow:
+        self.pairs.append((before, after))
+        field = np.full((H // 4, W // 4, 2), (self.pan * (after - before), 0), np.float32)
+        x1, y1, x2, y2 = (self.box(before) / 4).astype(int)
+        field[y1 : y2 + 1, x1 : x2 + 1, 0] += self.speed * (after - before)
+        if self.trust is None:
+            return ReducedFlow(field, 4.0)
+        is_cut = any(before < cut <= after for cut in self.cuts)
+        if is_cut:
+            field = np.random.default_rng(after).normal(0, 60, field.shape).astype(np.float32)
+        trust = np.full(field.shape[:2], 0.01 if is_cut else self.trust, np.float32)
+        return ReducedFlow(field, 4.0, trust)
+
+
+def played_with(
+    scene: Scene, frames: Sequence[int], motion: Scene | None, **keyframes: object
+) -> tuple[list[Answers], list[CameraUpdate], list[NDArray]]:
+    """Answers and updates of a run over these frames, and where the tracker thought the person was before each."""
+    one = pipeline(keyframes=KeyframeSettings(**keyframes))  # type: ignore[arg-type]
+    detector = Scripted([seen([scene.box(n)]) for n in range(max(frames) + 1)])
+    answers, updates, before = [], [], []
+    for n in frames:
+        before.append(one._tracker.boxes())
+        [answer] = ask_batch([one], [scene.frame(n)], detector=detector, embedder=None, motion=motion)
+        answers.append(answer)
+        updates.append(one.finish(n, at(n / 10), answer))
+    return answers, updates, before
+
+
+def looked_at(updates: Sequence[CameraUpdate]) -> list[int]:
+    return [u.seq for u in updates if u.detected]
+
+
+def test_the_first_frame_and_every_fourth_after_it_are_looked_at():
+    _, updates, _ = played_with(Scene(), range(12), None, every=4)
+    assert looked_at(updates) == [0, 4, 8]
+    _, updates, _ = played_with(Scene(), range(5), None)
+    assert looked_at(updates) == [0, 1, 2, 3, 4]
+    # Adaptive: somebody new is looked at after ceil(4 / 3) = 2 frames, until confirmed at 0.2 s. By prediction alone
+    # one then soon is no longer sure of the place, with flow one is.
+    _, updates, _ = played_with(Scene(speed=0), range(12), None, every=4, adaptive=True)
+    assert looked_at(updates)[:3] == [0, 2, 5]
+    _, updates, _ = played_with(Scene(speed=0), range(12), Scene(speed=0), every=4, adaptive=True)
+    assert looked_at(updates) == [0, 2, 6, 10]
+
+
+def test_a_keyframe_that_rests_under_load_is_made_up_for_in_the_next_frame():
+    one, scene = pipeline(keyframes=KeyframeSettings(every=3)), Scene(speed=0)
+    detector = Scripted([seen([scene.box(0)])] * 12)
+    looked = []
+    for n in range(12):
+        [update] = step_batch([one], [scene.frame(n)], detector=detector, embedder=None, load=1.0)
+        if update.detected:
+            looked.append(n)
+    # 3: somebody is new, so it looks; 6 rests, and so does every second keyframe that comes due from then on.
+    assert looked == [0, 3, 7, 11]
+
+
+def test_step_carries_from_frame_to_frame():
+    scene = Scene()
+    answers, updates, before = played_with(scene, range(9), scene, every=4, carry="step")
+    assert scene.pairs == [(n, n + 1) for n in range(8)]
+    assert answers[0].moved is None  # nobody was there yet
+    for n in range(1, 9):
+        assert answers[n].trust is None and answers[n].camera is None
+        np.testing.assert_allclose(answers[n].moved, before[n] + [6, 0, 6, 0], atol=1e-3)
+    assert [u.tracks.detections.tolist() for u in updates] == [[0], *[[CARRIED]] * 3, [0], *[[CARRIED]] * 3, [0]]
+    # The first steps meet a filter that knows no speed yet; after the second look it has learned it.
+    for n in range(5, 8):
+        np.testing.assert_allclose(updates[n].tracks.boxes[0], scene.box(n), atol=2)
+
+
+def test_gap_carries_from_the_last_keyframe_to_each_frame():
+    scene = Scene()
+    answers, updates, before = played_with(scene, range(9), scene, every=4, carry="gap")
+    assert scene.pairs == [(0, n) for n in range(1, 5)] + [(4, n) for n in range(5, 9)]
+    for n in range(1, 9):
+        key = 4 * ((n - 1) // 4)
+        np.testing.assert_allclose(
+            answers[n].moved, before[key + 1] + np.array([1, 0, 1, 0]) * 6 * (n - key), atol=1e-3
+        )
+    for n in range(5, 8):
+        np.testing.assert_allclose(updates[n].tracks.boxes[0], scene.box(n), atol=3)
+
+
+def test_a_gap_is_as_one_step_over_it():
+    scene = Scene(pan=3)
+    gap, _, _ = played_with(scene, range(4), scene, every=4, carry="gap")
+    leap, _, _ = played_with(scene, [0, 3], scene, every=4, carry="step")
+    assert gap[3].moved is not None
+    np.testing.assert_array_equal(gap[3].moved, leap[1].moved)
+
+
+def test_keys_asks_for_flow_at_keyframes_only_and_prediction_carries_between():
+    scene = Scene()
+    answers, updates, before = played_with(scene, range(13), scene, every=4, carry="keys")
+    assert scene.pairs == [(0, 4), (4, 8), (8, 12)]
+    assert [n for n, a in enumerate(answers) if a.moved is not None] == [4, 8, 12]
+    for key in (4, 8, 12):  # from the boxes as they were after the last keyframe
+        np.testing.assert_allclose(answers[key].moved, before[key - 3] + [24, 0, 24, 0], atol=1e-3)
+    assert all(len(u.tracks) == 1 for u in updates)
+    for n in range(9, 12):  # by speed alone
+        np.testing.assert_allclose(updates[n].tracks.boxes[0], scene.box(n), atol=3)
+
+
+@pytest.mark.parametrize("carry", ["step", "gap"])
+def test_the_camera_moves_between_two_frames_what_it_moves_since_the_keyframe_less_its_drift(carry):
+    """5 px a frame: from the keyframe flow shows 5, 10, 15, of which 0, 5, 10 have been told already."""
+    scene = Scene(pan=5)
+    answers, updates, _ = played_with(scene, range(9), scene, every=4, carry=carry)
+    assert answers[0].camera is None
+    for n in range(1, 9):
+        np.testing.assert_allclose(answers[n].camera, [[1, 0, 5], [0, 1, 0], [0, 0, 1]], atol=1e-4)
+    for n in range(5, 8):
+        np.testing.assert_allclose(updates[n].tracks.boxes[0], scene.box(n), atol=3)
+    still, _, _ = played_with(Scene(), range(9), Scene(), every=4, carry=carry)
+    assert all(a.camera is None for a in still)
+
+
+def test_keys_tell_the_cameras_motion_of_the_whole_gap_at_once():
+    scene = Scene(pan=5)
+    answers, _, _ = played_with(scene, range(9), scene, every=4, carry="keys")
+    assert [n for n, a in enumerate(answers) if a.camera is not None] == [4, 8]
+    np.testing.assert_allclose(answers[8].camera, [[1, 0, 20], [0, 1, 0], [0, 0, 1]], atol=1e-4)
+
+
+# ---- trust, cuts and other surprises -------------------------------------------------------------------------
+
+
+def test_the_trust_of_flow_goes_with_every_box():
+    scene = Scene(trust=0.75)
+    answers, _, _ = played_with(scene, range(3), scene, every=4)
+    trust = answers[2].trust
+    assert trust is not None and trust.dtype == np.float32 and trust.tolist() == [0.75]
+
+
+def test_full_trust_is_as_none():
+    sure, silent = Scene(trust=1.0, pan=2), Scene(pan=2)
+    for carry in ("step", "gap", "keys"):
+        _, a, _ = played_with(sure, range(9), sure, every=4, carry=carry)
+        _, b, _ = played_with(silent, range(9), silent, every=4, carry=carry)
+        assert same_bytes(a, b)
+
+
+@pytest.mark.parametrize("carry", ["step", "gap"])
+def test_at_a_cut_prediction_carries_everybody(carry):
+    """Rubbish of 60 px, and a network that knows it for such: as if there had been no flow in that frame."""
+    scene = Scene(trust=0.9, cuts=[6])
+    answers, updates, _ = played_with(scene, range(8), scene, every=4, carry=carry)
+    assert answers[6].moved is not None and np.isnan(answers[6].moved).all()
+    assert answers[6].trust is not None and answers[6].trust.tolist() == [0] and answers[6].camera is None
+    np.testing.assert_allclose(updates[6].tracks.boxes[0], scene.box(6), atol=3)
+
+
+def test_what_is_not_known_of_the_camera_takes_nothing_back():
+    """A cut used to be a camera that had not moved since the keyframe: its drift was undone, and then done again."""
+
+    class Blinks(Scene):
+        def between(self, before: int, after: int) -> ReducedFlow:
+            flow = super().between(before, after)
+            if after == 2:
+                return ReducedFlow(np.full_like(flow.field, np.nan), flow.scale)
+            return flow
+
+    scene = Blinks(pan=5)
+    answers, _, _ = played_with(scene, range(4), scene, every=4, carry="gap")
+    assert answers[2].camera is None and np.isnan(answers[2].moved).all()  # type: ignore[arg-type]
+    assert [a.camera[0, 2].round(3) for a in (answers[1], answers[3])] == [5, 10]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("carry", ["step", "gap", "keys"])
+def test_a_picture_of_another_size_has_no_flow(carry):
+    scene = Scene()
+    one = pipeline(keyframes=KeyframeSettings(every=2, carry=carry))
+    small = np.zeros((H // 2, W // 2, 3), np.uint8)
+    detector = Scripted([seen([scene.box(n)]) for n in range(9)])
+    for n in range(9):
+        image = picture(n) if n < 5 else small.copy()
+        image[0, 0, 0] = n
+        answers = ask_batch([one], [frame("a", n, image)], detector=detector, embedder=None, motion=scene)
+        update = one.finish(n, at(n / 10), answers[0])
+        assert len(update.tracks) == 1 and np.isfinite(update.tracks.boxes).all()
+    # Frame 5 is the first small one. From frame to frame flow goes on at once, else with the next keyframe, 6.
+    wanted = {
+        "step": [(0, 1), (1, 2), (2, 3), (3, 4), (5, 6), (6, 7), (7, 8)],
+        "gap": [(0, 1), (0, 2), (2, 3), (2, 4), (6, 7), (6, 8)],
+        "keys": [(0, 2), (2, 4), (6, 8)],
+    }
+    assert scene.pairs == wanted[carry]
+
+
+@pytest.mark.parametrize("carry", ["step", "gap", "keys"])
+def test_where_nobody_is_no_flow_is_asked_for(carry):
+    scene, one = Scene(), pipeline(keyframes=KeyframeSettings(every=2, carry=carry))
+    for n in range(6):
+        [answers] = ask_batch(
+            [one], [scene.frame(n)], detector=Scripted([Detections.none()] * 6), embedder=None, motion=scene
+        )
+        assert answers.moved is None and answers.camera is None
+        assert len(one.finish(n, at(n / 10), answers).tracks) == 0
+    assert scene.pairs == []
+
+
+def test_no_frame_at_all():
+    assert step_batch([], [], detector=None, embedder=None, motion=Scene()) == []
+    assert len(pipeline(keyframes=KeyframeSettings(every=5)).end(0, 0).tracklets) == 0
+
+
+def test_what_nobody_looks_at_is_no_keyframe():
+    """Without a detector, flow from the last keyframe used to start from a frame that was none."""
+    scene, one = Scene(), pipeline(keyframes=KeyframeSettings(every=2, carry="gap"))
+    for n in range(6):
+        recorded = {"a": lambda seq: seen([scene.box(seq)])} if n == 0 else {}
+        [answers] = ask_batch(
+            [one], [scene.frame(n)], detector=None, embedder=None, motion=scene, recorded=recorded
+        )
+        one.finish(n, at(n / 10), answers)
+    assert scene.pairs == [(0, n) for n in range(1, 6)]
+
+
+def test_every_camera_has_its_own_keyframes_and_flow():
+    """One batch: a looks at every fifth frame and has no flow, b looks at every frame and has flow."""
+    scene = Scene()
+    pipelines = [pipeline("a", keyframes=KeyframeSettings(every=5)), pipeline("b")]
+    detector = Scripted([seen([scene.box(n)]) for n in range(11)])
+    detected: dict[str, list[int]] = {"a": [], "b": []}
+    for n in range(11):
+        frames = [frame("a", n, picture(n)), frame("b", n, picture(n))]
+        for update in step_batch(pipelines, frames, detector=detector, embedder=None, motion={"b": scene}):
+            assert update.tracks.ids.tolist() == [1]
+            detected[update.camera_id] += [n] if update.detected else []
+    assert detected == {"a": [0, 5, 10], "b": list(range(11))}
+    assert scene.pairs == [(n, n + 1) for n in range(10)]
+    assert detector.calls == [2, 1, 1, 1, 1] * 2 + [2]
 
 
 # ---- the floor -----------------------------------------------------------------------------------------------
