@@ -34,6 +34,7 @@ import yaml
 from benchmarks.peer_inputs import MotSequence
 from benchmarks.replay import Clip, Prices, Remembered, Told, Variant, Work, measure_prices, replay, score
 from flow import load_estimator
+from models import ModelError
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "tracker" / "demo"
@@ -140,7 +141,7 @@ def estimators_named(names: Sequence[str]) -> dict[str, Any]:
             continue
         try:
             found[name] = load_estimator(name)
-        except (ValueError, OSError) as reason:
+        except (ValueError, OSError, ModelError) as reason:
             print(f"left out: {name}: {reason}", file=sys.stderr)
     return found
 
