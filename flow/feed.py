@@ -15,6 +15,7 @@ from flow.pairs import Drawer, Pair
 
 PEOPLE_WEIGHT = 4.0  # of a pixel on somebody against one of the background: people are small, and why we ask
 LARGEST_ZOOM = 1.2  # of a pack's pair
+LOOK_AGAIN = 0.01  # of a pack's pairs are preceded by a look for packs that were finished since
 STRANGERS, BLACK = (
     0.02,
     0.01,
@@ -124,13 +125,14 @@ class Feed:
         self._owed -= int(self._owed)
 
     def _new(self) -> Pair:
-        if self._packs and self._rng.random() < self._pack_share:
-            if self._rng.random() < 0.01:
+        if self._folders and self._rng.random() < self._pack_share:
+            if not self._packs or self._rng.random() < LOOK_AGAIN:
                 self._look()
-            pack = self._packs[self._rng.integers(len(self._packs))]
-            height, width = self._size
-            pair = pack[int(self._rng.integers(len(pack)))]
-            return augment(pair, self._rng, height=height, width=width, largest_zoom=LARGEST_ZOOM)
+            if self._packs:
+                pack = self._packs[self._rng.integers(len(self._packs))]
+                height, width = self._size
+                pair = pack[int(self._rng.integers(len(pack)))]
+                return augment(pair, self._rng, height=height, width=width, largest_zoom=LARGEST_ZOOM)
         return self._drawer.draw(*self._size)
 
     def _look(self) -> None:

@@ -153,11 +153,12 @@ class Training:
         state = read_checkpoint(path)
         made_by = from_table(state["recipe"])
         if (made_by.network, made_by.width) != (self.recipe.network, self.recipe.width):
-            raise ValueError(
-                f"{path} is of {made_by.network}, not of {self.recipe.network}: give another --out"
-            )
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
+            kinds = [f"{one.network} of width {one.width:g}" for one in (made_by, self.recipe)]
+            raise ValueError(f"{path} is of {kinds[0]}, not of {kinds[1]}: give another --out")
+        if missing := sorted({"optimiser", "steps", "spent_s"} - set(state)):
+            raise ValueError(f"{path} holds no {missing[0]} to go on with: begin with it as --start")
+        _put(state["network"], self.network, path, self.recipe.network)
+        _put(state["average"], self.average, path, self.recipe.network)
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps, self.spent_s = state["steps"], state["spent_s"]
 
@@ -192,6 +193,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def _put(weights: dict[str, Tensor], network: nn.Module, path: Path, name: str) -> None:
+    """Weights of a checkpoint into a network.
+
+    Raises:
+        ValueError: They are of another one.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise ValueError(f"{path} does not hold the weights of {name}: {reason}") from problem
+
+
 def load_network(path: Path) -> tuple[nn.Module, Recipe]:
     """The averaged network of a checkpoint, ready to run, and the recipe that made it.
 
@@ -202,11 +216,7 @@ def load_network(path: Path) -> tuple[nn.Module, Recipe]:
     state = read_checkpoint(path)
     recipe = from_table(state["recipe"])
     network = build(recipe.network, width=recipe.width)
-    try:
-        network.load_state_dict(state["average"])
-    except RuntimeError as problem:
-        reason = " ".join(str(problem).split())[:200]
-        raise ValueError(f"{path} does not hold the weights of {recipe.network}: {reason}") from problem
+    _put(state["average"], network, path, recipe.network)
     return network.eval(), recipe
 
 
@@ -231,6 +241,10 @@ def train(
 
     Returns:
         The checkpoint.
+
+    Raises:
+        FileNotFoundError: There is no ``start``.
+        ValueError: A checkpoint cannot be used, the recipe cannot be, or training has diverged.
     """
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "last.pt"
@@ -238,7 +252,7 @@ def train(
     if checkpoint.exists():
         training.restore(checkpoint)
     elif start is not None:
-        training.network.load_state_dict(read_checkpoint(start)["average"])
+        _put(read_checkpoint(start)["average"], training.network, start, recipe.network)
         training.average.load_state_dict(training.network.state_dict())
     saved, smooth = time.monotonic(), dict[str, float]()
     while training.progress < 1.0:

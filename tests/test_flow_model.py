@@ -82,8 +82,8 @@ def test_no_guess_leaves_the_picture(network):
     flow = answered(net, *(torch.rand(1, net.channels, HEIGHT, WIDTH) for _ in range(2))).flows[0][0]
     x, y = torch.arange(WIDTH // 8) * 8.0, torch.arange(HEIGHT // 8) * 8.0
     there_x, there_y = x + flow[0], y[:, None] + flow[1]
-    assert -0.01 <= there_x.min() and there_x.max() <= WIDTH - 8 + 0.01
-    assert -0.01 <= there_y.min() and there_y.max() <= HEIGHT - 8 + 0.01
+    assert there_x.min() >= -0.01 and there_x.max() <= WIDTH - 8 + 0.01
+    assert there_y.min() >= -0.01 and there_y.max() <= HEIGHT - 8 + 0.01
 
 
 @BOTH
