@@ -10,18 +10,24 @@ import numpy as np
 import pytest
 
 from tests.scenes import person_box, seen
+from tracker import build
 from tracker.build import (
+    FLOW_MS,
     build_appearance,
     build_detector,
     build_embedder,
     build_flow,
+    build_flows,
     build_linker,
     build_pipeline,
     build_plan,
+    flow_kind,
+    flow_kinds,
     track_settings,
 )
-from tracker.config import Calibration, Site, from_values
+from tracker.config import Calibration, FlowSettings, Site, from_values
 from tracker.core.evidence import AppearanceModel
+from tracker.core.pipeline import Answers
 from tracker.errors import UserError
 from tracker.types import global_id_of
 
@@ -44,6 +50,83 @@ def test_optical_flow_is_built_by_its_kind():
     assert estimator is not None
     image = np.zeros((48, 64, 3), np.uint8)
     assert estimator.estimate(image, image).shape == (48, 64, 2)
+
+
+def auto(budget_ms: float, share: float = 1.0) -> str:
+    return flow_kind(FlowSettings(kind="auto", budget_ms=budget_ms), share=share)
+
+
+def test_auto_is_the_best_flow_that_the_budget_allows(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(build, "_is_here", lambda kind: True)
+    assert list(FLOW_MS) == ["base", "tiny", "dis"]
+    for kind, ms in FLOW_MS.items():
+        assert auto(ms) == kind
+    assert auto(FLOW_MS["dis"] * 0.99) == "none"
+    # Seen at every tenth frame it may take ten times as long.
+    assert auto(FLOW_MS["base"] / 10, share=1 / 10) == "base"
+    assert auto(FLOW_MS["base"] / 10 * 0.99, share=1 / 10) == "tiny"
+
+
+def test_auto_takes_no_flow_that_is_not_on_this_machine(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(build, "_is_here", lambda kind: kind not in ("base", "tiny"))
+    assert auto(1000) == "dis"
+    monkeypatch.undo()
+
+    def nothing(name: str) -> None:
+        raise build.models.ModelError(f"{name} is not here")
+
+    monkeypatch.setattr(build.models, "locate", nothing)
+    assert auto(1000) == "dis"
+
+
+def test_who_names_a_flow_gets_that_one_whatever_it_costs():
+    assert flow_kind(FlowSettings(kind="base", budget_ms=0.1)) == "base"
+    assert flow_kind(FlowSettings(kind="none", budget_ms=1000)) == "none"
+
+
+def cameras(**cameras: dict[str, Any]) -> dict[str, Any]:
+    return {c: {"url": f"{c}.mp4", **more} for c, more in cameras.items()}
+
+
+def test_every_camera_with_pictures_has_a_flow_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(build, "_is_here", lambda kind: True)
+    found = from_values(
+        {
+            "cameras": cameras(
+                plain={},
+                still={"flow": {"kind": "none"}},
+                seldom={"keyframes": {"every": 10, "carry": "keys"}},
+                often={"keyframes": {"every": 10, "carry": "gap"}},  # a field for every frame
+                boxes={"url": "boxes.npz"},
+            ),
+            "flow": {"kind": "auto", "budget_ms": FLOW_MS["base"] / 4},
+        },
+        source="test",
+    )
+    assert flow_kinds(found) == {"plain": "tiny", "still": "none", "seldom": "base", "often": "tiny"}
+
+
+def test_cameras_of_one_kind_share_their_flow_and_without_one_have_none():
+    found = from_values(
+        {"cameras": cameras(a={}, b={}, c={"flow": {"kind": "none"}}), "flow": {"kind": "dis"}}, source="test"
+    )
+    flows = build_flows(found)
+    assert sorted(flows) == ["a", "b"] and flows["a"] is flows["b"]
+    assert sorted(build_flows(found, ["b", "c"])) == ["b"]
+
+
+def test_every_pipeline_has_its_cameras_keyframes():
+    found = from_values(
+        {"cameras": cameras(a={"keyframes": {"every": 2, "carry": "keys"}}, b={}), **RECORDED}, source="test"
+    )
+    looks = {}
+    for c in "ab":
+        one = build_pipeline(c, found)
+        looks[c] = []
+        for n in range(5):
+            looks[c].append(one.wants_detection(0.0))
+            one.finish(n, n * 10**8, Answers(detections=seen([]) if looks[c][-1] else None))
+    assert looks == {"a": [True, False, True, False, True], "b": [True] * 5}
 
 
 def test_the_bundled_detector_is_built():

@@ -452,6 +452,68 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(painted, tmp_path, monkeyp
         assert not (out / ".spool").exists()
 
 
+def keyframed(painted: Site, carry: str, **more: Any) -> Site:
+    """Camera a is looked at in every fifth frame, b in every one."""
+    cameras = {c: {"url": s.url, "fps": 10} for c, s in painted.cameras.items()}
+    cameras["a"]["keyframes"] = {"every": 5, "carry": carry, **more}
+    return site(cameras, flow={"kind": "dis"})
+
+
+@pytest.mark.parametrize(
+    ("carry", "more"), [("step", {}), ("gap", {}), ("keys", {}), ("gap", {"adaptive": True})]
+)
+def test_a_run_cut_between_two_keyframes_goes_on_to_the_same_bytes(
+    painted, tmp_path, monkeypatch, carry, more
+):
+    two = keyframed(painted, carry, **more)
+    eyes = Eyes()
+    monkeypatch.setattr(processing, "build_detector", lambda settings: eyes)
+    process(two, tmp_path / "whole")
+    run = json.loads((tmp_path / "whole" / "run.json").read_text())
+    looks = run["frames"]["a"]["detected"]
+    assert looks == 5 if not more else 5 < looks < 24  # frames 0, 5, 10, 15, 20
+    assert run["frames"]["b"]["detected"] == 24 and eyes.seen == looks + 24
+    assert run["flow"] == {"a": {"kind": "dis", "carry": carry}, "b": {"kind": "dis", "carry": "step"}}
+    assert run["settings"]["cameras"]["a"]["keyframes"]["every"] == 5
+    # Fixed keyframes: the 5th picture that is seen is b's frame 3, the 10th its frame 7, the 21st its frame 16.
+    for fail_at in (4, 9, 20):
+        out = tmp_path / f"cut{fail_at}"
+        monkeypatch.setattr(processing, "build_detector", lambda settings, n=fail_at: Eyes(n))
+        with pytest.raises(RuntimeError, match="pulled the plug"):
+            process(two, out)
+        monkeypatch.setattr(processing, "build_detector", lambda settings: Eyes())
+        process(two, out, resume=True)
+        assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+def test_a_cameras_own_settings_reach_its_flow_and_its_looks(painted, tmp_path):
+    cameras = {c: {"url": s.url, "fps": 10} for c, s in painted.cameras.items()}
+    cameras["a"] |= {"flow": {"kind": "none"}, "keyframes": {"every": 5}}
+    summary = process(site(cameras, flow={"kind": "dis"}), tmp_path / "out")
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [run["frames"][c]["detected"] for c in "ab"] == [5, 24]
+    assert run["flow"] == {"a": {"kind": "none", "carry": "step"}, "b": {"kind": "dis", "carry": "step"}}
+    assert set(run["models"]) == {"detector", "embedder"}
+    # Whom nobody looks at is told all the same: the two who stay in the picture, in every frame.
+    assert summary.identities == 3
+    for camera in "ab":
+        lengths = [sum(row[1] == g for row in tracks_of(tmp_path / "out", camera)) for g in (1, 2, 3)]
+        assert sorted(lengths)[-2:] == [24, 24]
+
+
+def test_run_json_names_the_network_that_estimated_flow(painted, tmp_path, monkeypatch):
+    class Network(Watching):
+        name, model_hash, providers = "flow_tiny", "f" * 64, ("CPU",)
+
+    network = Network()
+    monkeypatch.setattr(processing, "build_flows", lambda site: dict.fromkeys(site.cameras, network))
+    learned = painted.model_copy(update={"flow": painted.flow.model_copy(update={"kind": "tiny"})})
+    process(learned, tmp_path / "out", to_s=0.3)
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["flow"]["a"] == {"kind": "tiny", "carry": "step"}
+    assert run["models"]["flow_tiny"] == {"name": "flow_tiny", "sha256": "f" * 64, "providers": ["CPU"]}
+
+
 class Watching:
     """No flow at all, but it remembers which picture came before which."""
 

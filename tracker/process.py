@@ -419,7 +419,9 @@ class _Run:
             visits[global_id].append(visit)
 
     def _account(self, seconds: float, identities: int) -> dict[str, Any]:
-        detector, embedder = self.detector, self.embedder
+        kinds = flow_kinds(self.site)
+        networks = {"detector": self.detector, "embedder": self.embedder}
+        networks |= {f"flow_{kinds[c]}": m for c, m in self._flows.items() if hasattr(m, "model_hash")}
         return {
             "schema_version": RUN_SCHEMA,
             "version": __version__,
@@ -429,7 +431,7 @@ class _Run:
             "packages": _versions(),
             "models": {
                 role: {"name": m.name, "sha256": m.model_hash, "providers": list(m.providers)}
-                for role, m in (("detector", detector), ("embedder", embedder))
+                for role, m in networks.items()
                 if m is not None
             },
             "settings": json.loads(mask_url(json.dumps(self.site.model_dump(mode="json")))),
@@ -444,10 +446,7 @@ class _Run:
                 }
                 for c in self.site.cameras
             },
-            "flow": {
-                c: {"kind": kind, "carry": self._keyframes(c).carry}
-                for c, kind in flow_kinds(self.site).items()
-            },
+            "flow": {c: {"kind": kind, "carry": self._keyframes(c).carry} for c, kind in kinds.items()},
             "identities": identities,
             "events": self.events,
             "seconds": round(seconds, 3),
