@@ -8,6 +8,7 @@ answers at once and nothing but training and export needs torch.
 import argparse
 import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -74,7 +75,7 @@ def train(options: argparse.Namespace) -> int:
     import cv2
     import torch
 
-    from flow.evaluate import pack_folders
+    from flow.packs import pack_folders
     from flow.train import train as run
 
     try:
@@ -96,6 +97,50 @@ def train(options: argparse.Namespace) -> int:
         told=_Teller(),
     )
     print(checkpoint)
+    return OK
+
+
+def train_box_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--packs", nargs="+", type=Path, default=[], metavar="DIR", help="folders of pairs with people"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="for checkpoint.pt and log.json"
+    )
+    parser.add_argument("--export", type=Path, metavar="FILE.onnx", help="the model to write at the end")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="batches to learn from")
+    parser.add_argument("--batch", type=_positive, metavar="N", help="boxes in each")
+    parser.add_argument("--learning-rate", type=_above_zero, metavar="RATE", help="highest")
+    parser.add_argument(
+        "--drawn",
+        type=_share,
+        metavar="SHARE",
+        help="of the pairs that are drawn afresh instead of from packs",
+    )
+    parser.add_argument("--minutes", type=_above_zero, default=math.inf, help="end the schedule after these")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--threads", type=_positive, default=1, help="of the CPU (default: %(default)s)")
+
+
+def train_box(options: argparse.Namespace) -> int:
+    import cv2
+    import torch
+
+    from flow import boxtrain
+
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)
+    if options.export is not None and not options.export.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {options.export.parent} for {options.export.name}")
+    names = ("steps", "batch", "learning_rate", "drawn", "seed")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    checkpoint = boxtrain.train(
+        boxtrain.BoxRecipe(**given), options.packs, options.out, minutes=options.minutes, told=_Teller()
+    )
+    print(checkpoint)
+    if options.export is not None:
+        boxtrain.export(checkpoint, options.export)
+        print(options.export)
     return OK
 
 
@@ -559,6 +604,13 @@ def _above_zero(text: str) -> float:
     return number
 
 
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"from 0 to 1, not {text}")
+    return number
+
+
 def _size(text: str) -> tuple[int, int]:
     """Width and height of ``512x384``."""
     width, _, height = text.partition("x")
@@ -621,6 +673,11 @@ VERBS = {
         "write a trained network as .onnx, once it has proved to be the same", export_options, export
     ),
     "train": Verb("train a network, or go on with a run that was interrupted", train_options, train),
+    "train-box": Verb(
+        "train the small network that carries boxes from one picture to the next",
+        train_box_options,
+        train_box,
+    ),
     "evaluate": Verb(
         "measure how far off estimators are, and how long they take", evaluate_options, evaluate
     ),

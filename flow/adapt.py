@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from flow.footage import Footage, read_footage
 from flow.losses import at_size
-from flow.train import load_network, rate, read_checkpoint
+from flow.train import follow, load_network, rate, read_checkpoint
 from flow.unsupervised import Weights, as_grey, data_distance, leaves, unsupervised_loss
 
 LOG = logging.getLogger(__name__)
@@ -91,10 +91,7 @@ def adapt(
         for group in optimiser.param_groups:
             group["lr"] = adapting.learning_rate * rate(step / adapting.steps, WARM_UP)
         said = _step(trained, known, optimiser, draw(adapting.batch), adapting.weights)
-        with torch.no_grad():
-            share = max(adapting.average, 1.0 / (step + 1))
-            for slow, fast in zip(average.parameters(), trained.parameters(), strict=True):
-                slow.lerp_(fast, share)
+        follow(average, trained, max(adapting.average, 1.0 / (step + 1)))
         if told is not None:
             told(step + 1, said)
     report = Report(_judge(known, judged, adapting), _judge(average, judged, adapting))

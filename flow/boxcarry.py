@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import models
+from flow.reduced import size_of
 
 SIDE = 64  # px of a crop, both ways: a person's box of 32x32 in its middle, whatever its shape was
 CONTEXT = 2.0  # a crop's sides to those of its box (GOTURN, section 3.2)
@@ -39,7 +40,7 @@ class BoxCarrier(Protocol):
         """Where the things in ``boxes`` are in ``after``.
 
         Args:
-            before: (H, W) grey or (H, W, 3) BGR, what the boxes were found in.
+            before: (H, W) or (H, W, 1) grey or (H, W, 3) BGR, what the boxes were found in.
             after: A later picture of the same size.
             boxes: (N, 4) x1, y1, x2, y2 in pixels; N may be 0.
             expected: (N, 4) around which to look in ``after``, as a motion model says; where they were by default.
@@ -47,7 +48,7 @@ class BoxCarrier(Protocol):
         Returns:
             The moved boxes (N, 4), and how far to trust each (N,) in [0, 1]: the overlap (IoU) with the truth that is
             to be expected. A box with a NaN, hardly any area or mostly outside the picture is given back as expected,
-            with trust 0; so is one that was expected there.
+            with trust 0; so is one that was expected there, or of which the network says what is no number.
 
         Raises:
             ValueError: The sizes differ, or something is not a picture, or there are not as many boxes expected.
@@ -104,8 +105,9 @@ class OnnxBoxCarrier:
         start = boxes if expected is None else np.asarray(expected, np.float64).reshape(-1, 4)
         if len(start) != len(boxes):
             raise ValueError(f"{len(boxes)} boxes cannot be expected at {len(start)} places")
-        moved, trust = start.astype(np.float32), np.zeros(len(boxes), np.float32)
-        size = before.shape[1], before.shape[0]
+        size = size_of(before)
+        with np.errstate(over="ignore"):
+            moved, trust = start.astype(np.float32), np.zeros(len(boxes), np.float32)
         rows = np.flatnonzero(is_carried(boxes, size) & is_carried(start, size))
         for first in range(0, len(rows), MOST_AT_ONCE):
             some = rows[first : first + MOST_AT_ONCE]
@@ -114,13 +116,15 @@ class OnnxBoxCarrier:
                 ["boxes", "trust"],
                 {"targets": crops(before, crop_areas(boxes[some])), "searches": crops(after, areas)},
             )
-            moved[some], trust[some] = to_picture(found, start[some], areas), sure
+            sound = np.isfinite(found).all(axis=1) & np.isfinite(sure)
+            some = some[sound]
+            moved[some], trust[some] = to_picture(found[sound], start[some], areas[sound]), sure[sound]
         return moved, trust
 
 
 def is_carried(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
     """(N,) which boxes have something to look at, in a picture of ``size`` (width, height)."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         sides = boxes[:, 2:] - boxes[:, :2]
         seen = np.clip(boxes[:, 2:], 0, size) - np.clip(boxes[:, :2], 0, size)
         is_large = (sides >= SMALLEST_SIDE_PX).all(axis=1)
@@ -139,7 +143,7 @@ def crops(image: Images, areas: NDArray[np.int64], side: int = SIDE) -> Images:
     """(N, side, side, 3) what lies in each area, sides scaled alike or not; black outside the picture.
 
     Args:
-        image: (H, W) grey or (H, W, 3) BGR.
+        image: (H, W) or (H, W, 1) grey or (H, W, 3) BGR.
         areas: (N, 4) whole pixels, of some area.
         side: Of the crops in pixels.
     """
@@ -193,14 +197,8 @@ def to_crop(
 
 
 def _check_pictures(before: Images, after: Images) -> None:
-    for image in (before, after):
-        is_shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
-        if not is_shaped or image.dtype != np.uint8 or image.size == 0:
-            raise ValueError(
-                f"a picture is (H, W) grey or (H, W, 3) BGR of uint8, not {image.shape} of {image.dtype}"
-            )
-    if before.shape[:2] != after.shape[:2]:
+    one, other = size_of(before), size_of(after)
+    if one != other:
         raise ValueError(
-            f"boxes are carried between two pictures of one size, not {before.shape[1]}x{before.shape[0]} and "
-            f"{after.shape[1]}x{after.shape[0]}"
+            f"boxes are carried between two pictures of one size, not {one[0]}x{one[1]} and {other[0]}x{other[1]}"
         )

@@ -167,7 +167,9 @@ def _elsewhere(rng: np.random.Generator, picture: Images, around: Boxes) -> tupl
     if kind < 0.35:
         return rng.integers(0, 256, picture.shape, dtype=np.uint8), around
     angle = rng.uniform(0, 2 * np.pi)
-    away = rng.uniform(1.6, 4.0) * np.array([np.cos(angle), np.sin(angle)])
+    direction = np.array([np.cos(angle), np.sin(angle)])
+    # From 1.5 boxes on along either axis, a crop of two boxes does not reach the thing.
+    away = rng.uniform(1.6, 4.0) * direction / np.abs(direction).max()
     return picture, altered(around, away, np.ones(2))
 
 
@@ -191,6 +193,8 @@ class Pool:
         rng: Which example is drawn and which one goes.
     """
 
+    COLUMNS = "targets", "searches", "truth", "present"
+
     def __init__(self, source: Iterator[Examples], size: int, rng: np.random.Generator) -> None:
         self._source, self._rng = source, rng
         parts, count = [], 0
@@ -205,8 +209,8 @@ class Pool:
         while fresh > 0:
             new = next(self._source)
             places = self._rng.choice(len(kept), len(new), replace=False)
-            for column in ("targets", "searches", "truth", "present"):
+            for column in self.COLUMNS:
                 getattr(kept, column)[places] = getattr(new, column)
             fresh -= len(new)
         rows = self._rng.choice(len(kept), count, replace=False)
-        return Examples(kept.targets[rows], kept.searches[rows], kept.truth[rows], kept.present[rows])
+        return Examples(*(getattr(kept, column)[rows] for column in self.COLUMNS))

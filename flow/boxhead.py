@@ -76,7 +76,7 @@ class Matching(nn.Module):
         distance2 = steps[:, None] ** 2 + steps[None, :] ** 2
         # What is likely before looking, by the step alone: learned, at first near.
         self.prior = nn.Parameter(-distance2 / (2 * NEAR_CELLS**2))
-        self.sharpness = nn.Parameter(torch.tensor(2.0))  # logarithm
+        self.sharpness = nn.Parameter(torch.tensor(2.5))  # logarithm
         rows, columns = (grid.flatten() for grid in torch.meshgrid(*2 * [torch.arange(CELLS)], indexing="ij"))
         step_y, step_x = rows[None, :] - rows[:, None], columns[None, :] - columns[:, None]
         self.register_buffer("steps", (step_y + CELLS - 1) * (2 * CELLS - 1) + step_x + CELLS - 1)
@@ -85,8 +85,11 @@ class Matching(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, cells, cells) each -> displacements (N, 2, ...) in shares of the crop, largest share (N, 1, ...)."""
-        first, second = F.normalize(before.flatten(2), dim=1), F.normalize(after.flatten(2), dim=1)
-        likeness = first.transpose(1, 2) @ second * self.sharpness.exp()
+        # Young features point nearly one way: about their mean, matching begins at once. After 95 batches of 96 the
+        # overlap was 0.75 so and 0.70 without, standing still 0.68.
+        mean = (before.mean(dim=(2, 3), keepdim=True) + after.mean(dim=(2, 3), keepdim=True)) / 2
+        first, second = (F.normalize((one - mean).flatten(2), dim=1) for one in (before, after))
+        likeness = (first * self.sharpness.exp()).transpose(1, 2) @ second
         shares = (likeness + self.prior.flatten()[self.steps]).softmax(dim=2)
         reached = shares @ self.places.T  # (N, cells, 2)
         shifts = reached.transpose(1, 2) - self.places

@@ -1,20 +1,18 @@
-"""Train the box head: ``python -m flow.boxtrain --packs DIR --out DIR``, then write it as ONNX with ``--export``.
+"""Train the box head: ``python -m flow train-box --packs DIR --out DIR``, with ``--export`` written as ONNX, too.
 
-The checkpoint holds the averaged weights; the same recipe and the same packs give the same ones.
+The checkpoint holds the averaged weights; the same recipe and the same packs give the same ones on as many threads.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import io
 import json
 import logging
 import math
-import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,8 +24,9 @@ from torch import Tensor, nn
 from flow.boxcarry import SIDE
 from flow.boxdata import Examples, Mixture, Pool, draw_examples
 from flow.boxhead import BoxHead, box_loss, overlaps
-from flow.packs import Pack
-from flow.pairs import Drawer, Pair
+from flow.packs import Pack, pack_folders
+from flow.pairs import Drawer
+from flow.train import follow, rate
 
 LOG = logging.getLogger(__name__)
 
@@ -37,7 +36,8 @@ PARITY = 1e-4  # shares of the crop, and of trust, that an export may differ by
 POOL = 3000
 FRESH = 0.5  # new examples to one that is learned from: the others were in the pool before
 DRAWN_SIZE = 256, 384  # height, width of drawn pairs
-HELD_OUT = 0.04  # of the packs' pairs, to say how far it is
+HELD_OUT, MOST_HELD_OUT = 0.04, 200  # of the packs' pairs, to say how far it is
+NOBODY = 2000  # pairs without people, one after another, after which there is nothing to learn from
 REPORT = 250  # steps
 
 
@@ -56,56 +56,82 @@ class BoxRecipe:
 
 
 def train(
-    recipe: BoxRecipe, packs: Sequence[Path], out: Path, *, minutes: float = math.inf, pool: int = POOL
+    recipe: BoxRecipe,
+    packs: Sequence[Path],
+    out: Path,
+    *,
+    minutes: float = math.inf,
+    pool: int = POOL,
+    told: Callable[[int, float, Mapping[str, float]], None] | None = None,
 ) -> Path:
-    """Train, and write ``out``/checkpoint.pt and ``out``/log.json.
+    """Train, and write ``out``/checkpoint.pt and ``out``/log.json, both now and then and at the end.
 
     Args:
         recipe: See there.
         packs: Folders of pairs (`flow.packs`), or folders that hold such folders; none: drawn pairs alone.
         out: A folder, made where it is missing.
         minutes: After these the schedule is at its end, whatever the recipe says of steps; a run cut so is not
-            repeated exactly by another machine.
-        pool: Examples in memory, 25 kB each.
+            repeated exactly by another machine. They begin once the pool is full.
+        pool: Examples in memory, 25 kB each; a batch at least.
+        told: Called after every step with its number, the progress and the mean loss of the last steps.
 
     Raises:
         FileNotFoundError: A folder holds no pack.
+        ValueError: The pairs show nobody, or the loss is no number.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    learned, held = split([Pack(folder) for one in packs for folder in pack_folders(one)], rng)
-    test = [
-        draw_examples(np.random.default_rng(1), pair, Mixture(drawn_motion=0, still_picture=0))
-        for pair in held
-    ]
-    kept = Pool(examples(learned, recipe, rng), pool, rng)
+    learned, held = split(list(opened(packs)), rng)
+    judge, as_moved = np.random.default_rng(1), Mixture(drawn_motion=0, still_picture=0)
+    test = [draw_examples(judge, pack[row], as_moved) for pack, row in held]
+    kept = Pool(examples(learned, recipe, rng), max(pool, recipe.batch), rng)
     network = BoxHead()
     average = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(
         network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    began, said, losses, progress = time.monotonic(), [], [], 0.0
-    for step in range(recipe.steps):
-        progress = max(step / recipe.steps, (time.monotonic() - began) / 60 / minutes)
+    began, said, losses, step = time.monotonic(), list[dict[str, float]](), list[float](), 0
+
+    def report() -> None:
+        said.append({"step": step, "loss": float(np.mean(losses[-REPORT:])), **score(average, test)})
+        LOG.info("%s", said[-1])
+        _save(out, recipe, average, said)
+
+    while True:
+        progress = min(max(step / recipe.steps, (time.monotonic() - began) / 60 / minutes), 1.0)
         if progress >= 1:
             break
         for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * rate_factor(progress, recipe.warm_up)
+            group["lr"] = recipe.learning_rate * rate(progress, recipe.warm_up)
         losses.append(_step(network, optimiser, kept.batch(recipe.batch, fresh=round(FRESH * recipe.batch))))
-        follow(average, network, max(recipe.average, 1 / (step + 1)))
-        if (step + 1) % REPORT == 0:
-            said.append({"step": step + 1, "loss": float(np.mean(losses[-REPORT:])), **score(average, test)})
-            LOG.info("%s", said[-1])
-    torch.save({"recipe": asdict(recipe), "weights": average.state_dict()}, out / "checkpoint.pt")
-    (out / "log.json").write_text(json.dumps(said, indent=1))
-    return out / "checkpoint.pt"
+        step += 1
+        follow(average, network, max(recipe.average, 1 / step))
+        if told is not None:
+            told(step, progress, {"loss": float(np.mean(losses[-REPORT:]))})
+        if step % REPORT == 0:
+            report()
+    if losses and step % REPORT:
+        report()
+    return _save(out, recipe, average, said)
+
+
+def _save(out: Path, recipe: BoxRecipe, average: BoxHead, said: Sequence[Mapping[str, float]]) -> Path:
+    """Write the checkpoint, whole or not at all, and what was said on the way."""
+    checkpoint = out / "checkpoint.pt"
+    part = checkpoint.with_suffix(".part")
+    torch.save({"recipe": asdict(recipe), "weights": average.state_dict()}, part)
+    part.replace(checkpoint)
+    (out / "log.json").write_text(json.dumps(said, indent=1) + "\n")
+    return checkpoint
 
 
 def _step(network: BoxHead, optimiser: torch.optim.Optimizer, batch: Examples) -> float:
     network.train()
     boxes, trust = network(planes(batch.targets), planes(batch.searches))
     loss = box_loss(boxes, trust, torch.from_numpy(batch.truth), torch.from_numpy(batch.present))
+    if not bool(torch.isfinite(loss)):
+        raise ValueError("training diverged: give a lower --learning-rate")
     optimiser.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -118,60 +144,52 @@ def planes(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
-def rate_factor(progress: float, warm_up: float) -> float:
-    """Rises to 1 while ``progress`` < ``warm_up``, then falls along a cosine to 0 at 1."""
-    if progress < warm_up:
-        return progress / warm_up
-    return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up))
-
-
-@torch.no_grad()
-def follow(slow: nn.Module, fast: nn.Module, share: float) -> None:
-    """Move every weight of ``slow`` the share of the way to that of ``fast``."""
-    for mine, other in zip(slow.state_dict().values(), fast.state_dict().values(), strict=True):
-        if mine.is_floating_point():
-            mine.lerp_(other, share)
-        else:
-            mine.copy_(other)
-
-
-def pack_folders(folder: Path) -> list[Path]:
-    """The folder itself where it is a pack, else the packs in it, by name.
+def opened(folders: Sequence[Path]) -> Iterator[Pack]:
+    """The packs of folders, in their order.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: One of them holds none.
     """
-    if (folder / "info.json").is_file():
-        return [folder]
-    found = sorted(path.parent for path in folder.glob("*/info.json"))
-    if not found:
-        raise FileNotFoundError(f"{folder} holds no pairs: it needs an info.json, or folders that have one")
-    return found
+    for folder in folders:
+        found = pack_folders(folder)
+        if not found:
+            raise FileNotFoundError(
+                f"{folder} holds no pairs: it needs an info.json, or folders that have one"
+            )
+        yield from (Pack(one) for one in found)
 
 
-def split(packs: Sequence[Pack], rng: np.random.Generator) -> tuple[list[tuple[Pack, int]], list[Pair]]:
-    """Which pairs to learn from, and the pairs held out."""
+def split(
+    packs: Sequence[Pack], rng: np.random.Generator
+) -> tuple[list[tuple[Pack, int]], list[tuple[Pack, int]]]:
+    """Which pairs to learn from, and which are held out, each as a pack and a number in it."""
     rows = [(pack, row) for pack in packs for row in range(len(pack))]
-    held = (
-        set(rng.choice(len(rows), math.ceil(HELD_OUT * len(rows)), replace=False).tolist()) if rows else set()
-    )
-    return [one for number, one in enumerate(rows) if number not in held], [
-        rows[n][0][rows[n][1]] for n in held
-    ]
+    count = min(math.ceil(HELD_OUT * len(rows)), MOST_HELD_OUT)
+    order = rng.permutation(len(rows))
+    held, learned = np.sort(order[:count]), np.sort(order[count:])
+    return [rows[n] for n in learned], [rows[n] for n in held]
 
 
 def examples(
     learned: Sequence[tuple[Pack, int]], recipe: BoxRecipe, rng: np.random.Generator
 ) -> Iterator[Examples]:
-    """Examples without end, a pair's at a time."""
+    """Examples without end, a pair's at a time.
+
+    Raises:
+        ValueError: Pair after pair shows nobody.
+    """
     drawer = Drawer(rng, surveillance=0.85)
-    while True:
+    nobody = 0
+    while nobody < NOBODY:
         if learned and rng.random() >= recipe.drawn:
             pack, row = learned[int(rng.integers(len(learned)))]
             pair = pack[row]
         else:
             pair = drawer.draw(*DRAWN_SIZE)
-        yield draw_examples(rng, pair, Mixture())
+        made = draw_examples(rng, pair, Mixture())
+        nobody = 0 if len(made) else nobody + 1
+        yield made
+    raise ValueError(f"{nobody} pairs in a row show nobody: give packs with people")
 
 
 @torch.no_grad()
@@ -279,28 +297,9 @@ def export(checkpoint: Path, out: Path) -> None:
     part.replace(out)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0 when all went well."""
-    recipe = BoxRecipe()
-    options = argparse.ArgumentParser(
-        prog="python -m flow.boxtrain", description=(__doc__ or "").split("\n")[0]
-    )
-    options.add_argument("--packs", type=Path, nargs="*", default=[], help="folders of pairs with people")
-    options.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and log.json")
-    options.add_argument("--steps", type=int, default=recipe.steps)
-    options.add_argument("--batch", type=int, default=recipe.batch)
-    options.add_argument("--drawn", type=float, default=recipe.drawn, help="share of pairs drawn on the fly")
-    options.add_argument("--seed", type=int, default=recipe.seed)
-    options.add_argument("--minutes", type=float, default=math.inf, help="end the schedule after these")
-    options.add_argument("--export", type=Path, help="write this .onnx file at the end")
-    given = options.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    recipe = BoxRecipe(steps=given.steps, batch=given.batch, drawn=given.drawn, seed=given.seed)
-    checkpoint = train(recipe, given.packs, given.out, minutes=given.minutes)
-    if given.export is not None:
-        export(checkpoint, given.export)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    import sys
+
+    from flow.__main__ import main
+
+    sys.exit(main(["train-box", *sys.argv[1:]]))

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.estimator import load_estimator
-from flow.packs import Pack
+from flow.packs import Pack, pack_folders
 from flow.pairs import Pair
 
 PRESETS = {
@@ -302,11 +302,6 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     if picture is None:
         raise ValueError(f"{path} is not a picture")
     return np.asarray(picture, np.uint8)
-
-
-def pack_folders(folder: Path) -> list[Path]:
-    """The finished packs of a folder: itself, or those right inside it."""
-    return sorted(path.parent for pattern in ("info.json", "*/info.json") for path in folder.glob(pattern))
 
 
 def pack_samples(folder: Path) -> Iterator[Sample]:

@@ -1,6 +1,6 @@
 """Batches of pairs for training: drawn as they are needed, mixed with pairs of packs, each shown a few times."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flow.packs import Pack, augment
+from flow.packs import Pack, augment, pack_folders
 from flow.pairs import Drawer, Pair
 
 PEOPLE_WEIGHT = 4.0  # of a pixel on somebody against one of the background: people are small, and why we ask
@@ -136,16 +136,7 @@ class Feed:
         return self._drawer.draw(*self._size)
 
     def _look(self) -> None:
-        self._packs = [Pack(folder) for folder in pack_folders(self._folders)]
-
-
-def pack_folders(folders: Sequence[Path]) -> Iterator[Path]:
-    """The packs among folders, and those one level inside of them."""
-    for folder in folders:
-        if (folder / "info.json").is_file():
-            yield folder
-        else:
-            yield from sorted(path.parent for path in folder.glob("*/info.json"))
+        self._packs = [Pack(pack) for folder in self._folders for pack in pack_folders(folder)]
 
 
 def _lit(pictures: Tensor, rng: np.random.Generator) -> Tensor:

@@ -20,6 +20,13 @@ from flow.motion import Matrix, about, similarity
 from flow.pairs import Pair
 
 
+def pack_folders(folder: Path) -> list[Path]:
+    """The finished packs of a folder, by name: itself, or those right inside it; none where there is none."""
+    if (folder / "info.json").is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/info.json"))
+
+
 class Pack:
     """The pairs of a folder, read only as far as they are asked for.
 

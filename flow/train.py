@@ -95,7 +95,7 @@ class Training:
         said["loss"].backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
-        self._follow()
+        follow(self.average, self.network, max(recipe.average, 1.0 / (self.steps + 1)))
         self.steps += 1
         self.spent_s += time.monotonic() - begun
         return {name: float(value.detach()) for name, value in said.items()}
@@ -119,17 +119,6 @@ class Training:
                 shown=recipe.shown,
             )
         return self._feed
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        share = max(self.recipe.average, 1.0 / (self.steps + 1))
-        for slow, fast in zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        ):
-            if slow.is_floating_point():
-                slow.lerp_(fast, share)
-            else:
-                slow.copy_(fast)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -161,6 +150,16 @@ class Training:
         _put(state["average"], self.average, path, self.recipe.network)
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps, self.spent_s = state["steps"], state["spent_s"]
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, share: float) -> None:
+    """Move every weight and statistic of ``slow`` the share of the way to that of ``fast``; counters are copied."""
+    for mine, other in zip(slow.state_dict().values(), fast.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(other, share)
+        else:
+            mine.copy_(other)
 
 
 def rate(progress: float, warm_up: float) -> float:

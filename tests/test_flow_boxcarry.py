@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from flow.boxcarry import HOME, SIDE, crop_areas, crops, is_carried, load_carrier, to_crop, to_picture
+from flow.boxcarry import (
+    HOME,
+    SIDE,
+    OnnxBoxCarrier,
+    crop_areas,
+    crops,
+    is_carried,
+    load_carrier,
+    to_crop,
+    to_picture,
+)
 
 BOXES = np.array([[40.0, 30, 72, 94], [100.5, 20.25, 130, 99.75]])
 
@@ -120,6 +130,63 @@ def test_grey_is_a_picture_of_three_equal_colours(carrier):
     grey = noise()[..., 0]
     colour = np.stack([grey] * 3, axis=2)
     assert_array_equal(carrier.carry(grey, grey, BOXES)[0], carrier.carry(colour, colour, BOXES)[0])
+
+
+def test_black_pictures_and_pictures_of_one_colour_give_numbers(carrier):
+    for level in (0, 255):
+        flat = np.full((160, 240, 3), level, np.uint8)
+        for before, after in ((flat, flat), (noise(), flat), (flat, noise())):
+            moved, trust = carrier.carry(before, after, BOXES)
+            assert np.isfinite(moved).all() and (moved[:, 2:] > moved[:, :2]).all()
+            assert ((trust >= 0) & (trust <= 1)).all()
+
+
+def test_a_third_axis_of_one_channel_is_grey(carrier):
+    grey = noise()[..., 0]
+    assert_array_equal(
+        carrier.carry(grey[..., None], grey[..., None], BOXES)[0], carrier.carry(grey, grey, BOXES)[0]
+    )
+    with pytest.raises(ValueError, match=r"not \(160, 240, 4\) of uint8"):
+        carrier.carry(np.zeros((160, 240, 4), np.uint8), noise(), BOXES)
+    with pytest.raises(ValueError, match="a picture is"):
+        carrier.carry(np.zeros((0, 240, 3), np.uint8), np.zeros((0, 240, 3), np.uint8), BOXES)
+
+
+def test_what_was_expected_oddly_is_given_back_and_not_trusted(carrier):
+    expected = np.array([[np.nan, 30, 72, 94], [900, 900, 940, 980], [40, 30, 41, 94], BOXES[0]])
+    moved, trust = carrier.carry(noise(), noise(), BOXES[[0, 0, 0, 0]], expected)
+    assert_array_equal(moved[:3], expected[:3].astype(np.float32))
+    assert trust[:3].tolist() == [0, 0, 0] and trust[3] > 0
+
+
+def test_boxes_without_measure_stop_nothing(carrier):
+    boxes = np.array([[-1e200, -1e200, 1e200, 1e200], [-np.inf, 0, np.inf, 90], BOXES[0]])
+    moved, trust = carrier.carry(noise(), noise(), boxes)
+    assert trust[:2].tolist() == [0, 0] and trust[2] > 0
+    assert_array_equal(moved[2:], carrier.carry(noise(), noise(), BOXES[:1])[0])
+
+
+def test_an_answer_that_is_no_number_leaves_the_box_where_it_was(carrier):
+    class Half:
+        """A session that says NaN of every second box."""
+
+        def run(self, names, given):
+            count = len(given["targets"])
+            found = np.tile(HOME.astype(np.float32), (count, 1))
+            found[1::2] = np.nan
+            return found, np.full(count, 0.75, np.float32)
+
+    odd = OnnxBoxCarrier.__new__(OnnxBoxCarrier)
+    odd._session = Half()
+    moved, trust = odd.carry(noise(), noise(), BOXES)
+    assert_allclose(moved, BOXES, atol=1e-4)
+    assert trust.tolist() == [0.75, 0]
+
+
+def test_pictures_smaller_than_a_crop(carrier):
+    tiny = noise(16, 24)
+    moved, trust = carrier.carry(tiny, tiny, [[2, 2, 10, 14], [0, 0, 24, 16]])
+    assert np.isfinite(moved).all() and (trust > 0).all()
 
 
 def test_what_is_expected_decides_where_to_look(carrier):
