@@ -26,7 +26,7 @@ def working_size(width: int, height: int, *, area: int, multiple: int) -> tuple[
 
     Returns:
         Width and height of the copy, and its pixels to one of the picture, at most 1. Put into sides that are
-        multiples, the copy covers at most ``area`` pixels, unless it is a very thin one.
+        multiples, the copy covers at most ``area`` pixels, or the one multiple by the other that is the least.
     """
 
     def fitted(scale: float) -> tuple[int, int]:
@@ -41,7 +41,8 @@ def working_size(width: int, height: int, *, area: int, multiple: int) -> tuple[
     # The largest copy fills one of its sides exactly: try every multiple along each side.
     most = math.ceil(area / multiple)
     scales = [n * multiple / side for side in (width, height) for n in range(1, most // multiple + 1)]
-    best = max((s for s in scales if s <= 1.0 and covered(s) <= area), default=multiple / min(width, height))
+    smallest = min(1.0, multiple / max(width, height))
+    best = max((s for s in scales if s <= 1.0 and covered(s) <= area), default=smallest)
     return *fitted(best), best
 
 
