@@ -416,7 +416,13 @@ def test_step_carries_from_frame_to_frame():
     for n in range(1, 9):
         assert answers[n].trust is None and answers[n].camera is None
         np.testing.assert_allclose(answers[n].moved, before[n] + [6, 0, 6, 0], atol=1e-3)
-    assert [u.tracks.detections.tolist() for u in updates] == [[0], *[[CARRIED]] * 3, [0], *[[CARRIED]] * 3, [0]]
+    assert [u.tracks.detections.tolist() for u in updates] == [
+        [0],
+        *[[CARRIED]] * 3,
+        [0],
+        *[[CARRIED]] * 3,
+        [0],
+    ]
     # The first steps meet a filter that knows no speed yet; after the second look it has learned it.
     for n in range(5, 8):
         np.testing.assert_allclose(updates[n].tracks.boxes[0], scene.box(n), atol=2)

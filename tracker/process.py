@@ -420,7 +420,7 @@ class _Run:
 
     def _account(self, seconds: float, identities: int) -> dict[str, Any]:
         kinds = flow_kinds(self.site)
-        networks = {"detector": self.detector, "embedder": self.embedder}
+        networks: dict[str, Any] = {"detector": self.detector, "embedder": self.embedder}
         networks |= {f"flow_{kinds[c]}": m for c, m in self._flows.items() if hasattr(m, "model_hash")}
         return {
             "schema_version": RUN_SCHEMA,
