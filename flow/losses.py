@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,6 +13,7 @@ from flow.model import CLEAR_ERROR_PX, CLEAR_ERROR_SHARE, Predictions
 FLOWNET_WEIGHTS = (0.25, 0.25, 0.25, 0.5, 1.0)
 FINER = 0.6  # each coarser flow counts this much of the next finer one
 TRUST_WEIGHT = 0.3  # of the trust's cross-entropy, px
+MATCHING_WEIGHT = 0.5  # of the matching's cross-entropy, px
 
 
 def end_point_error(flow: Tensor, truth: Tensor) -> Tensor:
@@ -45,7 +47,8 @@ def flow_loss(
         weights: Of the K scales; by default 1 for the finest and `FINER` times less for each coarser one.
 
     Returns:
-        ``loss`` (what to descend), ``epe`` (of the finest flow, px, all that count alike) and, with a trust, ``trust``.
+        ``loss`` (what to descend), ``epe`` (of the finest flow, px, all that count alike), ``epe0`` and on (of the
+        coarser ones) and, where the network says them, ``trust`` and ``matching``.
     """
     count = len(predictions.flows)
     if weights is None:
@@ -63,7 +66,40 @@ def flow_loss(
     if predictions.trust is not None:
         said["trust"] = trust_loss(predictions.trust, error.detach(), truth, weight)
         loss = loss + TRUST_WEIGHT * said["trust"]
+    if predictions.scores is not None:
+        said["matching"] = matching_loss(predictions.scores, truth, weight, predictions.flows[0].shape[2:])
+        loss = loss + MATCHING_WEIGHT * said["matching"]
     return {"loss": loss, **said}
+
+
+def matching_loss(scores: Tensor, truth: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
+    """Cross-entropy of matching with where each place really went: between four places, as its bilinear shares say.
+
+    An expected place is off by little where two places are equally likely, left and right of it; this asks for one.
+
+    Args:
+        scores: (N, h w, h w) logits.
+        truth: (N, 2, H, W) in pixels of the input.
+        weight: (N, 1, H, W); what left the picture does not count, either.
+        size: (h, w) of the map that is matched.
+    """
+    height, width = size
+    batch = len(scores)
+    went = F.interpolate(truth, size=(height, width), mode="area") * (width / truth.shape[3])
+    count = F.interpolate(weight, size=(height, width), mode="area").flatten(1)  # N, hw
+    x = (went[:, 0] + torch.arange(width, device=truth.device)[None, None, :]).reshape(batch, -1)
+    y = (went[:, 1] + torch.arange(height, device=truth.device)[None, :, None]).reshape(batch, -1)
+    left, top = x.floor(), y.floor()
+    total, counted = scores.new_zeros(()), scores.new_zeros(())
+    norm = scores.logsumexp(dim=2)
+    for column, share_x in ((left, 1.0 - (x - left)), (left + 1.0, x - left)):
+        for row, share_y in ((top, 1.0 - (y - top)), (top + 1.0, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            where = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
+            chance = scores.gather(2, where[..., None])[..., 0] - norm  # its logarithm
+            share = share_x * share_y * inside * count
+            total, counted = total - (share * chance).sum(), counted + share.sum()
+    return total / counted.clamp(min=1e-6)
 
 
 def is_clear(error: Tensor, truth: Tensor) -> Tensor:

@@ -32,10 +32,13 @@ class Predictions:
         flows: Coarse to fine, each (N, 2, h, w), x and y in pixels of the input.
         trust: (N, 1, h, w) logits at the size of the finest flow: the chance that it is off by no more than
             `CLEAR_ERROR_PX` + `CLEAR_ERROR_SHARE` of its length; None where the network has no opinion.
+        scores: (N, h w, h w) logits at 1/8: where in the second picture each place of the first is; None where the
+            network does not compare all with all.
     """
 
     flows: tuple[Tensor, ...]
     trust: Tensor | None = None
+    scores: Tensor | None = None
 
 
 class Separable(nn.Module):
@@ -114,10 +117,12 @@ class GlobalMatching(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) twice -> flow (N, 2, H, W) in places, and how alone the best match is (N, 1, H, W) in [0, 1]."""
-        batch, channels, height, width = first.shape
-        x = places(width, first)[None, :].expand(height, width).reshape(-1)
-        y = places(height, first)[:, None].expand(height, width).reshape(-1)
-        grid = torch.stack((x, y), dim=1)  # H W, 2
+        return self.expected(self.scores(first, second), first)
+
+    def scores(self, first: Tensor, second: Tensor) -> Tensor:
+        """(N, C, H, W) twice -> (N, H W, H W): logits of where in the second each place of the first is."""
+        batch, channels = first.shape[:2]
+        grid = _grid(first)
         prior = self.stillness.exp()
         queries = first.flatten(2).transpose(1, 2) * (self.sharpness.exp() / channels)
         queries = torch.cat(
@@ -132,10 +137,24 @@ class GlobalMatching(nn.Module):
             ),
             dim=1,
         )
-        chance = (queries @ keys).softmax(dim=2)  # N, HW, HW
+        return queries @ keys
+
+    def expected(self, scores: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, of `scores` between maps of the shape of ``like`` (N, C, H, W)."""
+        batch, _, height, width = like.shape
+        grid = _grid(like)
+        chance = scores.softmax(dim=2)  # N, HW, HW
         flow = (chance @ grid - grid).transpose(1, 2).reshape(batch, 2, height, width)
         alone = chance.detach().amax(dim=2).reshape(batch, 1, height, width)
         return flow, alone
+
+
+def _grid(like: Tensor) -> Tensor:
+    """(H W, 2): x and y of the places of a map (N, C, H, W)."""
+    height, width = like.shape[2:]
+    x = places(width, like)[None, :].expand(height, width).reshape(-1)
+    y = places(height, like)[:, None].expand(height, width).reshape(-1)
+    return torch.stack((x, y), dim=1)
 
 
 class Refinement(nn.Module):
@@ -214,7 +233,8 @@ class LightFlow(nn.Module):
         fine, coarse = self.pyramid(_centred(torch.cat((before, after))))
         first, second = coarse[:count], coarse[count:]
         with torch.autocast(before.device.type, enabled=False):  # places need all digits
-            flow, carried = self.matching(first.float(), second.float())
+            scores = self.matching.scores(first.float(), second.float())
+            flow, carried = self.matching.expected(scores, first)
         flows = [flow * CELL]
         for refinement in self.coarse:
             flow, _, carried = refinement(first, second, flow, carried)
@@ -223,7 +243,7 @@ class LightFlow(nn.Module):
         carried = F.interpolate(self.squeeze(carried), scale_factor=2.0, mode="bilinear")
         flow, trust, _ = self.fine(fine[:count], fine[count:], flow, carried)
         flows.append(flow * (CELL / 2))
-        return Predictions(tuple(flows), trust)
+        return Predictions(tuple(flows), trust, scores if self.training else None)
 
 
 def _centred(pictures: Tensor) -> Tensor:
