@@ -9,11 +9,13 @@ torch = pytest.importorskip("torch")
 from flow.losses import (  # noqa: E402
     FINER,
     FLOWNET_WEIGHTS,
+    MATCHING_WEIGHT,
     TRUST_WEIGHT,
     at_size,
     end_point_error,
     flow_loss,
     is_clear,
+    matching_loss,
     trust_loss,
     weighted_mean,
 )
@@ -191,3 +193,51 @@ def test_trust_is_part_of_the_loss_and_teaches_no_flow():
     assert slope is None
     said["loss"].backward()
     assert trust.grad.abs().min() > 0.0
+
+
+def matched(places: dict[tuple[int, int], float], width: int, height: int) -> torch.Tensor:
+    """(1, hw, hw) logits by which each place goes on by (x, y) with the chances given; what leaves the map is cut off."""
+    scores = torch.full((1, height * width, height * width), -60.0)
+    for row in range(height):
+        for column in range(width):
+            for (x, y), chance in places.items():
+                if 0 <= column + x < width and 0 <= row + y < height:
+                    scores[0, row * width + column, (row + y) * width + column + x] = math.log(chance)
+    return scores
+
+
+def test_matching_that_is_sure_of_the_right_place_costs_nothing():
+    # 16 px right and 8 px down are two and one of the places of 8 px; a place at the edge goes nowhere and has no say.
+    truth = torch.zeros(1, 2, 32, 48)
+    truth[:, 0], truth[:, 1] = 16.0, 8.0
+    scores = matched({(2, 1): 1.0}, width=6, height=4)
+    assert matching_loss(scores, truth, torch.ones(1, 1, 32, 48), (4, 6)).item() == pytest.approx(
+        0.0, abs=1e-6
+    )
+
+
+def test_between_two_places_matching_owes_each_its_share():
+    # 10 px are 1.25 places: 0.75 of place 1 and 0.25 of place 2. Held equally likely they cost ln 2 in columns 0 and
+    # 1. Of column 2 only place 1 is left, sure, and counts 0.75; column 3 loses both.
+    truth = torch.zeros(1, 2, 8, 32)
+    truth[:, 0] = 10.0
+    scores = matched({(1, 0): 0.5, (2, 0): 0.5}, width=4, height=1)
+    expected = (1.0 * math.log(2) + 1.0 * math.log(2) + 0.75 * 0.0) / (1.0 + 1.0 + 0.75)
+    found = matching_loss(scores, truth, torch.ones(1, 1, 8, 32), (1, 4)).item()
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_where_there_is_no_motion_to_find_matching_costs_nothing():
+    scores = torch.randn(2, 24, 24)
+    truth, nowhere = torch.randn(2, 2, 32, 48), torch.zeros(2, 1, 32, 48)
+    assert matching_loss(scores, truth, nowhere, (4, 6)).item() == 0.0
+
+
+def test_a_networks_scores_are_part_of_its_loss():
+    truth, weight = torch.zeros(1, 2, 32, 48), torch.ones(1, 1, 32, 48)
+    flows = (torch.zeros(1, 2, 4, 6), torch.zeros(1, 2, 8, 12))
+    alone = flow_loss(Predictions(flows), truth, weight)
+    scores = torch.zeros(1, 24, 24)  # every one of 24 places equally likely: ln 24
+    both = flow_loss(Predictions(flows, None, scores), truth, weight)
+    assert both["matching"].item() == pytest.approx(math.log(24), abs=1e-5)
+    assert (both["loss"] - alone["loss"]).item() == pytest.approx(MATCHING_WEIGHT * math.log(24), abs=1e-5)
