@@ -196,7 +196,7 @@ def test_trust_is_part_of_the_loss_and_teaches_no_flow():
 
 
 def matched(places: dict[tuple[int, int], float], width: int, height: int) -> torch.Tensor:
-    """(1, hw, hw) logits by which each place goes on by (x, y) with the chances given; what leaves the map is cut off."""
+    """(1, hw, hw) logits by which each place goes on by (x, y) with the chances given; what leaves is cut."""
     scores = torch.full((1, height * width, height * width), -60.0)
     for row in range(height):
         for column in range(width):
