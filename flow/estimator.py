@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow.reduced import Reduced, ReducedFlow, grey_of, require_same_size, shrink, size_of
+from flow.search import dense_search
 
 # Longest side of the grey copies. FlyingChairs (3 pairs, 512x384): EPE 2.6 px at 384 and 1.3 ms on one thread;
 # 3.1 px at 256 (0.5 ms), 2.5 px at 512 (2.1 ms).
@@ -97,7 +98,7 @@ class DisEstimator:
 
     def __init__(self, *, side: int = WORKING_SIDE) -> None:
         self._side = side
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._dense = dense_search("fast")
 
     def estimate(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Estimator.estimate`."""
@@ -135,12 +136,7 @@ class DisEstimator:
         return first, second
 
     def _search(self, before: Reduced, after: Reduced) -> NDArray[np.float32]:
-        height, width = before.picture.shape
-        # Smaller than the search's patches over its pyramid, OpenCV gives an error or noise; nothing to see there.
-        if min(height, width) < SMALLEST_SIDE:
-            return np.zeros((height, width, 2), np.float32)
-        field = self._dis.calc(before.picture, after.picture, None)  # type: ignore[call-overload]  # the stub omits None
-        return np.asarray(field, np.float32)
+        return self._dense(before.picture, after.picture)
 
 
 class NoFlow:
@@ -172,9 +168,6 @@ class NoFlow:
     def between(self, before: Reduced, after: Reduced) -> None:
         """None: nothing is known of the motion."""
         require_same_size(before, after)
-
-
-SMALLEST_SIDE = 32  # pixels; four patches of 8
 
 
 def confidence(

@@ -26,19 +26,14 @@ from numpy.typing import NDArray
 from flow.estimator import load_estimator
 from flow.packs import Pack, pack_folders
 from flow.pairs import Pair
+from flow.search import PRESETS, dense_search
 
-PRESETS = {
-    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
-    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
-}
 # At full size and at half: what a learned estimator must be held against, at its accuracy and at its time.
 REFERENCES = ("none", *(f"dis-{preset}{ending}" for ending in ("-half", "") for preset in PRESETS))
 MOVING_PX = 2.0, 20.0  # what a person of a surveillance camera moves between two frames that are compared
 # An outlier is off by more than 3 px and by more than 5 % (Fl; Menze & Geiger, CVPR 2015, section 5).
 OUTLIER_PX, OUTLIER_SHARE = 3.0, 0.05
 TRUSTED = 0.5
-SMALLEST_SIDE = 32  # pixels; DIS finds nothing in less
 
 
 class Estimates(Protocol):
@@ -138,18 +133,16 @@ class OpenCvDis:
     """
 
     def __init__(self, preset: str, shrink: int = 1) -> None:
-        self._dis = cv2.DISOpticalFlow.create(PRESETS[preset])
+        self._search = dense_search(preset)
         self._shrink = shrink
 
     def estimate(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Estimates.estimate`. Pictures too small to be searched do not move."""
         size = before.shape[1], before.shape[0]
         small = size[0] // self._shrink, size[1] // self._shrink
-        if min(small) < SMALLEST_SIDE:
-            return np.zeros((*before.shape[:2], 2), np.float32)
-        found = self._dis.calc(_grey(before, small), _grey(after, small), None)  # type: ignore[call-overload]
+        found = self._search(_grey(before, small), _grey(after, small))
         if small == size:
-            return np.asarray(found, np.float32)
+            return found
         scale = np.array([size[0] / small[0], size[1] / small[1]], np.float32)
         return np.asarray(cv2.resize(found * scale, size, interpolation=cv2.INTER_LINEAR), np.float32)
 

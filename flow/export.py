@@ -1,8 +1,10 @@
 """Write a trained network as ONNX, proved to be the same network.
 
 The graph takes two pictures as they are, ``before`` and ``after`` uint8 (N, H, W, C), sides multiples of the network's
-own, and gives ``flow`` float32 (N, h, w, 2) in pixels of these pictures and ``trust`` float32 (N, h, w) in [0, 1];
-scaling is inside. Plain operators of opset 18 only. The same checkpoint gives the same bytes.
+own, and gives ``flow`` float32 (N, h, w, 2) in pixels of these pictures and ``trust`` float32 (N, h, w) in [0, 1], one
+for a cell of the input; scaling is inside. A network that mends a search takes its flow as well, ``searched`` float32
+(N, h, w, 2), means of cells, and ``flow`` is what to add to it; the search's name is in the metadata. Plain operators
+of opset 18 only. The same checkpoint gives the same bytes.
 """
 
 import io
@@ -18,14 +20,17 @@ from numpy.typing import NDArray
 from onnx import helper
 from torch import Tensor, nn
 
-from flow.model import Predictions
+from flow.model import MENDED_CELL, Predictions, search_flow
 from flow.train import load_network
 
 OPSET = 18
 IR_VERSION = 8  # what ONNX Runtime has read since 1.12
 LIMIT_PX = 2e-2  # how far the graph's flow may be from the network's: 32-bit sums in another order
 LIMIT_TRUST = 2e-3
-AREAS = {"tiny": 240 * 144, "base": 320 * 224}  # pixels that a network sees at most: 5 ms and 25 ms of one core
+AREAS = {
+    "tiny": 352 * 224,
+    "base": 384 * 288,
+}  # pixels that a network sees at most: 5 ms and 25 ms of one core
 LARGEST_AREA = 512 * 384
 
 
@@ -49,13 +54,21 @@ class Running(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, H, W, C) uint8 twice -> flow (N, h, w, 2), trust (N, h, w)."""
+    def forward(self, before: Tensor, after: Tensor, searched: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(N, H, W, C) uint8 twice, (N, h, w, 2) where there is a search -> flow (N, h, w, 2), trust (N, h, w)."""
         pictures = [one.permute(0, 3, 1, 2).float() / 255.0 for one in (before, after)]
+        if searched is not None:
+            _, flow, trust, _ = self.network.mend(*pictures, searched.permute(0, 3, 1, 2))
+            return flow.permute(0, 2, 3, 1), trust.sigmoid()[:, 0]
         said: Predictions = self.network(*pictures)
         flow = said.flows[-1]
         trust = flow[:, :1] * 0.0 + 1.0 if said.trust is None else said.trust.sigmoid()
         return flow.permute(0, 2, 3, 1), trust[:, 0]
+
+
+def search_of(network: nn.Module) -> str:
+    """The search that a network mends; empty where it finds flow alone."""
+    return str(getattr(network, "search", ""))
 
 
 def to_onnx(network: nn.Module, *, name: str, area: int) -> onnx.ModelProto:
@@ -67,25 +80,40 @@ def to_onnx(network: nn.Module, *, name: str, area: int) -> onnx.ModelProto:
         area: Pixels that it should see at most.
     """
     channels, multiple = int(network.channels), int(network.multiple)  # type: ignore[arg-type]
-    example = torch.zeros(1, 4 * multiple, 6 * multiple, channels, dtype=torch.uint8)
+    search = search_of(network)
+    high, wide = 4 * multiple, 6 * multiple
+    example = torch.zeros(1, high, wide, channels, dtype=torch.uint8)
+    examples, names = [example, example], ["before", "after"]
     free, answered = {0: "N", 1: "H", 2: "W"}, {0: "N", 1: "h", 2: "w"}
+    axes = {"before": free, "after": free, "flow": answered, "trust": answered}
+    if search:
+        examples.append(torch.zeros(1, high // MENDED_CELL, wide // MENDED_CELL, 2))
+        names.append("searched")
+        axes["searched"] = answered
     written = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # this exporter warns of its age; its successor needs a package more
         torch.onnx.export(
             Running(network).eval(),
-            (example, example),
+            tuple(examples),
             written,
             dynamo=False,
             opset_version=OPSET,
-            input_names=["before", "after"],
+            input_names=names,
             output_names=["flow", "trust"],
-            dynamic_axes={"before": free, "after": free, "flow": answered, "trust": answered},
+            dynamic_axes=axes,
         )
     model = onnx.load_model_from_string(written.getvalue())
     model.ir_version, model.producer_name, model.producer_version = IR_VERSION, "throughline", ""
     helper.set_model_props(
-        model, {"network": name, "channels": f"{channels}", "multiple": f"{multiple}", "area": f"{area}"}
+        model,
+        {
+            "network": name,
+            "channels": f"{channels}",
+            "multiple": f"{multiple}",
+            "area": f"{area}",
+            "search": search,
+        },
     )
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -109,12 +137,25 @@ def parity(
     running = Running(network).eval()
     flow_px = trust = 0.0
     for before, after in pairs:
-        wanted = [part.numpy() for part in running(torch.from_numpy(before), torch.from_numpy(after))]
-        got = session.run(["flow", "trust"], {"before": before, "after": after})
+        feed = {"before": before, "after": after} | searched_of(network, before, after)
+        wanted = [part.numpy() for part in running(*(torch.from_numpy(part) for part in feed.values()))]
+        got = session.run(["flow", "trust"], feed)
         # np.maximum, not max: what is no number stays none, and is refused.
         flow_px = float(np.maximum(flow_px, np.abs(got[0] - wanted[0]).max()))
         trust = float(np.maximum(trust, np.abs(got[1] - wanted[1]).max()))
     return Parity(flow_px, trust, len(pairs))
+
+
+def searched_of(
+    network: nn.Module, before: NDArray[np.uint8], after: NDArray[np.uint8]
+) -> dict[str, NDArray[np.float32]]:
+    """What the search says of pictures (N, H, W, C), as the graph wants it; nothing for a network without one."""
+    search = search_of(network)
+    if not search:
+        return {}
+    pictures = [torch.from_numpy(one).permute(0, 3, 1, 2) / 255.0 for one in (before, after)]
+    found = torch.nn.functional.avg_pool2d(search_flow(pictures[0], pictures[1], search), MENDED_CELL)
+    return {"searched": np.ascontiguousarray(found.permute(0, 2, 3, 1).numpy())}
 
 
 def check_pairs(
@@ -124,7 +165,7 @@ def check_pairs(
     from flow.pairs import draw_pair
     from flow.reduced import grey_of
 
-    sizes = [(2, 3, 1), (3, 5, 1), (4, 4, 2)] if multiple >= 64 else [(12, 20, 1), (9, 11, 1), (6, 6, 3)]
+    sizes = [(2, 3, 1), (3, 5, 1), (4, 4, 2)] if multiple >= 64 else [(6, 10, 1), (5, 6, 1), (3, 3, 3)]
     out = []
     for rows, columns, count in sizes:
         drawn = [draw_pair(rng, rows * multiple, columns * multiple) for _ in range(count)]

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 
 import models
 from flow.reduced import Reduced, ReducedFlow, colour_of, grey_of, require_same_size, resize, size_of
+from flow.search import dense_search
 
-CELL = 4  # pixels of the network's picture to one cell of its answer
+CELL = 4  # pixels of the network's picture to one cell of its answer, where it finds flow alone
+MENDED_CELL = 8  # and where it mends a search
 MOST_SIZES = 16  # sessions kept, one for each size of picture
 
 
@@ -78,7 +81,9 @@ class LearnedEstimator:
             self._channels, self._multiple, self._area = (
                 int(said[key]) for key in ("channels", "multiple", "area")
             )
-            known = names == ["before", "after"] and outputs == ["flow", "trust"]
+            search = said.get("search", "")
+            wanted = ["before", "after", "searched"] if search else ["before", "after"]
+            known = names == wanted and outputs == ["flow", "trust"]
         except (KeyError, ValueError):
             known = False
         if not known:
@@ -89,6 +94,8 @@ class LearnedEstimator:
         self.name, self.model_hash, self.providers = opened.name, opened.sha256, list(opened.providers)
         self._path, self._device, self._threads = str(opened.path), device, threads
         self._sessions: dict[tuple[int, ...], models.OpenedModel] = {}
+        self._search = dense_search(search) if search else None
+        self._cell = MENDED_CELL if search else CELL
 
     def estimate(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `flow.estimator.Estimator.estimate`."""
@@ -123,19 +130,37 @@ class LearnedEstimator:
     def between(self, before: Reduced, after: Reduced) -> ReducedFlow:
         """See `flow.estimator.Estimator.between`."""
         require_same_size(before, after)
-        session = self._session(before.picture.shape).session
+        opened = self._session(before.picture.shape)
         shape = (1, *before.picture.shape[:2], self._channels)
         feed = {"before": before.picture.reshape(shape), "after": after.picture.reshape(shape)}
-        flow, trust = (np.asarray(part[0], np.float32) for part in session.run(["flow", "trust"], feed))
+        if self._search is None:
+            flow, trust = self._run(opened, feed)
+            field, cell = flow, self._cell
+        else:
+            found = self._search(grey_of(before.picture), grey_of(after.picture))
+            high, wide = shape[1] // self._cell, shape[2] // self._cell
+            feed["searched"] = cv2.resize(found, (wide, high), interpolation=cv2.INTER_AREA)[None]
+            added, trust = self._run(opened, feed)
+            field, trust = found + _spread(added, self._cell), _spread(trust, self._cell)
+            cell = 1
         width, height = before.inner or before.size
-        columns, rows = math.ceil(width / CELL), math.ceil(height / CELL)
+        columns, rows = math.ceil(width / cell), math.ceil(height / cell)
         # Each axis has been shrunk to whole pixels: its own factor, exact to the last digit.
         factor = np.array([before.size[0] / width, before.size[1] / height], np.float32)
-        field, trust = flow[:rows, :columns] * factor, trust[:rows, :columns]
-        sound = np.isfinite(field).all(axis=2) & np.isfinite(trust)
+        return ReducedFlow(field[:rows, :columns] * factor, cell * before.scale, trust[:rows, :columns])
+
+    @staticmethod
+    def _run(
+        opened: models.OpenedModel, feed: dict[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The network's flow (h, w, 2) and trust (h, w), all of it numbers."""
+        flow, trust = (
+            np.asarray(part[0], np.float32) for part in opened.session.run(["flow", "trust"], feed)
+        )
+        sound = np.isfinite(flow).all(axis=2) & np.isfinite(trust)
         if not sound.all():
-            field, trust = np.where(sound[..., None], field, 0), np.where(sound, trust, 0)
-        return ReducedFlow(field, CELL * before.scale, trust)
+            flow, trust = np.where(sound[..., None], flow, 0), np.where(sound, trust, 0)
+        return flow, trust
 
     def _session(self, shape: tuple[int, ...]) -> models.OpenedModel:
         """The network for pictures of one shape: with the sides known, ONNX Runtime plans better."""
@@ -143,11 +168,11 @@ class LearnedEstimator:
             if len(self._sessions) >= MOST_SIZES:
                 del self._sessions[next(iter(self._sessions))]
             sides = (1, *shape[:2], self._channels)
+            shapes = {"before": sides, "after": sides}
+            if self._search is not None:
+                shapes["searched"] = (1, shape[0] // self._cell, shape[1] // self._cell, 2)
             self._sessions[shape] = models.open_model(
-                self._path,
-                device=self._device,
-                threads=self._threads,
-                shapes={"before": sides, "after": sides},
+                self._path, device=self._device, threads=self._threads, shapes=shapes
             )
         return self._sessions[shape]
 
@@ -162,6 +187,12 @@ def load_learned(name: str, *, device: str = "auto", threads: int = 1) -> Learne
     found = name if name.endswith(".onnx") else f"flow_{name}"
     opened = models.open_model(found, device=device, threads=threads)
     return LearnedEstimator(opened, device=device, threads=threads)
+
+
+def _spread(values: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
+    """(h, w) or (h, w, 2) cells, between their middles, for every pixel of ``cell`` times the sides."""
+    size = values.shape[1] * cell, values.shape[0] * cell
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _enlarge(values: NDArray[np.float32], scale: float, size: tuple[int, int]) -> NDArray[np.float32]:
