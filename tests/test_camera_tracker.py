@@ -361,6 +361,27 @@ def test_who_walks_out_of_the_picture_between_keyframes_is_not_told():
     assert tracks.states.tolist() == [LOST] and tracks.detections.tolist() == [NO_DETECTION]
 
 
+def test_nobody_is_taken_for_who_stood_there_before_the_camera_was_away():
+    """A minute without frames used to count as a minute between two looks: place alone then joined two people."""
+    rng = np.random.default_rng(0)
+    watched = Watched()
+    for n in range(20):  # at 10 frames a second, then once after 60 s: 600 times the pause before
+        watched.step(seen([person_box(300)], [blurred(look(0), rng)]), 60.0 if n == 19 else 1 / FPS)
+    watched.step(seen([person_box(300)], [blurred(look(1), rng)]))
+    assert watched.id_at(person_box(300)) == 2
+
+
+def test_who_stands_still_before_a_camera_of_few_frames_keeps_the_id():
+    """A frame every 5 s is a rare look and no camera that was away: a look that misses ends nobody."""
+    rng = np.random.default_rng(0)
+    watched = Watched()
+    for n in range(8):
+        is_missed = n == 5
+        boxes, rows = ([], None) if is_missed else ([person_box(300)], [blurred(look(0), rng)])
+        watched.step(seen(boxes, rows) if boxes else Detections.none(), 5.0)
+    assert watched.ids() == [1]
+
+
 # ---- the outlook ---------------------------------------------------------------------------------------------
 
 

@@ -56,6 +56,7 @@ SURE_CHANGE = 1.9  # nobody's sure boxes differ by more in height within a secon
 WEAK_CHANGE = 1.3  # weak boxes must be as high as the last sure one up to this factor
 WEAK_S = 1.0  # and carry a track for this long at most
 MISSED_LOOKS = 1.5  # a track coasts at least over one look of the detector that missed it
+AWAY_TIMES = 4.0  # a pause so many times as long as the one before it: the camera was away, looks are not rare
 HOLDING_TRUST = 0.3  # flow off by more than a tenth of a box's height (flow_sigma / trust) holds nobody
 CROWDED_IOU = 0.15  # boxes that overlap more hide one another
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
@@ -158,7 +159,8 @@ class CameraTracker:
         self._looks = LookScale()
         self._next = 1
         self._t_ns: int | None = None
-        self._t_looked_ns: int | None = None  # the last keyframe
+        self._pause_ns = np.inf  # between the last two frames
+        self._waited_ns = 0.0  # since the last keyframe, without what the camera was away
         self._coast_s, self._lost_s = self.settings.coast_s, self.settings.lost_s
         self._anchors = np.zeros((0, 4))  # the filters' boxes after the last keyframe
 
@@ -182,11 +184,12 @@ class CameraTracker:
         Returns:
             The tracks now, and the tracklets that changed (ended ones a last time).
         """
+        self._wait(t_ns)
         self._predict(t_ns, flow, trust)
         if detections is None:
             self._carry()
             return self._tracks_now(), self._tracklets_changed(t_ns)
-        self._look(t_ns)
+        self._look()
         detections = sound(detections)
         quality = picture_quality(detections, self.image_size)
         kept = self._distinct(detections)
@@ -290,12 +293,18 @@ class CameraTracker:
             is_inside = not (w and h) or (0 <= x < w and 0 <= y < h)
             track.row = CARRIED if track.row != NO_DETECTION and is_inside else NO_DETECTION
 
-    def _look(self, t_ns: int) -> None:
+    def _wait(self, t_ns: int) -> None:
+        """Time passes between two looks; a camera that was away has not looked rarely, and who stood there may be gone."""
+        if self._t_ns is not None:
+            pause_ns = t_ns - self._t_ns
+            self._waited_ns += min(pause_ns, max(AWAY_TIMES * self._pause_ns, 1e9 * self.settings.coast_s))
+            self._pause_ns = pause_ns
+
+    def _look(self) -> None:
         """The detector looks: a track may coast over one look that missed it, however rare looks are."""
-        since_s = 0.0 if self._t_looked_ns is None else (t_ns - self._t_looked_ns) / 1e9
+        since_s, self._waited_ns = self._waited_ns / 1e9, 0.0
         self._coast_s = max(self.settings.coast_s, MISSED_LOOKS * since_s)
         self._lost_s = max(self.settings.lost_s, MISSED_LOOKS * since_s)
-        self._t_looked_ns = t_ns
 
     def _distinct(self, detections: Detections) -> NDArray[np.bool_]:
         """(N,) False for a second box on the same person; of two, the surer stays, then the one expected here."""
