@@ -37,10 +37,10 @@ class Predictions:
 
     Attributes:
         flows: Coarse to fine, each (N, 2, h, w), x and y in pixels of the input.
-        trust: (N, 1, h, w) logits at the size of the finest flow: the chance that it is off by no more than
+        trust: (N, 1, h, w) logits for cells of the finest flow: the chance that it is off by no more than
             `CLEAR_ERROR_PX` + `CLEAR_ERROR_SHARE` of its length; None where the network has no opinion.
-        scores: (N, h w, h w) logits at 1/8: where in the second picture each place of the first is; None where the
-            network does not compare all with all.
+        scores: (N, h w, h w) logits at the size of the first flow: where in the second picture each place of the first
+            is; None where the network does not compare all with all.
     """
 
     flows: tuple[Tensor, ...]
