@@ -12,13 +12,24 @@ from torch import nn  # noqa: E402
 
 from flow import export as exporting  # noqa: E402
 from flow import pairs as drawing  # noqa: E402
-from flow.export import AREAS, Parity, ParityError, Running, check_pairs, export, parity, to_onnx  # noqa: E402
-from flow.model import Predictions, build  # noqa: E402
+from flow.export import (  # noqa: E402
+    AREAS,
+    Parity,
+    ParityError,
+    Running,
+    check_pairs,
+    export,
+    parity,
+    searched_of,
+    to_onnx,
+)
+from flow.model import Predictions, build, search_flow  # noqa: E402
 from flow.pairs import Pair  # noqa: E402
 from flow.recipe import RECIPES, Recipe  # noqa: E402
 
 WIDTHS = {"tiny": 1.0, "base": 1.0, "flownets": 1 / 16, "flownetc": 1 / 16}
 CHANNELS = {"tiny": 1, "base": 3, "flownets": 3, "flownetc": 3}
+SEARCHES = {"tiny": "fast", "base": "medium", "flownets": "", "flownetc": ""}
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +81,10 @@ def shelf(tmp_path_factory):
     return get
 
 
+def session_of(path):
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
 def bytes_of(rng, count, height, width, channels):
     return [rng.integers(0, 256, (count, height, width, channels)).astype(np.uint8) for _ in range(2)]
 
@@ -103,31 +118,72 @@ def test_the_same_checkpoint_gives_the_same_bytes(shelf, name, tmp_path):
 def test_what_the_file_says_of_itself(shelf, name):
     model = onnx.load(str(shelf(name)[1]))
     said = {one.key: one.value for one in model.metadata_props}
-    multiple, area = (64, exporting.LARGEST_AREA) if name.startswith("flownet") else (16, AREAS[name])
+    multiple, area = (64, exporting.LARGEST_AREA) if name.startswith("flownet") else (32, AREAS[name])
     assert said == {
         "network": name,
         "channels": f"{CHANNELS[name]}",
         "multiple": f"{multiple}",
         "area": f"{area}",
+        "search": SEARCHES[name],
     }
     assert (model.ir_version, model.producer_name) == (exporting.IR_VERSION, "throughline")
     assert [(one.domain, one.version) for one in model.opset_import] == [("", exporting.OPSET)]
     assert {node.domain for node in model.graph.node} == {""}
 
 
-def test_inputs_are_bytes_and_outputs_are_columns(shelf):
-    session = onnxruntime.InferenceSession(str(shelf("tiny")[1]), providers=["CPUExecutionProvider"])
+@pytest.mark.parametrize("name", WIDTHS)
+def test_inputs_are_bytes_and_outputs_are_columns(shelf, name):
+    session, searches = session_of(shelf(name)[1]), SEARCHES[name] != ""
     ends = [(one.name, one.type, one.shape) for one in (*session.get_inputs(), *session.get_outputs())]
     assert ends == [
-        ("before", "tensor(uint8)", ["N", "H", "W", 1]),
-        ("after", "tensor(uint8)", ["N", "H", "W", 1]),
+        ("before", "tensor(uint8)", ["N", "H", "W", CHANNELS[name]]),
+        ("after", "tensor(uint8)", ["N", "H", "W", CHANNELS[name]]),
+        *([("searched", "tensor(float)", ["N", "h", "w", 2])] if searches else []),
         ("flow", "tensor(float)", ["N", "h", "w", 2]),
         ("trust", "tensor(float)", ["N", "h", "w"]),
     ]
-    before, after = bytes_of(np.random.default_rng(0), 2, 32, 48, 1)
-    flow, trust = session.run(["flow", "trust"], {"before": before, "after": after})
-    assert flow.shape == (2, 8, 12, 2) and trust.shape == (2, 8, 12)
-    assert 0.0 <= trust.min() < trust.max() <= 1.0
+    feed = dict(zip(("before", "after"), bytes_of(np.random.default_rng(0), 2, 64, 128, CHANNELS[name])))
+    if searches:
+        feed["searched"] = np.random.default_rng(1).normal(0.0, 5.0, (2, 8, 16, 2)).astype(np.float32)
+    flow, trust = session.run(["flow", "trust"], feed)
+    # Cells of 8 px where a search is mended, of 4 px where there is none.
+    sides = (2, 8, 16) if searches else (2, 16, 32)
+    assert flow.shape == (*sides, 2) and trust.shape == sides
+    if searches:
+        assert 0.0 <= trust.min() < trust.max() <= 1.0
+    else:
+        assert (trust == 1.0).all()  # a FlowNet has no opinion
+
+
+@pytest.mark.parametrize("name", ["tiny", "base"])
+def test_the_graph_says_what_is_to_be_added_to_what_it_is_given(shelf, name):
+    """Given the search's cells, what it adds, spread over the pixels, makes the search the network's own flow."""
+    net = network(name)
+    pair = bytes_of(np.random.default_rng(2), 2, 64, 96, CHANNELS[name])
+    feed = {"before": pair[0], "after": pair[1]} | searched_of(net, *pair)
+    added, trust = session_of(shelf(name)[1]).run(["flow", "trust"], feed)
+    maps = [torch.from_numpy(one).permute(0, 3, 1, 2) / 255.0 for one in pair]
+    found = search_flow(*maps, net.search)
+    with torch.no_grad():
+        said = net(*maps)
+    cells = torch.from_numpy(added).permute(0, 3, 1, 2)
+    whole = found + nn.functional.interpolate(cells, scale_factor=8.0, mode="bilinear")
+    assert (whole - said.flows[-1]).abs().max() < 2e-3 and np.abs(added).mean() > 0.1
+    assert np.abs(trust - said.trust.sigmoid()[:, 0].numpy()).max() < 1e-4
+    # Another flow given is another one mended.
+    other = session_of(shelf(name)[1]).run(["flow"], feed | {"searched": feed["searched"] + np.float32(9.0)})[0]
+    assert np.abs(other - added).mean() > 0.1
+
+
+def test_what_a_search_says_is_given_as_means_of_its_cells():
+    net = network("tiny")
+    pair = bytes_of(np.random.default_rng(3), 2, 32, 64, 1)
+    (name, cells), *others = searched_of(net, *pair).items()
+    assert name == "searched" and not others and cells.shape == (2, 4, 8, 2) and cells.dtype == np.float32
+    found = search_flow(*(torch.from_numpy(one).permute(0, 3, 1, 2) / 255.0 for one in pair), "fast").numpy()
+    # The second pair's cell in row 1 and column 2: rows 8 to 15, columns 16 to 23.
+    assert cells[1, 1, 2] == pytest.approx(found[1, :, 8:16, 16:24].mean(axis=(1, 2)), abs=1e-4)
+    assert searched_of(network("flownets"), *bytes_of(np.random.default_rng(3), 1, 64, 64, 3)) == {}
 
 
 def test_an_area_of_ones_own_is_written_down(shelf, tmp_path):
@@ -167,7 +223,7 @@ def test_logits_become_a_trust():
     assert Running(Told(trust=2.0))(picture, picture)[1].max().item() == pytest.approx(1 / (1 + np.exp(-2.0)))
 
 
-@pytest.mark.parametrize(("channels", "multiple"), [(1, 16), (3, 16), (3, 64)])
+@pytest.mark.parametrize(("channels", "multiple"), [(1, 16), (1, 32), (3, 32), (3, 64)])
 def test_pairs_to_check_with_fit_the_network(channels, multiple):
     pairs = check_pairs(channels, multiple, np.random.default_rng(0))
     assert len({before.shape[1:3] for before, _ in pairs}) == len(pairs) == 3  # of several sizes
