@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.scenes import S, at, blurred, look, person_box, random_visits
+from tracker import build
 from tracker import process as processing
-from tracker.config import Site, from_values
+from tracker.config import FlowSettings, Site, from_values
 from tracker.core.pipeline import Answers
 from tracker.errors import UserError
 from tracker.process import SPOOL, finished, process, read_answers, start_times, write_answers
@@ -579,6 +580,17 @@ def test_other_settings_cannot_go_on_with_a_run(painted, tmp_path, monkeypatch):
             changed()
     # Without --resume it starts anew.
     assert process(other, tmp_path / "out").frames == {"a": 24, "b": 24}
+
+
+def test_a_flow_that_came_since_cannot_go_on_with_a_run(painted, tmp_path, monkeypatch):
+    """``auto`` used to go on with whatever was best by then, and half of the run was carried by another flow."""
+    flow = FlowSettings(kind="auto", budget_ms=1000)
+    painted = painted.model_copy(update={"flow": flow})
+    monkeypatch.setattr(build, "_is_here", lambda kind: kind == "dis")
+    interrupted(painted, tmp_path / "out", monkeypatch)
+    monkeypatch.setattr(build, "_is_here", lambda kind: True)
+    with pytest.raises(UserError, match="other inputs or settings"):
+        process(painted, tmp_path / "out", resume=True)
 
 
 def test_resume_where_nothing_was_begun_is_a_whole_run(painted, tmp_path):

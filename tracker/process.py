@@ -326,6 +326,7 @@ class _Run:
         return {
             "version": __version__,
             "site": self.site.model_dump(mode="json"),
+            "flow": flow_kinds(self.site),  # auto: of what was on this machine when the run began
             "from_s": self._from_s,
             "to_s": self._to_s,
         }
