@@ -19,12 +19,15 @@ from flow.exposure import photograph
 from flow.motion import Matrix, about, similarity
 from flow.pairs import Pair
 
+UNFINISHED = ".unfinished", ".new"  # endings of folders that `python -m scenes pairs` is still filling
+
 
 def pack_folders(folder: Path) -> list[Path]:
     """The finished packs of a folder, by name: itself, or those right inside it; none where there is none."""
     if (folder / "info.json").is_file():
         return [folder]
-    return sorted(path.parent for path in folder.glob("*/info.json"))
+    found = sorted(path.parent for path in folder.glob("*/info.json"))
+    return [pack for pack in found if pack.suffix not in UNFINISHED]
 
 
 class Pack:

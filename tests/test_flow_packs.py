@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flow.motion import similarity
-from flow.packs import Pack, augment, reframe, write_pack
+from flow.packs import Pack, augment, pack_folders, reframe, write_pack
 from flow.pairs import Drawer, Pair
 
 STAYS = np.eye(3)
@@ -51,6 +51,13 @@ def test_a_pack_of_too_few_or_unequal_pairs_is_refused_and_not_finished(pairs, t
     for name in ("few", "unequal", "nothing at all"):
         with pytest.raises(FileNotFoundError, match="not a pack"):
             Pack(tmp_path / name)
+
+
+def test_packs_that_are_still_being_filled_are_not_found(pairs, tmp_path: Path):
+    """scenes pairs writes info.json first: black pictures that do not move used to be learned from."""
+    for name in ("000", "001.unfinished", "002.unfinished.new"):
+        write_pack(tmp_path / name, pairs, 1)
+    assert pack_folders(tmp_path) == [tmp_path / "000"]
 
 
 def test_the_same_view_is_the_same_pair(pairs):
