@@ -284,8 +284,10 @@ def load_checkpoint(path: Path) -> BoxHead:
     network = BoxHead()
     try:
         network.load_state_dict(torch.load(path, weights_only=True)["weights"])
-    except (RuntimeError, KeyError, TypeError) as problem:
-        raise ValueError(f"{path} is no checkpoint of the box head: {problem}") from problem
+    except FileNotFoundError:
+        raise
+    except Exception as problem:  # torch raises a dozen kinds for bytes that are no checkpoint
+        raise ValueError(f"{path} is no checkpoint of the box head ({type(problem).__name__})") from problem
     return network.eval()
 
 

@@ -13,6 +13,7 @@ of all pairs together, so that a person of 40 pixels weighs as many times a pers
 from __future__ import annotations
 
 import time
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -252,7 +253,7 @@ def read_flow(path: Path) -> NDArray[np.float32]:
     """
     try:
         found = _flo(path) if path.suffix == ".flo" else _numpy(path)
-    except (OSError, ValueError, EOFError) as problem:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
         if isinstance(problem, FileNotFoundError):
             raise
         raise ValueError(f"{path} is no file of flow: {problem}") from problem
@@ -262,10 +263,10 @@ def read_flow(path: Path) -> NDArray[np.float32]:
 
 
 def _numpy(path: Path) -> NDArray[Any]:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
+    with path.open("rb") as file:  # NumPy leaves a broken .npz open
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
         if len(loaded.files) != 1:
             raise ValueError(f"it holds {len(loaded.files)} arrays, not one")
         return np.asarray(loaded[loaded.files[0]])

@@ -367,5 +367,8 @@ def test_a_folder_without_packs_is_said(tmp_path: Path):
 
 def test_another_file_is_no_checkpoint(tmp_path: Path):
     torch.save({"weights": {}}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="no checkpoint of the box head"):
-        load_checkpoint(tmp_path / "other.pt")
+    (tmp_path / "text.pt").write_text("text")
+    (tmp_path / "empty.pt").touch()
+    for name in ("other.pt", "text.pt", "empty.pt"):
+        with pytest.raises(ValueError, match="no checkpoint of the box head"):
+            load_checkpoint(tmp_path / name)

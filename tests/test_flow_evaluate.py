@@ -241,6 +241,7 @@ def test_flow_is_read_from_every_kind_of_file(tmp_path: Path):
         ("a.flo", b"PIEH" + bytes(8) + bytes(4), "0x0 and holds 1 numbers"),
         ("a.npy", b"not an array", "no file of flow"),
         ("a.npz", b"", "no file of flow"),
+        ("a.npz", b"PK\x03\x04 cut off", "no file of flow"),
     ],
 )
 def test_what_is_no_flow_is_told(tmp_path: Path, name: str, content: bytes, said: str):
