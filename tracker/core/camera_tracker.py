@@ -56,7 +56,7 @@ SURE_CHANGE = 1.9  # nobody's sure boxes differ by more in height within a secon
 WEAK_CHANGE = 1.3  # weak boxes must be as high as the last sure one up to this factor
 WEAK_S = 1.0  # and carry a track for this long at most
 MISSED_LOOKS = 1.5  # a track coasts at least over one look of the detector that missed it
-AWAY_TIMES = 4.0  # a pause so many times as long as the one before it: the camera was away, looks are not rare
+AWAY_TIMES = 4.0  # a pause so many times as long as the one before: the camera was away, looks are not rare
 HOLDING_TRUST = 0.3  # flow off by more than a tenth of a box's height (flow_sigma / trust) holds nobody
 CROWDED_IOU = 0.15  # boxes that overlap more hide one another
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
@@ -294,7 +294,7 @@ class CameraTracker:
             track.row = CARRIED if track.row != NO_DETECTION and is_inside else NO_DETECTION
 
     def _wait(self, t_ns: int) -> None:
-        """Time passes between two looks; a camera that was away has not looked rarely, and who stood there may be gone."""
+        """Time passes between two looks; a camera that was away has not looked rarely: who stood there may be gone."""
         if self._t_ns is not None:
             pause_ns = t_ns - self._t_ns
             self._waited_ns += min(pause_ns, max(AWAY_TIMES * self._pause_ns, 1e9 * self.settings.coast_s))
