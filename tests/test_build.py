@@ -96,6 +96,10 @@ def test_every_camera_with_pictures_has_a_flow_of_its_own(monkeypatch: pytest.Mo
                 plain={},
                 still={"flow": {"kind": "none"}},
                 seldom={"keyframes": {"every": 10, "carry": "keys"}},
+                busy={
+                    "keyframes": {"every": 10, "carry": "keys", "adaptive": True}
+                },  # a field for every 4th at worst
+                hurried={"keyframes": {"every": 9, "carry": "keys", "adaptive": True}},  # for every 3rd
                 often={"keyframes": {"every": 10, "carry": "gap"}},  # a field for every frame
                 boxes={"url": "boxes.npz"},
             ),
@@ -103,7 +107,14 @@ def test_every_camera_with_pictures_has_a_flow_of_its_own(monkeypatch: pytest.Mo
         },
         source="test",
     )
-    assert flow_kinds(found) == {"plain": "tiny", "still": "none", "seldom": "base", "often": "tiny"}
+    assert flow_kinds(found) == {
+        "plain": "tiny",
+        "still": "none",
+        "seldom": "base",
+        "busy": "base",
+        "hurried": "tiny",
+        "often": "tiny",
+    }
 
 
 def test_cameras_of_one_kind_share_their_flow_and_without_one_have_none():

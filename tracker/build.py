@@ -27,6 +27,7 @@ from tracker.config import (
 from tracker.core.boxes import FloorPlan
 from tracker.core.camera_tracker import CameraTracker
 from tracker.core.evidence import AppearanceModel
+from tracker.core.keyframes import busy_gap
 from tracker.core.linker import Linker
 from tracker.core.pipeline import CameraPipeline
 from tracker.errors import UserError
@@ -99,7 +100,7 @@ def flow_kinds(site: Site) -> dict[str, str]:
     for camera_id, camera in site.cameras.items():
         if not is_recorded(camera.url):
             keyframes = camera.keyframes or site.keyframes
-            share = 1 / keyframes.every if keyframes.carry == "keys" else 1.0
+            share = 1 / busy_gap(keyframes) if keyframes.carry == "keys" else 1.0
             kinds[camera_id] = flow_kind(camera.flow or site.flow, share=share)
     return kinds
 

@@ -15,6 +15,8 @@ UNSURE = (
     0.25  # a carried box this far off, as a share of its width (one standard deviation), may be another's
 )
 
+CROWDED_SHARE, NEW_SHARE = 1 / 2, 1 / 3  # of the longest gap
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -38,7 +40,12 @@ def is_due(settings: KeyframeSettings, since: int, outlook: Outlook) -> bool:
         return True
     share = 1.0
     if outlook.is_crowded:
-        share = 1 / 2
+        share = CROWDED_SHARE
     if outlook.has_new or outlook.has_missed:
-        share = 1 / 3
+        share = NEW_SHARE
     return since >= int(np.ceil(settings.every * share))
+
+
+def busy_gap(settings: KeyframeSettings) -> int:
+    """Frames from one keyframe to the next where somebody is always new; only unsure boxes make it shorter still."""
+    return int(np.ceil(settings.every * (NEW_SHARE if settings.adaptive else 1.0)))
