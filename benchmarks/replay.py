@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -418,11 +419,10 @@ def measure_prices(clip: Clip, networks: Remembered, estimators: Mapping[str, Mo
     """Every network in turn on the same pictures, several rounds, so that a busy moment hits all alike."""
     spent: dict[str, list[float]] = {}
     begun = time.process_time()
-    frames = list(clip.frames())
-    decode = 1e3 * (time.process_time() - begun) / max(len(frames), 1)
-    chosen = frames[1 :: max(1, len(frames) // PRICED_FRAMES)]
-    del frames
-    for frame in chosen:
+    count = sum(1 for _ in clip.frames())
+    decode = 1e3 * (time.process_time() - begun) / max(count, 1)
+    # Decoded once more rather than kept: a clip of large pictures does not fit into memory.
+    for frame in islice(clip.frames(), 1, None, max(1, count // PRICED_FRAMES)):
         _price_one(frame, networks, estimators, spent)
     found = {name: float(np.median(values)) for name, values in spent.items()}
     one, many = found.get("embed 1", 0.0), found.get("embed 5", 0.0)
