@@ -59,7 +59,7 @@ class LearnedEstimator:
     Takes pictures as `flow.estimator.Estimator` says. They are made small enough for the network's own area, never
     larger, and their last row and column are repeated until the sides fit it; where that was put, no answer is
     given. Pictures without a trace of one another (a cut, a black picture) get a trust near 0; should the network
-    say anything that is no number, it is a motion and a trust of 0.
+    say anything that is no number, it is a trust of 0 and no motion, or the search's where it mends one.
 
     Attributes:
         name: Of the card, or the file.

@@ -11,10 +11,12 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 import models  # noqa: E402
-from flow import learned, load_estimator  # noqa: E402
+from flow import learned, load_estimator, model  # noqa: E402
 from flow.export import to_onnx  # noqa: E402
 from flow.learned import LearnedEstimator, load_learned, working_size  # noqa: E402
 from flow.model import Predictions, build  # noqa: E402
+from flow.reduced import grey_of, resize  # noqa: E402
+from flow.search import dense_search  # noqa: E402
 
 AREA = 64 * 96  # pixels that the networks here see at most
 
@@ -39,6 +41,25 @@ class Bright(nn.Module):
         return Predictions((torch.cat([F.avg_pool2d(one * 255.0, 4) for one in (before, after)], dim=1),))
 
 
+class Adding(nn.Module):
+    """Adds (4, -2) to a search everywhere, and no number where a picture is black."""
+
+    channels, multiple, search = 1, 16, "fast"
+
+    def mend(self, before, after, searched):
+        mean = F.avg_pool2d(torch.minimum(before, after), 8)
+        nothing = mean.log() * 0.0 + searched[:, :1] * 0.0  # 0; no number where the mean is 0
+        return [], torch.cat((nothing + 4.0, nothing - 2.0), dim=1), mean * 0.0, mean
+
+
+def silenced(network):
+    """Its gate closed, and nothing to say."""
+    with torch.no_grad():
+        network.fine.say.weight.zero_()
+        network.fine.say.bias.copy_(torch.tensor([0.0, 0.0, 2.0, -200.0]))
+    return network
+
+
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
     """Networks as files, made when first asked for: paths by name."""
@@ -49,6 +70,10 @@ def shelf(tmp_path_factory):
         match name:
             case "tiny" | "base":
                 return build(name)
+            case "silent tiny" | "silent base":
+                return silenced(build(name.split()[1]))
+            case "adding":
+                return Adding()
             case "right":
                 return Simple()
             case "bright":
@@ -135,6 +160,101 @@ def test_where_something_was_put_around_a_picture_no_answer_is_given(estimator):
     flow = said.between(reduced, reduced)
     assert flow.field.shape == (5, 10, 2) and flow.trust.shape == (5, 10)  # 18 / 4 and 37 / 4, rounded up
     assert flow.scale == 4.0
+
+
+# --- a search, mended
+
+
+def searched_at_working_size(said, search, before, after):
+    """Dense inverse search of the copies that the network sees, without what was put around them, in their px."""
+    copies = [said.reduce(one) for one in (before, after)]
+    width, height = copies[0].inner
+    return dense_search(search)(*(grey_of(one.picture) for one in copies))[:height, :width]
+
+
+def near(height, width):
+    """A picture, and the same one 2 px further to the right and 1 px down."""
+    world = texture(height + 1, width + 2)
+    return world[1:, 2:].copy(), world[:-1, :-2].copy()
+
+
+# Its own size, sides that need something put around them, and made half and not quite half as large.
+@pytest.mark.parametrize("size", [(64, 96), (50, 70), (33, 65), (128, 192), (150, 40), (100, 200), (1, 1), (3, 50)])
+@pytest.mark.parametrize(("name", "search"), [("silent tiny", "fast"), ("silent base", "medium")])
+def test_a_network_with_nothing_to_add_is_the_search(estimator, name, search, size):
+    said, (before, after) = estimator(name), near(*size)
+    found = searched_at_working_size(said, search, before, after)
+    flow = said.between(said.reduce(before), said.reduce(after))
+    high, wide = found.shape[:2]
+    factor = np.array([size[1] / wide, size[0] / high], np.float32)
+    # ONNX Runtime's sigmoid never says 0, but 1e-8 of how far the other flow is away.
+    assert flow.field == pytest.approx(found * factor, abs=1e-4)
+    assert flow.field.shape == (high, wide, 2) and flow.trust.shape == (high, wide)
+    assert flow.scale == pytest.approx(max(factor))
+    assert flow.trust == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-5)
+    field, trust = said.estimate_checked(before, after)
+    assert field.shape == (*size, 2) and trust.shape == size and np.isfinite(field).all()
+    if min(factor) == 1.0:  # nothing was made smaller: each pixel has its own
+        assert field == pytest.approx(found, abs=1e-4)
+    small, scale = said.estimate_small(before, after)
+    assert scale == flow.scale and small * scale == pytest.approx(flow.field, abs=1e-4)
+
+
+def test_what_was_searched_is_not_nothing(estimator):
+    """The test above would hold of zeros, too."""
+    field = estimator("silent tiny").estimate(*near(64, 96))
+    assert np.median(field[16:-16, 16:-16], axis=(0, 1)) == pytest.approx([2.0, 1.0], abs=0.3)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 70), (128, 192)])
+def test_what_is_added_is_in_pixels_of_what_the_network_sees(estimator, size):
+    said, pair = estimator("adding"), near(*size)
+    found = searched_at_working_size(said, "fast", *pair)
+    factor = size[0] / found.shape[0]
+    flow = said.between(*(said.reduce(one) for one in pair))
+    assert flow.field == pytest.approx((found + [4.0, -2.0]) * factor, abs=1e-4)
+    assert (flow.trust == 0.5).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (9, 40), (1, 1)])
+def test_what_is_too_small_to_be_searched_is_mended_from_no_motion(estimator, size):
+    """A network whose sides may be smaller than any search's: the pictures are seen as 16 x 16 or 16 x 48."""
+    field, trust = estimator("adding").estimate_checked(*near(*size))
+    assert (field == [4.0, -2.0]).all() and (trust == 0.5).all() and field.shape == (*size, 2)
+
+
+def test_where_the_network_says_no_number_the_search_stands_and_is_not_trusted(estimator):
+    said, (before, after) = estimator("adding"), near(64, 96)
+    before[:, 48:] = 0  # there the network says nothing that is a number
+    found = searched_at_working_size(said, "fast", before, after)
+    field, trust = said.estimate_checked(before, after)
+    assert np.isfinite(field).all() and np.isfinite(trust).all()
+    # Between the middles of cells of 8 px, 44 and 52, the one goes over into the other.
+    assert field[:, :44] == pytest.approx(found[:, :44] + [4.0, -2.0], abs=1e-4)
+    assert field[:, 52:] == pytest.approx(found[:, 52:], abs=1e-4)
+    assert (trust[:, :44] == 0.5).all() and not trust[:, 52:].any()
+
+
+@pytest.mark.parametrize("name", ["tiny", "base"])
+@pytest.mark.parametrize("size", [(64, 96), (128, 192)])
+def test_search_and_graph_together_are_the_network(estimator, name, size):
+    said, pair = estimator(name), near(*size)
+    torch.manual_seed(0)
+    net = build(name).eval()
+    copies = [resize(grey_of(one) if name == "tiny" else one, (96, 64)).reshape(64, 96, -1) for one in pair]
+    with torch.no_grad():
+        wanted = net(*(torch.from_numpy(one).permute(2, 0, 1)[None] / 255.0 for one in copies))
+    flow = said.between(*(said.reduce(one) for one in pair))
+    assert flow.field / (size[0] / 64) == pytest.approx(wanted.flows[-1][0].permute(1, 2, 0).numpy(), abs=2e-3)
+    trust = F.interpolate(wanted.trust.sigmoid(), scale_factor=8.0, mode="bilinear")[0, 0]
+    assert flow.trust == pytest.approx(trust.numpy(), abs=1e-4)
+
+
+def test_cells_are_as_large_to_the_estimator_as_to_the_network():
+    assert learned.MENDED_CELL == model.MENDED_CELL == 8
+
+
+# --- pictures, again
 
 
 def test_a_picture_is_reduced_once_and_used_twice(estimator):
@@ -255,7 +375,7 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("multiple", [16, 64])
+@pytest.mark.parametrize("multiple", [16, 32, 64])
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_a_copy_is_never_larger_and_fits_the_area(width, height, multiple):
     area = 320 * 192
@@ -265,7 +385,7 @@ def test_a_copy_is_never_larger_and_fits_the_area(width, height, multiple):
     assert abs(w - width * scale) <= 0.5 and abs(h - height * scale) <= 0.5 or 1 in (w, h)  # its own aspect
 
 
-@pytest.mark.parametrize("multiple", [16, 64])
+@pytest.mark.parametrize("multiple", [16, 32, 64])
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_no_larger_copy_would_fit(width, height, multiple):
     """Against three thousand scales, tried one after the other."""
@@ -334,16 +454,20 @@ def test_another_model_is_refused():
         LearnedEstimator(models.open_model(models.DEFAULT_DETECTOR, device="cpu"))
 
 
-@pytest.mark.parametrize("spoilt", ["metadata", "number", "input", "output"])
-def test_a_model_that_lacks_a_part_is_refused(shelf, tmp_path, spoilt):
+@pytest.mark.parametrize("name", ["right", "adding"])
+@pytest.mark.parametrize("spoilt", ["metadata", "number", "search", "input", "output"])
+def test_a_model_that_lacks_a_part_is_refused(shelf, tmp_path, spoilt, name):
     import onnx
 
-    model = onnx.load(shelf("right"))
+    model = onnx.load(shelf(name))
     match spoilt:
         case "metadata":
             del model.metadata_props[:]
         case "number":
             next(one for one in model.metadata_props if one.key == "area").value = "large"
+        case "search":  # one that it has no input for, or none for the input that it has
+            one = next(one for one in model.metadata_props if one.key == "search")
+            one.value = "" if one.value else "fast"
         case "input" | "output":
             ends = model.graph.input if spoilt == "input" else model.graph.output
             for node in model.graph.node:
@@ -352,6 +476,16 @@ def test_a_model_that_lacks_a_part_is_refused(shelf, tmp_path, spoilt):
             ends[0].name = "other"
     onnx.save(model, str(tmp_path / "net.onnx"))
     with pytest.raises(ValueError, match=SENTENCE):
+        load_estimator(str(tmp_path / "net.onnx"), device="cpu")
+
+
+def test_a_search_that_nobody_knows_is_refused(shelf, tmp_path):
+    import onnx
+
+    model = onnx.load(shelf("adding"))
+    next(one for one in model.metadata_props if one.key == "search").value = "slow"
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    with pytest.raises(ValueError, match="no preset 'slow'; choose ultrafast, fast, medium"):
         load_estimator(str(tmp_path / "net.onnx"), device="cpu")
 
 
