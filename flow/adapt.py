@@ -174,11 +174,14 @@ def adapt_checkpoint(
 
     Raises:
         FileNotFoundError: A path is not there.
-        ValueError: The checkpoint or the footage cannot be used.
+        ValueError: The checkpoint or the footage cannot be used, or the size does not fit the network.
     """
     adapting = adapting or Adapting()
     network, recipe = load_network(start)
     height, width = size or (recipe.height, recipe.picture_width)
+    multiple = int(network.multiple)  # type: ignore[arg-type]  # torch types attributes as tensors
+    if height % multiple or width % multiple:
+        raise ValueError(f"{recipe.network} takes pictures whose sides are multiples of {multiple} px")
     footage = read_footage(paths, height, width, gaps=gaps)
     channels = int(network.channels)  # type: ignore[arg-type]  # torch types attributes as tensors
     draw = drawer(footage, channels, np.random.default_rng(adapting.seed))

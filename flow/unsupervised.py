@@ -21,6 +21,7 @@ CENSUS_NOISE, CENSUS_SOFT = (
     0.9,
     0.1,
 )  # grey levels that count as no difference; where a differing sign counts half
+SMOOTH_CELL = 4  # px of the input to a place where smoothness is asked for, whatever the flow's own size
 CHECK_SHARE, CHECK_PX2 = 0.01, 0.5  # Sundaram et al., "Dense point trajectories" (ECCV 2010), eq. 5
 SSIM_LIGHT, SSIM_CONTRAST = 0.01**2, 0.03**2  # Wang et al. 2004: constants of its two terms, values in [0, 1]
 
@@ -118,13 +119,14 @@ def smoothness(flow: Tensor, pictures: Tensor, *, order: int, edge: float) -> Te
         raise ValueError(f"smoothness is of order 1 or 2, not {order}")
     total = flow.new_zeros(())
     for axis in (2, 3):
+        if flow.shape[axis] <= order:
+            continue  # too few places for a slope, or for a bend
         slope, change = flow.diff(dim=axis), pictures.diff(dim=axis).abs().mean(dim=1, keepdim=True)
         if order == 2:
             slope = slope.diff(dim=axis)
             count = change.shape[axis] - 1
             change = torch.maximum(change.narrow(axis, 0, count), change.narrow(axis, 1, count))
-        if slope.numel():
-            total = total + (charbonnier(slope) * torch.exp(-edge * change)).mean()
+        total = total + (charbonnier(slope) * torch.exp(-edge * change)).mean()
     return total / 2.0
 
 
@@ -193,7 +195,7 @@ def unsupervised_loss(
     hidden = hidden_by_check(torch.cat((there, back)), torch.cat((back, there)), scale)
     seen = F.interpolate((~hidden).to(fine.dtype), size=first.shape[2:], mode="nearest")
     data = weighted_mean(data_distance(first, second, at_size(fine, first.shape[2:]), weights), seen)
-    loss = data + _smoothness(fine, F.interpolate(first, size=fine.shape[2:], mode="area"), weights)
+    loss = data + _smoothness(fine, first, weights)
     loss = loss + weights.coarse * sum(_error(flow.float(), fine.detach()) for flow in predictions.flows[:-1])
     if known is not None:
         error = end_point_error(fine, known.flows[-1].float())
@@ -206,6 +208,9 @@ def unsupervised_loss(
 
 
 def _smoothness(flow: Tensor, pictures: Tensor, weights: Weights) -> Tensor:
+    # The weights are those of cells: from pixel to pixel a slope is a quarter of that, and a bend a sixteenth.
+    size = [min(own, max(side // SMOOTH_CELL, 1)) for own, side in zip(flow.shape[2:], pictures.shape[2:])]
+    flow, pictures = at_size(flow, size), F.interpolate(pictures, size=size, mode="area")
     total = flow.new_zeros(())
     for order, share in ((1, weights.smooth_first), (2, weights.smooth_second)):
         if share:

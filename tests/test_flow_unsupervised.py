@@ -128,6 +128,40 @@ def test_an_even_slope_costs_only_at_first_order():
 
 
 @pytest.mark.parametrize("order", [1, 2])
+def test_smoothness_is_of_cells_whatever_the_size_of_the_flow(order):
+    """A flow of every pixel used to cost less than that of every fourth: a slope 4 times and a bend 16 times less."""
+    cells = torch.rand((2, 2, HEIGHT // 4, WIDTH // 4), generator=torch.Generator().manual_seed(2)) * 4.0
+    pixels = cells.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    before, after = shifted(4, 0)
+    told = []
+    for share in (0.0, 1.0):
+        shares = {"smooth_first": share} if order == 1 else {}
+        shares["smooth_second"] = share if order == 2 else 0.0
+        weights = Weights(census=0.0, **shares)
+        told.append(
+            [unsupervised_loss(Predictions((f,)), before, after, weights=weights) for f in (cells, pixels)]
+        )
+    cost = [with_it["loss"] - without["loss"] for without, with_it in zip(*told)]
+    grey = F.avg_pool2d(torch.cat((before, after)), 4)
+    assert cost[0].item() == pytest.approx(smoothness(cells, grey, order=order, edge=20.0).item(), rel=1e-4)
+    assert cost[1].item() == pytest.approx(cost[0].item(), rel=1e-4) and cost[0] > 0.01
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_what_has_too_few_places_to_bend_is_smooth(order):
+    assert smoothness(torch.rand(1, 2, 1, 1), torch.rand(1, 1, 1, 1), order=order, edge=10.0).item() == 0.0
+    line = torch.tensor([0.0, 3.0]).expand(1, 2, 1, 2)  # one slope along x, no bend
+    expected = charbonnier(torch.tensor(3.0)).item() / 2 if order == 1 else 0.0
+    assert smoothness(line, torch.zeros(1, 1, 1, 2), order=order, edge=10.0).item() == pytest.approx(expected)
+
+
+def test_a_picture_of_less_than_a_cell_has_no_slope():
+    small = torch.rand((1, 1, 3, 3), generator=torch.Generator().manual_seed(0))
+    flow = torch.rand((2, 2, 3, 3), generator=torch.Generator().manual_seed(1))
+    assert torch.isfinite(unsupervised_loss(Predictions((flow,)), small, small)["loss"])
+
+
+@pytest.mark.parametrize("order", [1, 2])
 def test_a_step_is_cheaper_on_an_edge(order):
     flow = even(0, 0, height=8, width=8)
     flow[..., 4:] = 3.0
@@ -243,23 +277,67 @@ def test_adapting_that_diverges_says_so():
 def footage(count=4):
     """A texture that moves 2 px a frame to the left."""
     world = (texture(40, 70 + 2 * count, channels=3)[0] * 255.0).permute(1, 2, 0).numpy().astype(np.uint8)
-    return Footage([np.stack([world[:, 2 * n : 2 * n + 70] for n in range(count)])], 32, 48)
+    return Footage([np.stack([world[:, 2 * n : 2 * n + 70] for n in range(count)])], 32, 64)
 
 
 def test_footage_becomes_input():
     before, after = drawer(footage(), 1, np.random.default_rng(0))(2)
-    assert before.shape == after.shape == (2, 1, 32, 48) and before.min() >= 0.0 and before.max() <= 1.0
+    assert before.shape == after.shape == (2, 1, 32, 64) and before.min() >= 0.0 and before.max() <= 1.0
     pictures = footage().draw(2, np.random.default_rng(0))[0]
     assert as_grey(as_input(pictures, 3)).numpy() == pytest.approx(as_input(pictures, 1).numpy())
     # Blue 255, green 0, red 0 is a grey of 0.114.
     assert as_input(np.array([[[[255, 0, 0]]]], np.uint8), 1).item() == pytest.approx(0.114)
 
 
-def test_a_checkpoint_becomes_a_checkpoint(tmp_path):
+def checkpoint(folder, **recipe):
+    """A young network's, of pictures of 64 x 32, and the network."""
     network = build("tiny")
-    recipe = {"network": "tiny", "height": 32, "picture_width": 48}
+    recipe = {"network": "tiny", "height": 32, "picture_width": 64} | recipe
     start = {"recipe": recipe, "network": network.state_dict(), "average": network.state_dict(), "steps": 7}
-    torch.save(start, tmp_path / "last.pt")
+    torch.save(start, folder / "last.pt")
+    return folder / "last.pt", network
+
+
+@pytest.mark.parametrize("name", ["tiny", "base"])
+def test_a_network_that_mends_a_search_adapts(name):
+    """Its finest flow has every pixel, its trust every eighth; every stage is taught."""
+    torch.manual_seed(0)
+    network = build(name).eval()
+    draw = drawer(footage(), network.channels, np.random.default_rng(0))
+    weights = Weights(smooth_first=0.1)
+    told = []
+    adapted, report = adapt(
+        network,
+        draw,
+        Adapting(steps=2, batch=2, judged=2, average=1.0, weights=weights),
+        told=lambda step, said: told.append(said),
+    )
+    assert np.isfinite([report.before, report.after]).all()
+    assert len(told) == 2 and all(np.isfinite(list(said.values())).all() for said in told)
+    assert all(0.0 <= said["hidden"] <= 1.0 for said in told)
+    first, second = draw(2)
+    both = torch.cat((first, second)), torch.cat((second, first))
+    with torch.no_grad():
+        known = network(*both)
+    unsupervised_loss(network(*both), first, second, known, weights)["loss"].backward()
+    silent = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    # The trust that a refinement says beside its flow is handed on: it learns, too.
+    assert not silent
+
+
+def test_a_size_that_does_not_fit_the_network_is_refused(tmp_path):
+    """It used to end in a traceback of two tensors that do not match."""
+    path, _ = checkpoint(tmp_path)
+    with pytest.raises(ValueError, match="tiny takes pictures whose sides are multiples of 32 px"):
+        adapt_checkpoint(path, [tmp_path], tmp_path / "out", size=(48, 64))
+    older, _ = checkpoint(tmp_path, height=48)
+    with pytest.raises(ValueError, match="multiples of 32 px"):
+        adapt_checkpoint(older, [tmp_path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_becomes_a_checkpoint(tmp_path):
+    path, network = checkpoint(tmp_path)
     folder = tmp_path / "footage"
     folder.mkdir()
     for n in range(4):
@@ -268,9 +346,9 @@ def test_a_checkpoint_becomes_a_checkpoint(tmp_path):
     adapting = Adapting(steps=1, batch=1, judged=1)
     steps = []
     written, report = adapt_checkpoint(
-        tmp_path / "last.pt", [folder], tmp_path / "out", adapting, told=lambda step, said: steps.append(step)
+        path, [folder], tmp_path / "out", adapting, told=lambda step, said: steps.append(step)
     )
     loaded, made_by = load_network(written)
-    assert (made_by.network, made_by.height, made_by.picture_width) == ("tiny", 32, 48)
+    assert (made_by.network, made_by.height, made_by.picture_width) == ("tiny", 32, 64)
     assert steps == [1] and np.isfinite([report.before, report.after]).all()
     assert torch.equal(loaded.pyramid.fine.weight, network.pyramid.fine.weight) != report.is_better
