@@ -171,7 +171,9 @@ def test_the_graph_says_what_is_to_be_added_to_what_it_is_given(shelf, name):
     assert (whole - said.flows[-1]).abs().max() < 2e-3 and np.abs(added).mean() > 0.1
     assert np.abs(trust - said.trust.sigmoid()[:, 0].numpy()).max() < 1e-4
     # Another flow given is another one mended.
-    other = session_of(shelf(name)[1]).run(["flow"], feed | {"searched": feed["searched"] + np.float32(9.0)})[0]
+    other = session_of(shelf(name)[1]).run(["flow"], feed | {"searched": feed["searched"] + np.float32(9.0)})[
+        0
+    ]
     assert np.abs(other - added).mean() > 0.1
 
 

@@ -179,7 +179,9 @@ def near(height, width):
 
 
 # Its own size, sides that need something put around them, and made half and not quite half as large.
-@pytest.mark.parametrize("size", [(64, 96), (50, 70), (33, 65), (128, 192), (150, 40), (100, 200), (1, 1), (3, 50)])
+@pytest.mark.parametrize(
+    "size", [(64, 96), (50, 70), (33, 65), (128, 192), (150, 40), (100, 200), (1, 1), (3, 50)]
+)
 @pytest.mark.parametrize(("name", "search"), [("silent tiny", "fast"), ("silent base", "medium")])
 def test_a_network_with_nothing_to_add_is_the_search(estimator, name, search, size):
     said, (before, after) = estimator(name), near(*size)
@@ -245,7 +247,9 @@ def test_search_and_graph_together_are_the_network(estimator, name, size):
     with torch.no_grad():
         wanted = net(*(torch.from_numpy(one).permute(2, 0, 1)[None] / 255.0 for one in copies))
     flow = said.between(*(said.reduce(one) for one in pair))
-    assert flow.field / (size[0] / 64) == pytest.approx(wanted.flows[-1][0].permute(1, 2, 0).numpy(), abs=2e-3)
+    assert flow.field / (size[0] / 64) == pytest.approx(
+        wanted.flows[-1][0].permute(1, 2, 0).numpy(), abs=2e-3
+    )
     trust = F.interpolate(wanted.trust.sigmoid(), scale_factor=8.0, mode="bilinear")[0, 0]
     assert flow.trust == pytest.approx(trust.numpy(), abs=1e-4)
 
