@@ -551,6 +551,8 @@ def pairs(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         _check_picture_path(options.sheet)
     width, height = options.size
+    if (options.out / "info.json").exists():
+        raise ValueError(f"{options.out} holds pairs already: name another folder")
     drawer = Drawer(np.random.default_rng(options.seed))
     drawn = (drawer.draw(height, width) for _ in _progress(range(options.pairs)))
     write_pack(

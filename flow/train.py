@@ -185,8 +185,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as problem:  # noqa: BLE001  (torch raises a dozen kinds for bytes that are no checkpoint)
-        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from problem
+        raise ValueError(f"{path} cannot be read as a checkpoint: {type(problem).__name__}") from problem
     if not isinstance(state, dict) or not {"recipe", "network", "average"} <= set(state):
         raise ValueError(f"{path} is no checkpoint of this trainer")
     return state

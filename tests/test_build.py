@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from models import ModelError
 from tests.scenes import person_box, seen
 from tracker import build
 from tracker.build import (
@@ -227,3 +228,38 @@ def test_a_linker_gives_ids_of_its_site():
 
 def test_without_a_card_distances_mean_the_usual():
     assert build_appearance(site(**RECORDED).embedder) == AppearanceModel()
+
+
+def test_a_network_of_ones_own_is_taken_whatever_the_kind() -> None:
+    own = FlowSettings(kind="auto", budget_ms=0.1, model="ours/adapted.onnx")
+    assert flow_kind(own) == "ours/adapted.onnx"
+    found = site(
+        cameras={
+            "a": {"url": "a.mp4", "flow": {"kind": "none"}},
+            "b": {"url": "b.mp4", "flow": {"model": "ours.onnx"}},
+        }
+    )
+    assert flow_kinds(found) == {"a": "none", "b": "ours.onnx"}
+    with pytest.raises(ModelError, match="no model file at ours.onnx"):
+        build_flows(found)
+
+
+def test_a_device_that_flow_asks_for_reaches_its_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def load(name: str, *, device: str) -> object:
+        asked.append((name, device))
+        return object()
+
+    monkeypatch.setattr("flow.load_estimator", load)
+    build_flows(
+        site(
+            flow={"kind": "tiny", "device": "cpu"},
+            cameras={
+                "a": {"url": "a.mp4"},
+                "b": {"url": "b.mp4"},
+                "c": {"url": "c.mp4", "flow": {"kind": "tiny", "device": "cuda"}},
+            },
+        )
+    )
+    assert asked == [("tiny", "cpu"), ("tiny", "cuda")]  # one object for a and b

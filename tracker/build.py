@@ -72,12 +72,16 @@ def build_embedder(settings: EmbedderSettings) -> OnnxEmbedder | None:
 
 def build_flow(settings: FlowSettings) -> Estimator | None:
     """The flow estimator; None where motion is predicted only."""
-    kind = flow_kind(settings)
+    return load_flow(flow_kind(settings), device=settings.device)
+
+
+def load_flow(kind: str, *, device: str) -> Estimator | None:
+    """The estimator that `flow_kind` names; None where nothing is estimated."""
     if kind == "none":
         return None
     from flow import load_estimator
 
-    return load_estimator(kind)
+    return load_estimator(kind, device=device)
 
 
 def flow_kind(settings: FlowSettings, *, share: float = 1.0) -> str:
@@ -86,6 +90,8 @@ def flow_kind(settings: FlowSettings, *, share: float = 1.0) -> str:
     Args:
         share: of the frames that flow looks at.
     """
+    if settings.model is not None:
+        return settings.model
     if settings.kind != "auto":
         return settings.kind
     for kind, cost_ms in FLOW_MS.items():
@@ -110,9 +116,18 @@ def build_flows(site: Site, camera_ids: Sequence[str] | None = None) -> dict[str
 
     A camera without pictures, or whose motion is predicted only, is left out.
     """
-    kinds = {c: kind for c, kind in flow_kinds(site).items() if camera_ids is None or c in camera_ids}
-    built = {kind: build_flow(FlowSettings(kind=kind)) for kind in sorted(set(kinds.values()))}
-    return {c: estimator for c, kind in kinds.items() if (estimator := built[kind]) is not None}
+    built: dict[tuple[str, str], Estimator | None] = {}
+    flows = {}
+    for camera_id, kind in flow_kinds(site).items():
+        if camera_ids is not None and camera_id not in camera_ids:
+            continue
+        settings = site.cameras[camera_id].flow or site.flow
+        key = kind, settings.device
+        if key not in built:
+            built[key] = load_flow(kind, device=settings.device)
+        if (estimator := built[key]) is not None:
+            flows[camera_id] = estimator
+    return flows
 
 
 def _is_here(kind: str) -> bool:

@@ -83,6 +83,10 @@ class FlowSettings(Settings):
     budget_ms: float = Field(
         6.0, gt=0, le=1000
     )  # auto: milliseconds of one core that a frame's flow may take
+    model: str | None = Field(
+        None, pattern=r"\.onnx$"
+    )  # a network of python -m flow export, in place of kind's
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # of a network; named: that one or an error
 
 
 class KeyframeSettings(Settings):
