@@ -28,6 +28,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -110,7 +111,7 @@ def stand_still(window: Window) -> tuple[Boxes, float]:
 
 def keep_velocity(window: Window) -> tuple[Boxes, float]:
     """As far again as since t - k, in place and size."""
-    known = np.isfinite(window.earlier).all(axis=1)[:, None]
+    known = np.asarray(np.isfinite(window.earlier).all(axis=1))[:, None]
     carried = np.where(known, 2 * window.before - window.earlier, window.before)
     carried[:, 2:] = np.maximum(carried[:, 2:], carried[:, :2] + 1)  # nobody shrinks to nothing
     return carried, 0.0
@@ -130,6 +131,16 @@ def by_flow(estimator: Estimator, pictures: Sequence[Image], boxes: Boxes) -> tu
     return carried, 1e3 * spent
 
 
+def over_the_gap(estimator: Estimator, window: Window) -> tuple[Boxes, float]:
+    """By the flow from the first picture to the last."""
+    return by_flow(estimator, [window.pictures[0], window.pictures[-1]], window.before)
+
+
+def step_by_step(estimator: Estimator, window: Window) -> tuple[Boxes, float]:
+    """By the flow of every frame in between."""
+    return by_flow(estimator, window.pictures, window.before)
+
+
 def by_head(carrier: BoxCarrier, window: Window, *, at_velocity: bool) -> tuple[NDArray[np.float32], float]:
     """Found by the box head in the last picture."""
     expected = keep_velocity(window)[0] if at_velocity else None
@@ -142,9 +153,9 @@ def ways(estimators: Mapping[str, Estimator], carrier: BoxCarrier | None, gap: i
     """All there are for a gap, by name."""
     found: dict[str, Way] = {"still": stand_still, "velocity": keep_velocity}
     for name, estimator in estimators.items():
-        found[name] = lambda w, e=estimator: by_flow(e, [w.pictures[0], w.pictures[-1]], w.before)
+        found[name] = partial(over_the_gap, estimator)
         if 1 < gap <= MOST_STEPS:
-            found[f"{name} steps"] = lambda w, e=estimator: by_flow(e, w.pictures, w.before)
+            found[f"{name} steps"] = partial(step_by_step, estimator)
     if carrier is not None:
         found["box"] = lambda w: by_head(carrier, w, at_velocity=False)
         found["box velocity"] = lambda w: by_head(carrier, w, at_velocity=True)
