@@ -231,7 +231,7 @@ def export_options(parser: argparse.ArgumentParser) -> None:
         "--area",
         type=_size,
         metavar="WxH",
-        help="pixels that it sees at most (default: 352x224 for tiny, 384x288 for base)",
+        help="pixels that it sees at most (default: 160x96 for tiny, 288x224 for base)",
     )
 
 

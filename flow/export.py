@@ -27,10 +27,8 @@ OPSET = 18
 IR_VERSION = 8  # what ONNX Runtime has read since 1.12
 LIMIT_PX = 2e-2  # how far the graph's flow may be from the network's: 32-bit sums in another order
 LIMIT_TRUST = 2e-3
-AREAS = {
-    "tiny": 352 * 224,
-    "base": 384 * 288,
-}  # pixels that a network sees at most: 5 ms and 25 ms of one core
+AREAS = {"tiny": 160 * 96, "base": 288 * 224}  # pixels that a network sees at most
+SEARCH_AREAS = {"tiny": 512 * 384, "base": 512 * 384}  # and its search
 LARGEST_AREA = 512 * 384
 
 
@@ -113,6 +111,7 @@ def to_onnx(network: nn.Module, *, name: str, area: int) -> onnx.ModelProto:
             "multiple": f"{multiple}",
             "area": f"{area}",
             "search": search,
+            "search_area": f"{SEARCH_AREAS.get(name, area)}" if search else "",
         },
     )
     onnx.checker.check_model(model, full_check=True)

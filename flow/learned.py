@@ -14,6 +14,8 @@ from flow.search import dense_search
 
 CELL = 4  # pixels of the network's picture to one cell of its answer, where it finds flow alone
 MENDED_CELL = 8  # and where it mends a search
+AGREEMENT_SIDE = 7  # px over which pictures are compared
+LEAST_GAIN = 2.0  # grey levels: of so much better agreement, what a network adds counts by half
 MOST_SIZES = 16  # sessions kept, one for each size of picture
 
 
@@ -81,7 +83,7 @@ class LearnedEstimator:
             self._channels, self._multiple, self._area = (
                 int(said[key]) for key in ("channels", "multiple", "area")
             )
-            search = said.get("search", "")
+            search, self._search_area = said.get("search", ""), int(said.get("search_area") or 0)
             wanted = ["before", "after", "searched"] if search else ["before", "after"]
             known = names == wanted and outputs == ["flow", "trust"]
         except (KeyError, ValueError):
@@ -95,7 +97,6 @@ class LearnedEstimator:
         self._path, self._device, self._threads = str(opened.path), device, threads
         self._sessions: dict[tuple[int, ...], models.OpenedModel] = {}
         self._search = dense_search(search) if search else None
-        self._cell = MENDED_CELL if search else CELL
 
     def estimate(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `flow.estimator.Estimator.estimate`."""
@@ -125,7 +126,11 @@ class LearnedEstimator:
         right, below = _up(width, self._multiple) - width, _up(height, self._multiple) - height
         if right or below:
             small = np.asarray(cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
-        return Reduced(small, size, (width, height))
+        fine = None
+        if self._search is not None:
+            fine_size = working_size(*size, area=self._search_area, multiple=8)[:2]
+            fine = resize(grey_of(image), fine_size)
+        return Reduced(small, size, (width, height), fine)
 
     def between(self, before: Reduced, after: Reduced) -> ReducedFlow:
         """See `flow.estimator.Estimator.between`."""
@@ -134,20 +139,43 @@ class LearnedEstimator:
         shape = (1, *before.picture.shape[:2], self._channels)
         feed = {"before": before.picture.reshape(shape), "after": after.picture.reshape(shape)}
         if self._search is None:
-            flow, trust = self._run(opened, feed)
-            field, cell = flow, self._cell
+            field, trust = self._run(opened, feed)
+            width, height = before.inner or before.size
+            columns, rows = math.ceil(width / CELL), math.ceil(height / CELL)
+            field, trust, cell = field[:rows, :columns], trust[:rows, :columns], CELL * before.scale
         else:
-            found = self._search(grey_of(before.picture), grey_of(after.picture))
-            high, wide = shape[1] // self._cell, shape[2] // self._cell
-            feed["searched"] = cv2.resize(found, (wide, high), interpolation=cv2.INTER_AREA)[None]
-            added, trust = self._run(opened, feed)
-            field, trust = found + _spread(added, self._cell), _spread(trust, self._cell)
-            cell = 1
-        width, height = before.inner or before.size
-        columns, rows = math.ceil(width / cell), math.ceil(height / cell)
+            field, trust = self._mended(opened, feed, before, after)
+            height, width = trust.shape
+            cell = max(before.size[0] / width, before.size[1] / height)
         # Each axis has been shrunk to whole pixels: its own factor, exact to the last digit.
-        factor = np.array([before.size[0] / width, before.size[1] / height], np.float32)
-        return ReducedFlow(field[:rows, :columns] * factor, cell * before.scale, trust[:rows, :columns])
+        return ReducedFlow(_scaled(field, (width, height), before.size), cell, trust)
+
+    def _mended(
+        self, opened: models.OpenedModel, feed: dict[str, NDArray[Any]], before: Reduced, after: Reduced
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The search's flow in pixels of the fine copy with what the network adds to it, and the trust.
+
+        What it adds counts where the pictures agree the better for it: networks dream, and of what they never saw in
+        training most of all.
+        """
+        assert self._search is not None and before.fine is not None and after.fine is not None
+        found = self._search(before.fine, after.fine)
+        inner, fine = before.inner or before.size, (found.shape[1], found.shape[0])
+        high, wide = before.picture.shape[:2]
+        known = _scaled(cv2.resize(found, inner, interpolation=cv2.INTER_LINEAR), fine, inner)
+        known = cv2.copyMakeBorder(known, 0, high - inner[1], 0, wide - inner[0], cv2.BORDER_REPLICATE)
+        cells = wide // MENDED_CELL, high // MENDED_CELL
+        feed["searched"] = cv2.resize(known, cells, interpolation=cv2.INTER_AREA)[None]
+        added, trust = self._run(opened, feed)
+        added = _spread(added, MENDED_CELL)
+        pictures = grey_of(before.picture), grey_of(after.picture)
+        gain = disagreement(*pictures, known) - disagreement(*pictures, known + added)
+        added *= (1.0 / (1.0 + np.exp(np.clip(LEAST_GAIN - gain, -30.0, 30.0))))[..., None]
+        added, trust = (
+            np.ascontiguousarray(one[: inner[1], : inner[0]]) for one in (added, _spread(trust, MENDED_CELL))
+        )
+        found += _scaled(cv2.resize(added, fine, interpolation=cv2.INTER_LINEAR), inner, fine)
+        return found, np.asarray(cv2.resize(trust, fine, interpolation=cv2.INTER_LINEAR), np.float32)
 
     @staticmethod
     def _run(
@@ -170,7 +198,7 @@ class LearnedEstimator:
             sides = (1, *shape[:2], self._channels)
             shapes = {"before": sides, "after": sides}
             if self._search is not None:
-                shapes["searched"] = (1, shape[0] // self._cell, shape[1] // self._cell, 2)
+                shapes["searched"] = (1, shape[0] // MENDED_CELL, shape[1] // MENDED_CELL, 2)
             self._sessions[shape] = models.open_model(
                 self._path, device=self._device, threads=self._threads, shapes=shapes
             )
@@ -189,6 +217,31 @@ def load_learned(name: str, *, device: str = "auto", threads: int = 1) -> Learne
     return LearnedEstimator(opened, device=device, threads=threads)
 
 
+def disagreement(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], field: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(h, w) mean difference in grey levels between ``before`` and ``after`` looked up where ``field`` leads."""
+    height, width = before.shape
+    x, y = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
+    there = cv2.remap(
+        after, field[..., 0] + x, field[..., 1] + y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    apart = cv2.absdiff(before, there).astype(np.float32)
+    return np.asarray(cv2.blur(apart, (AGREEMENT_SIDE, AGREEMENT_SIDE)), np.float32)
+
+
+def _scaled(field: NDArray[np.floating], size: tuple[int, int], new: tuple[int, int]) -> NDArray[np.float32]:
+    """Displacements (h, w, 2) in pixels of pictures of ``size`` (width, height), in those of a ``new`` one."""
+    if size == new:
+        return np.asarray(field, np.float32)
+    factor = np.array([new[0] / size[0], new[1] / size[1]], np.float32)
+    # A whole row at once: for two numbers at a time NumPy takes ten times as long.
+    rows = np.ascontiguousarray(field, np.float32).reshape(field.shape[0], -1) * np.tile(
+        factor, field.shape[1]
+    )
+    return np.asarray(rows.reshape(field.shape), np.float32)
+
+
 def _spread(values: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
     """(h, w) or (h, w, 2) cells, between their middles, for every pixel of ``cell`` times the sides."""
     size = values.shape[1] * cell, values.shape[0] * cell
@@ -197,6 +250,8 @@ def _spread(values: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
 
 def _enlarge(values: NDArray[np.float32], scale: float, size: tuple[int, int]) -> NDArray[np.float32]:
     """(h, w) or (h, w, 2) cells of ``scale`` px, between their middles, for every pixel of ``size`` (width, height)."""
+    if scale == 1.0 and (values.shape[1], values.shape[0]) == size:
+        return values
     step = 1.0 / scale
     start = 0.5 * step - 0.5
     transform = np.array([[step, 0.0, start], [0.0, step, start]])

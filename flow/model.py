@@ -387,7 +387,7 @@ def tiny() -> LightFlow:
     """For a processor: grey, at most 5 ms for 320x192 on one core, the search included."""
     return light_flow(
         channels=1,
-        search="fast",
+        search="quick",
         widths=(16, 32, 48, 64),
         fine=16,
         hidden=(64, 32),
@@ -399,10 +399,10 @@ def tiny() -> LightFlow:
 
 
 def base() -> LightFlow:
-    """For quality: colour, wider, two rounds, a finer search; at most 25 ms for 384x288 on one core."""
+    """For quality: colour, wider, two rounds, a finer search; at most 25 ms for 320x192 on one core."""
     return light_flow(
         channels=3,
-        search="medium",
+        search="fine",
         widths=(16, 32, 64, 96),
         fine=32,
         hidden=(64, 48),

@@ -16,6 +16,7 @@ class Reduced:
     inner: tuple[int, int] | None = (
         None  # width, height of the copy without what was put around it; None: all
     )
+    fine: NDArray[np.uint8] | None = None  # (h, w) a larger grey copy, where one is searched besides
 
     @property
     def scale(self) -> float:
