@@ -162,8 +162,9 @@ class LearnedEstimator:
         found = self._search(before.fine, after.fine)
         inner, fine = before.inner or before.size, (found.shape[1], found.shape[0])
         high, wide = before.picture.shape[:2]
-        known = _scaled(cv2.resize(found, inner, interpolation=cv2.INTER_LINEAR), fine, inner)
-        known = cv2.copyMakeBorder(known, 0, high - inner[1], 0, wide - inner[0], cv2.BORDER_REPLICATE)
+        known = _scaled(np.asarray(cv2.resize(found, inner, interpolation=cv2.INTER_LINEAR)), fine, inner)
+        right, below = wide - inner[0], high - inner[1]
+        known = np.asarray(cv2.copyMakeBorder(known, 0, below, 0, right, cv2.BORDER_REPLICATE), np.float32)
         cells = wide // MENDED_CELL, high // MENDED_CELL
         feed["searched"] = cv2.resize(known, cells, interpolation=cv2.INTER_AREA)[None]
         added, trust = self._run(opened, feed)
@@ -174,7 +175,7 @@ class LearnedEstimator:
         added, trust = (
             np.ascontiguousarray(one[: inner[1], : inner[0]]) for one in (added, _spread(trust, MENDED_CELL))
         )
-        found += _scaled(cv2.resize(added, fine, interpolation=cv2.INTER_LINEAR), inner, fine)
+        found += _scaled(np.asarray(cv2.resize(added, fine, interpolation=cv2.INTER_LINEAR)), inner, fine)
         return found, np.asarray(cv2.resize(trust, fine, interpolation=cv2.INTER_LINEAR), np.float32)
 
     @staticmethod
