@@ -140,15 +140,19 @@ def test_a_table_for_each_set_and_a_row_for_each_estimator(
     told = capsys.readouterr().out.splitlines()
     assert told[0] == f"chairs, {WIDTH}x{HEIGHT}, gap 1, 1 pair: end-point error in px"
     assert told[1].split() == ["all", "Fl", "%"]  # what chairs do not say has no column
-    rows = {line.split()[0]: line.split()[1:] for line in told[2:10]}
+    rows = {line.split()[0]: line.split()[1:] for line in told[2:14]}
     assert rows["none"] == [f"{STEP:.2f}", "100.00"]  # nothing moved: all are off by the step, more than 3 px
     assert list(rows) == [
         "none",
-        *(f"dis-{preset}{size}" for size in ("-half", "") for preset in ("ultrafast", "fast", "medium")),
+        *(
+            f"dis-{preset}{size}"
+            for size in ("-half", "")
+            for preset in ("ultrafast", "fast", "medium", "quick", "fine")
+        ),
         "dis",
     ]
     assert float(rows["dis"][0]) < STEP / 2
-    assert "64x64, 1 thr.  64x64, 2 thr." in told[12]
+    assert "64x64, 1 thr.  64x64, 2 thr." in told[16]
 
 
 def test_numbers_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -176,7 +176,9 @@ def test_times_are_of_all_estimators_and_leave_opencv_as_it_was():
 
 
 def test_the_references_are_dis_at_two_sizes_and_no_motion():
-    assert len(REFERENCES) == 1 + 3 * 2
+    presets = ("ultrafast", "fast", "medium", "quick", "fine")
+    assert set(REFERENCES) == {"none", *(f"dis-{one}{size}" for one in presets for size in ("", "-half"))}
+    assert len(REFERENCES) == 1 + 5 * 2
     for name in REFERENCES:
         open_estimator(name)
 

@@ -29,7 +29,7 @@ from flow.recipe import RECIPES, Recipe  # noqa: E402
 
 WIDTHS = {"tiny": 1.0, "base": 1.0, "flownets": 1 / 16, "flownetc": 1 / 16}
 CHANNELS = {"tiny": 1, "base": 3, "flownets": 3, "flownetc": 3}
-SEARCHES = {"tiny": "fast", "base": "medium", "flownets": "", "flownetc": ""}
+SEARCHES = {"tiny": "quick", "base": "fine", "flownets": "", "flownetc": ""}
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +125,7 @@ def test_what_the_file_says_of_itself(shelf, name):
         "multiple": f"{multiple}",
         "area": f"{area}",
         "search": SEARCHES[name],
+        "search_area": "" if name.startswith("flownet") else f"{512 * 384}",
     }
     assert (model.ir_version, model.producer_name) == (exporting.IR_VERSION, "throughline")
     assert [(one.domain, one.version) for one in model.opset_import] == [("", exporting.OPSET)]
@@ -182,7 +183,7 @@ def test_what_a_search_says_is_given_as_means_of_its_cells():
     pair = bytes_of(np.random.default_rng(3), 2, 32, 64, 1)
     (name, cells), *others = searched_of(net, *pair).items()
     assert name == "searched" and not others and cells.shape == (2, 4, 8, 2) and cells.dtype == np.float32
-    found = search_flow(*(torch.from_numpy(one).permute(0, 3, 1, 2) / 255.0 for one in pair), "fast").numpy()
+    found = search_flow(*(torch.from_numpy(one).permute(0, 3, 1, 2) / 255.0 for one in pair), "quick").numpy()
     # The second pair's cell in row 1 and column 2: rows 8 to 15, columns 16 to 23.
     assert cells[1, 1, 2] == pytest.approx(found[1, :, 8:16, 16:24].mean(axis=(1, 2)), abs=1e-4)
     assert searched_of(network("flownets"), *bytes_of(np.random.default_rng(3), 1, 64, 64, 3)) == {}
@@ -192,6 +193,22 @@ def test_an_area_of_ones_own_is_written_down(shelf, tmp_path):
     export(shelf("flownets")[0], tmp_path / "net.onnx", area=4096)
     model = onnx.load(str(tmp_path / "net.onnx"))
     assert {one.key: one.value for one in model.metadata_props}["area"] == "4096"
+
+
+def test_a_network_of_another_name_searches_what_it_sees_itself():
+    model = to_onnx(network("tiny"), name="mine", area=12288)
+    said = {one.key: one.value for one in model.metadata_props}
+    assert (said["network"], said["area"], said["search"], said["search_area"]) == (
+        "mine",
+        "12288",
+        "quick",
+        "12288",
+    )
+
+
+def test_a_search_sees_at_least_what_its_network_sees():
+    assert set(exporting.SEARCH_AREAS) == {name for name, search in SEARCHES.items() if search}
+    assert all(area >= AREAS[name] for name, area in exporting.SEARCH_AREAS.items())
 
 
 # --- the pictures inside

@@ -13,12 +13,13 @@ from torch.nn import functional as F  # noqa: E402
 import models  # noqa: E402
 from flow import learned, load_estimator, model  # noqa: E402
 from flow.export import to_onnx  # noqa: E402
-from flow.learned import LearnedEstimator, load_learned, working_size  # noqa: E402
+from flow.learned import LearnedEstimator, disagreement, load_learned, working_size  # noqa: E402
 from flow.model import Predictions, build  # noqa: E402
 from flow.reduced import grey_of, resize  # noqa: E402
 from flow.search import dense_search  # noqa: E402
 
 AREA = 64 * 96  # pixels that the networks here see at most
+SEARCH_AREA = 128 * 192  # and their searches
 
 
 class Simple(nn.Module):
@@ -82,10 +83,30 @@ def shelf(tmp_path_factory):
     def get(name):
         path = folder / f"{name}.onnx"
         if not path.exists():
-            path.write_bytes(to_onnx(of(name).eval(), name=name, area=AREA).SerializeToString())
+            graph = to_onnx(of(name).eval(), name=name, area=AREA)
+            for one in graph.metadata_props:
+                if one.key == "search_area" and one.value:
+                    one.value = f"{SEARCH_AREA}"
+            path.write_bytes(graph.SerializeToString())
         return str(path)
 
     return get
+
+
+@pytest.fixture
+def described(shelf, tmp_path):
+    """A network's file whose description of itself says something else: its path."""
+    import onnx
+
+    def copy(name, **said):
+        graph = onnx.load(shelf(name))
+        for one in graph.metadata_props:
+            one.value = said.pop(one.key, one.value)
+        assert not said
+        onnx.save(graph, str(tmp_path / "said.onnx"))
+        return str(tmp_path / "said.onnx")
+
+    return copy
 
 
 @pytest.fixture
@@ -165,11 +186,12 @@ def test_where_something_was_put_around_a_picture_no_answer_is_given(estimator):
 # --- a search, mended
 
 
-def searched_at_working_size(said, search, before, after):
-    """Dense inverse search of the copies that the network sees, without what was put around them, in their px."""
-    copies = [said.reduce(one) for one in (before, after)]
-    width, height = copies[0].inner
-    return dense_search(search)(*(grey_of(one.picture) for one in copies))[:height, :width]
+def searched_by_hand(search, before, after):
+    """Dense inverse search of the copies made for it, in their px, and px of the picture to one of them (x, y)."""
+    height, width = before.shape[:2]
+    size = working_size(width, height, area=SEARCH_AREA, multiple=8)[:2]
+    found = dense_search(search)(*(resize(grey_of(one), size) for one in (before, after)))
+    return found, np.array([width / size[0], height / size[1]], np.float32)
 
 
 def near(height, width):
@@ -178,20 +200,26 @@ def near(height, width):
     return world[1:, 2:].copy(), world[:-1, :-2].copy()
 
 
-# Its own size, sides that need something put around them, and made half and not quite half as large.
+@pytest.fixture
+def all_counts(monkeypatch):
+    """Whatever a network adds counts, and pictures are not asked."""
+    monkeypatch.setattr(learned, "LEAST_GAIN", -1e6)
+
+
+# Its own size to network and search; sides that need something put around them; half as large to the network, to
+# both, and not quite half as large; too small to be searched.
 @pytest.mark.parametrize(
-    "size", [(64, 96), (50, 70), (33, 65), (128, 192), (150, 40), (100, 200), (1, 1), (3, 50)]
+    "size",
+    [(64, 96), (50, 70), (33, 65), (128, 192), (256, 384), (150, 40), (300, 401), (1, 1), (3, 50)],
 )
-@pytest.mark.parametrize(("name", "search"), [("silent tiny", "fast"), ("silent base", "medium")])
+@pytest.mark.parametrize(("name", "search"), [("silent tiny", "quick"), ("silent base", "fine")])
 def test_a_network_with_nothing_to_add_is_the_search(estimator, name, search, size):
     said, (before, after) = estimator(name), near(*size)
-    found = searched_at_working_size(said, search, before, after)
+    found, factor = searched_by_hand(search, before, after)
     flow = said.between(said.reduce(before), said.reduce(after))
-    high, wide = found.shape[:2]
-    factor = np.array([size[1] / wide, size[0] / high], np.float32)
     # ONNX Runtime's sigmoid never says 0, but 1e-8 of how far the other flow is away.
     assert flow.field == pytest.approx(found * factor, abs=1e-4)
-    assert flow.field.shape == (high, wide, 2) and flow.trust.shape == (high, wide)
+    assert flow.field.shape == found.shape and flow.trust.shape == found.shape[:2]
     assert flow.scale == pytest.approx(max(factor))
     assert flow.trust == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-5)
     field, trust = said.estimate_checked(before, after)
@@ -202,33 +230,36 @@ def test_a_network_with_nothing_to_add_is_the_search(estimator, name, search, si
     assert scale == flow.scale and small * scale == pytest.approx(flow.field, abs=1e-4)
 
 
-def test_what_was_searched_is_not_nothing(estimator):
+@pytest.mark.parametrize("size", [(64, 96), (128, 192)])
+def test_what_was_searched_is_not_nothing(estimator, size):
     """The test above would hold of zeros, too."""
-    field = estimator("silent tiny").estimate(*near(64, 96))
+    field = estimator("silent tiny").estimate(*near(*size))
     assert np.median(field[16:-16, 16:-16], axis=(0, 1)) == pytest.approx([2.0, 1.0], abs=0.3)
 
 
-@pytest.mark.parametrize("size", [(64, 96), (50, 70), (128, 192)])
-def test_what_is_added_is_in_pixels_of_what_the_network_sees(estimator, size):
+@pytest.mark.parametrize("size", [(64, 96), (50, 70), (128, 192), (256, 384), (300, 401)])
+def test_what_is_added_is_in_pixels_of_what_the_network_sees(estimator, size, all_counts):
     said, pair = estimator("adding"), near(*size)
-    found = searched_at_working_size(said, "fast", *pair)
-    factor = size[0] / found.shape[0]
+    found, factor = searched_by_hand("fast", *pair)
     flow = said.between(*(said.reduce(one) for one in pair))
-    assert flow.field == pytest.approx((found + [4.0, -2.0]) * factor, abs=1e-4)
+    width, height, _ = working_size(size[1], size[0], area=AREA, multiple=16)
+    added = np.array([4.0 * size[1] / width, -2.0 * size[0] / height])
+    assert flow.field == pytest.approx(found * factor + added, abs=1e-4)
     assert (flow.trust == 0.5).all()
 
 
 @pytest.mark.parametrize("size", [(16, 16), (9, 40), (1, 1)])
-def test_what_is_too_small_to_be_searched_is_mended_from_no_motion(estimator, size):
+def test_what_is_too_small_to_be_searched_is_mended_from_no_motion(estimator, size, all_counts):
     """A network whose sides may be smaller than any search's: the pictures are seen as 16 x 16 or 16 x 48."""
     field, trust = estimator("adding").estimate_checked(*near(*size))
-    assert (field == [4.0, -2.0]).all() and (trust == 0.5).all() and field.shape == (*size, 2)
+    assert field == pytest.approx(np.broadcast_to([4.0, -2.0], field.shape), abs=1e-6)
+    assert (trust == 0.5).all() and field.shape == (*size, 2)
 
 
-def test_where_the_network_says_no_number_the_search_stands_and_is_not_trusted(estimator):
+def test_where_the_network_says_no_number_the_search_stands_and_is_not_trusted(estimator, all_counts):
     said, (before, after) = estimator("adding"), near(64, 96)
     before[:, 48:] = 0  # there the network says nothing that is a number
-    found = searched_at_working_size(said, "fast", before, after)
+    found, _ = searched_by_hand("fast", before, after)
     field, trust = said.estimate_checked(before, after)
     assert np.isfinite(field).all() and np.isfinite(trust).all()
     # Between the middles of cells of 8 px, 44 and 52, the one goes over into the other.
@@ -238,20 +269,234 @@ def test_where_the_network_says_no_number_the_search_stands_and_is_not_trusted(e
 
 
 @pytest.mark.parametrize("name", ["tiny", "base"])
-@pytest.mark.parametrize("size", [(64, 96), (128, 192)])
-def test_search_and_graph_together_are_the_network(estimator, name, size):
-    said, pair = estimator(name), near(*size)
+@pytest.mark.parametrize("times", [1, 2])
+def test_search_and_graph_together_are_the_network(estimator, name, times, all_counts):
+    """The search sees the picture as it is, the network a copy ``times`` smaller: 96 x 64."""
+    said, pair = estimator(name), near(64 * times, 96 * times)
     torch.manual_seed(0)
     net = build(name).eval()
     copies = [resize(grey_of(one) if name == "tiny" else one, (96, 64)).reshape(64, 96, -1) for one in pair]
+    maps = [torch.from_numpy(one).permute(2, 0, 1)[None] / 255.0 for one in copies]
+    found = torch.from_numpy(searched_by_hand(net.search, *pair)[0]).permute(2, 0, 1)[None]
     with torch.no_grad():
-        wanted = net(*(torch.from_numpy(one).permute(2, 0, 1)[None] / 255.0 for one in copies))
+        _, added, trust, _ = net.mend(*maps, F.avg_pool2d(found, 8 * times) / times)
+        by_itself = net(*maps)
+
+    def spread(cells):
+        for factor in (8.0, float(times)):
+            cells = F.interpolate(cells, scale_factor=factor, mode="bilinear")
+        return cells[0].permute(1, 2, 0).numpy()
+
     flow = said.between(*(said.reduce(one) for one in pair))
-    assert flow.field / (size[0] / 64) == pytest.approx(
-        wanted.flows[-1][0].permute(1, 2, 0).numpy(), abs=2e-3
+    assert np.abs(spread(added)).mean() > 0.01
+    assert flow.field == pytest.approx(found[0].permute(1, 2, 0).numpy() + spread(added) * times, abs=2e-3)
+    assert flow.trust == pytest.approx(spread(trust.sigmoid())[..., 0], abs=1e-4)
+    if times == 1:  # search and network see the same, as in training
+        assert flow.field == pytest.approx(by_itself.flows[-1][0].permute(1, 2, 0).numpy(), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("size", "cells", "shown"),
+    [
+        ((64, 96), (8, 12), [8.0, -6.0]),
+        ((50, 70), (8, 10), [8.0, -6.0]),  # 64 x 80 with what is put around
+        ((128, 192), (8, 12), [4.0, -3.0]),
+        ((256, 384), (8, 12), [4.0, -3.0]),  # half as large to the search, a quarter to the network
+    ],
+)
+def test_the_network_is_given_the_search_in_its_own_pixels(estimator, monkeypatch, size, cells, shown):
+    said, given = estimator("adding"), []
+    monkeypatch.setattr(said, "_search", lambda before, _: always(before.shape, 8.0, -6.0))
+    monkeypatch.setattr(
+        said, "_run", lambda opened, feed, real=said._run: given.append(feed) or real(opened, feed)
     )
-    trust = F.interpolate(wanted.trust.sigmoid(), scale_factor=8.0, mode="bilinear")[0, 0]
-    assert flow.trust == pytest.approx(trust.numpy(), abs=1e-4)
+    said.estimate(*near(*size))
+    (feed,) = given
+    assert feed["searched"].shape == (1, *cells, 2) and feed["searched"].dtype == np.float32
+    assert feed["searched"] == pytest.approx(np.broadcast_to(shown, (1, *cells, 2)), abs=1e-5)
+
+
+# --- the copy that is searched
+
+
+@pytest.mark.parametrize(
+    "size", [(64, 96), (50, 70), (128, 192), (129, 193), (1080, 1920), (1000, 90), (1, 1)]
+)
+def test_a_search_sees_a_grey_copy_of_its_own_area_and_nothing_around_it(estimator, size):
+    picture = texture(*size)
+    for name in ("silent tiny", "silent base"):
+        fine = estimator(name).reduce(picture).fine
+        width, height, _ = working_size(size[1], size[0], area=SEARCH_AREA, multiple=8)
+        assert fine.ndim == 2 and fine.size <= SEARCH_AREA
+        assert np.array_equal(fine, resize(grey_of(picture), (width, height)))
+    assert estimator("right").reduce(picture).fine is None  # nothing is searched
+
+
+@pytest.mark.parametrize(
+    ("area", "shape"),
+    [
+        (192 * 128, (128, 192)),
+        (96 * 64, (64, 96)),
+        (64 * 48, (43, 64)),  # 2 : 3 of 64 is 42.7, in 48; 72 x 48 would be too much
+    ],
+)
+def test_the_area_of_the_search_is_what_the_file_says(described, area, shape):
+    said = load_learned(described("silent tiny", search_area=f"{area}"), device="cpu")
+    pair = near(128, 192)
+    reduced = [said.reduce(one) for one in pair]
+    assert reduced[0].fine.shape == shape and reduced[0].picture.shape == (64, 96)
+    flow = said.between(*reduced)
+    assert flow.field.shape == (*shape, 2) and flow.trust.shape == shape
+    inside = flow.field[12:-12, 12:-12]
+    assert np.median(inside, axis=(0, 1)) == pytest.approx([2.0, 1.0], abs=0.4)  # in pixels of the picture
+
+
+# --- what is added, where pictures agree the better for it
+
+
+def always(shape, x, y):
+    return np.full((*shape, 2), (x, y), np.float32)
+
+
+def sigmoid(value):
+    return 1.0 / (1.0 + np.exp(-value))
+
+
+def saying(monkeypatch, said, *, found, added, trust=0.75):
+    """An estimator that searched ``found`` everywhere, with a network that adds (h, w, 2) cells."""
+    monkeypatch.setattr(said, "_search", lambda before, _: always(before.shape, *found))
+    monkeypatch.setattr(said, "_run", lambda *_: (added.copy(), np.full(added.shape[:2], trust, np.float32)))
+    return said
+
+
+# Two levels brighter with every px to the right, and moved by 3: what is looked up d px further is 2 d brighter.
+@pytest.mark.parametrize("times", [1, 2])  # how much smaller the network's copy is
+@pytest.mark.parametrize(
+    ("found", "added", "gain"),
+    [
+        (0.0, 3.0, 6.0),  # right: from 6 levels apart to 0
+        (0.0, 1.0, 2.0),  # the least that counts by half
+        (0.0, 6.0, 0.0),  # as wrong on the other side
+        (0.0, -1.0, -2.0),
+        (0.0, -20.0, -40.0),
+        (1.0, 2.0, 4.0),  # right with what was found already
+        (3.0, 1.0, -2.0),  # away from what was right
+        (-17.0, 20.0, 40.0),
+    ],
+)
+def test_what_is_added_counts_by_how_much_better_pictures_agree(
+    estimator, monkeypatch, times, found, added, gain
+):
+    height, width = 64 * times, 96 * times
+    ramp = np.arange(width) * 2 // times
+    before, after = (np.broadcast_to(ramp + more, (height, width)).astype(np.uint8) for more in (6, 0))
+    said = saying(
+        monkeypatch, estimator("adding"), found=(found * times, 5.0), added=always((8, 12), added, 4.0)
+    )
+    field, trust = said.estimate_checked(before, after)
+    inside = field[:, 26 * times : -26 * times]  # nothing is looked up beyond the picture
+    weight = sigmoid(gain - 2.0)
+    assert inside[..., 0] == pytest.approx((found + added * weight) * times, abs=0.02)
+    assert inside[..., 1] == pytest.approx(5.0 + 4.0 * weight * times, abs=0.02)
+    assert trust == pytest.approx(0.75)  # the network's own
+
+
+def test_what_helps_is_added_where_it_helps_and_not_where_it_harms(estimator, monkeypatch):
+    before, after = near(64, 96)  # moved by (2, 1)
+    added = always((8, 12), 2.0, 1.0)
+    added[:, 6:] *= -1.0
+    said = saying(monkeypatch, estimator("adding"), found=(0.0, 0.0), added=added)
+    field = said.estimate(before, after)
+    right, wrong = field[8:-8, 8:36], field[8:-8, 60:-8]
+    assert right == pytest.approx(np.broadcast_to([2.0, 1.0], right.shape), abs=0.25)
+    assert np.median(right, axis=(0, 1)) == pytest.approx([2.0, 1.0], abs=0.01)
+    assert np.linalg.norm(wrong, axis=2).mean() < 0.1 * np.hypot(2.0, 1.0)
+
+
+def test_what_pictures_cannot_tell_hardly_counts(estimator, monkeypatch):
+    """A wall of one grey agrees with itself wherever it went; so do pictures beyond any likeness."""
+    wall = np.full((64, 96), 128, np.uint8)
+    said = saying(monkeypatch, estimator("adding"), found=(1.0, 0.0), added=always((8, 12), 10.0, -4.0))
+    for after in (wall, wall - 128, wall + 127):
+        field = said.estimate(wall, after)
+        assert field == pytest.approx(
+            always((64, 96), 1.0 + 10.0 * sigmoid(-2.0), -4.0 * sigmoid(-2.0)), abs=1e-4
+        )
+
+
+@pytest.mark.parametrize("far", [1e4, 1e9, -1e9])
+def test_a_network_gone_wild_has_a_finite_answer(estimator, monkeypatch, far):
+    said = saying(monkeypatch, estimator("adding"), found=(0.0, 0.0), added=always((8, 12), far, far))
+    field = said.estimate(*near(64, 96))
+    assert np.isfinite(field).all()
+
+
+# --- how pictures disagree
+
+
+def box(rows, columns, level):
+    expected = np.zeros((24, 30), np.float32)
+    expected[rows, columns] = level
+    return expected
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        # One px 98 levels off, of 7 x 7: 2 levels, wherever it is at most 3 px away.
+        ((0.0, 0.0), box(slice(7, 14), slice(12, 19), 2.0)),
+        ((2.0, 0.0), box(slice(7, 14), slice(10, 17), 2.0)),  # seen by who looks 2 px to the right
+        ((0.0, -3.0), box(slice(10, 17), slice(12, 19), 2.0)),
+        # Half of it each to two neighbours.
+        (
+            (0.5, 0.0),
+            box(slice(7, 14), slice(11, 18), 1.0) + box(slice(7, 14), slice(12, 19), 1.0),
+        ),
+    ],
+)
+@pytest.mark.parametrize("darker", [False, True])
+def test_disagreement_by_hand(field, expected, darker):
+    before, after = np.full((2, 24, 30), 100, np.uint8)
+    after[10, 15] = 2 if darker else 198
+    said = disagreement(before, after, always((24, 30), *field))
+    assert said.dtype == np.float32 and said == pytest.approx(expected, abs=1e-5)
+
+
+def test_beyond_a_picture_its_border_is_seen():
+    before, after = np.zeros((2, 24, 30), np.uint8)
+    after[:, -1], after[:, 0] = 50, 30
+    assert disagreement(before, after, always((24, 30), 100.0, 0.0)) == pytest.approx(50.0)
+    assert disagreement(before, after, always((24, 30), -100.0, 60.0)) == pytest.approx(30.0)
+
+
+def test_each_pixel_is_looked_up_where_its_own_motion_leads():
+    before, after = near(64, 96)
+    field = always((64, 96), 2.0, 1.0)
+    field[:, 48:] = 0.0
+    said = disagreement(*(grey_of(one) for one in (before, after)), field)
+    assert not said[:-4, 3:45].any() and said[:, 51:].mean() > 10.0
+
+
+# --- displacements at another size
+
+
+def test_displacements_are_scaled_by_each_side():
+    field = np.arange(12.0).reshape(2, 3, 2)
+    kept = field.copy()
+    said = learned._scaled(field, (10, 20), (5, 60))
+    assert said.dtype == np.float32 and said.tolist() == [
+        [[0.0, 3.0], [1.0, 9.0], [2.0, 15.0]],
+        [[3.0, 21.0], [4.0, 27.0], [5.0, 33.0]],
+    ]
+    assert np.array_equal(field, kept)
+    same = learned._scaled(field, (10, 20), (10, 20))
+    assert same.dtype == np.float32 and np.array_equal(same, kept)
+
+
+def test_a_view_is_scaled_as_its_copy():
+    field = np.random.default_rng(0).normal(size=(8, 9, 2)).astype(np.float32)
+    view = field[::2, ::-1]
+    assert learned._scaled(view, (7, 3), (21, 6)) == pytest.approx(view * [3.0, 2.0], rel=1e-6)
 
 
 def test_cells_are_as_large_to_the_estimator_as_to_the_network():
@@ -459,7 +704,7 @@ def test_another_model_is_refused():
 
 
 @pytest.mark.parametrize("name", ["right", "adding"])
-@pytest.mark.parametrize("spoilt", ["metadata", "number", "search", "input", "output"])
+@pytest.mark.parametrize("spoilt", ["metadata", "number", "search", "search area", "input", "output"])
 def test_a_model_that_lacks_a_part_is_refused(shelf, tmp_path, spoilt, name):
     import onnx
 
@@ -469,6 +714,8 @@ def test_a_model_that_lacks_a_part_is_refused(shelf, tmp_path, spoilt, name):
             del model.metadata_props[:]
         case "number":
             next(one for one in model.metadata_props if one.key == "area").value = "large"
+        case "search area":
+            next(one for one in model.metadata_props if one.key == "search_area").value = "large"
         case "search":  # one that it has no input for, or none for the input that it has
             one = next(one for one in model.metadata_props if one.key == "search")
             one.value = "" if one.value else "fast"
@@ -483,14 +730,9 @@ def test_a_model_that_lacks_a_part_is_refused(shelf, tmp_path, spoilt, name):
         load_estimator(str(tmp_path / "net.onnx"), device="cpu")
 
 
-def test_a_search_that_nobody_knows_is_refused(shelf, tmp_path):
-    import onnx
-
-    model = onnx.load(shelf("adding"))
-    next(one for one in model.metadata_props if one.key == "search").value = "slow"
-    onnx.save(model, str(tmp_path / "net.onnx"))
-    with pytest.raises(ValueError, match="no preset 'slow'; choose ultrafast, fast, medium"):
-        load_estimator(str(tmp_path / "net.onnx"), device="cpu")
+def test_a_search_that_nobody_knows_is_refused(described):
+    with pytest.raises(ValueError, match="no preset 'slow'; choose ultrafast, fast, medium, quick, fine"):
+        load_estimator(described("adding", search="slow"), device="cpu")
 
 
 def test_a_file_that_is_gone_or_no_model_is_one_sentence(tmp_path):

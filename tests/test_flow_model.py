@@ -258,7 +258,7 @@ def test_each_network_has_its_search(monkeypatch):
     monkeypatch.setattr(model, "search_flow", search)
     for net in (made(tiny), made(base)):
         answered(net, *(pictures(1, net.channels, 32, 32, seed=n) for n in (0, 1)))
-    assert asked == ["fast", "medium"] and set(asked) <= set(PRESETS)
+    assert asked == ["quick", "fine"] and set(asked) <= set(PRESETS)
 
 
 # --- sizes

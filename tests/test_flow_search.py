@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flow.search import PRESETS, SMALLEST_SIDE, dense_search
+from flow.search import OURS, PRESETS, SMALLEST_SIDE, dense_search
 
 
 def pair(height: int, width: int, shift: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -29,6 +29,36 @@ def test_it_is_the_search_of_opencv(preset, opencvs, size):
     found = dense_search(preset)(before, after)
     assert found.shape == (*size, 2) and found.dtype == np.float32
     assert np.array_equal(found, cv2.DISOpticalFlow.create(opencvs).calc(before, after, None))
+
+
+@pytest.mark.parametrize(("preset", "numbers"), [("quick", (5, 8, 0)), ("fine", (4, 12, 1))])
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (97, 131)])
+def test_ours_are_medium_but_for_three_numbers(preset, numbers, size):
+    before, after = pair(*size)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    stride, descents, smoothing = numbers
+    dis.setPatchStride(stride)
+    dis.setGradientDescentIterations(descents)
+    dis.setVariationalRefinementIterations(smoothing)
+    found = dense_search(preset)(before, after)
+    assert np.array_equal(found, dis.calc(before, after, None))
+    for other in set(PRESETS) - {preset}:
+        assert not np.array_equal(dense_search(other)(before, after), found)
+
+
+def test_ours_do_less_than_medium_and_end_at_its_size():
+    made = {name: cv2.DISOpticalFlow.create(number) for name, number in PRESETS.items()}
+    medium = made["medium"]
+    theirs = (
+        medium.getPatchStride(),
+        medium.getGradientDescentIterations(),
+        medium.getVariationalRefinementIterations(),
+    )
+    for name, (stride, descents, smoothing) in OURS.items():
+        assert made[name].getFinestScale() == medium.getFinestScale() == 1  # half of the size
+        assert stride > theirs[0] and descents < theirs[1] and smoothing < theirs[2]
+    assert OURS["fine"][0] == made["fast"].getPatchStride()
+    assert OURS["quick"][0] > OURS["fine"][0] and OURS["quick"][2] == 0
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -63,5 +93,5 @@ def test_pictures_without_anything_to_see_have_a_finite_answer(preset):
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="no preset 'slow'; choose ultrafast, fast, medium"):
+    with pytest.raises(ValueError, match="no preset 'slow'; choose ultrafast, fast, medium, quick, fine"):
         dense_search("slow")
