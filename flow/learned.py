@@ -83,7 +83,8 @@ class LearnedEstimator:
             self._channels, self._multiple, self._area = (
                 int(said[key]) for key in ("channels", "multiple", "area")
             )
-            search, self._search_area = said.get("search", ""), int(said.get("search_area") or 0)
+            search = said.get("search", "")
+            self._search_area = int(said["search_area"]) if search else 0
             wanted = ["before", "after", "searched"] if search else ["before", "after"]
             known = names == wanted and outputs == ["flow", "trust"]
         except (KeyError, ValueError):
