@@ -91,6 +91,7 @@ def cameras(**cameras: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_camera_with_pictures_has_a_flow_of_its_own(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(build, "_is_here", lambda kind: True)
+    monkeypatch.setattr(build, "FLOW_MS", {"base": 20.0, "tiny": 5.0, "dis": 2.0})
     found = from_values(
         {
             "cameras": cameras(
@@ -104,7 +105,7 @@ def test_every_camera_with_pictures_has_a_flow_of_its_own(monkeypatch: pytest.Mo
                 often={"keyframes": {"every": 10, "carry": "gap"}},  # a field for every frame
                 boxes={"url": "boxes.npz"},
             ),
-            "flow": {"kind": "auto", "budget_ms": FLOW_MS["base"] / 4},
+            "flow": {"kind": "auto", "budget_ms": 20.0 / 4},
         },
         source="test",
     )
