@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from tracker.io.detectors import OnnxDetector
 
 
-# Milliseconds of one core that a frame's flow takes, 640x480 and larger (python -m benchmarks.flow_tracking on the machine
-# of docs/flow.md, whose clock varies by 1.4); the best first.
+# Milliseconds of one core that a frame's flow takes, 640x480 and larger: python -m benchmarks.flow_tracking, on the
+# machine of docs/flow.md, whose clock varies by 1.4. The best first.
 FLOW_MS = {"base": 25.0, "tiny": 11.0, "dis": 4.5}
 
 
