@@ -84,7 +84,7 @@ class LearnedEstimator:
                 int(said[key]) for key in ("channels", "multiple", "area")
             )
             search = said.get("search", "")
-            self._search_area = int(said["search_area"]) if search else 0
+            self._search_area = int(said["search_area"] if search else said.get("search_area") or 0)
             wanted = ["before", "after", "searched"] if search else ["before", "after"]
             known = names == wanted and outputs == ["flow", "trust"]
         except (KeyError, ValueError):

@@ -730,6 +730,19 @@ def test_a_model_that_lacks_a_part_is_refused(shelf, tmp_path, spoilt, name):
         load_estimator(str(tmp_path / "net.onnx"), device="cpu")
 
 
+def test_a_network_that_mends_but_does_not_say_how_much_is_searched_is_refused(shelf, tmp_path):
+    """It used to search copies of 8 x 6 px."""
+    import onnx
+
+    model = onnx.load(shelf("adding"))
+    kept = [one for one in model.metadata_props if one.key != "search_area"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    with pytest.raises(ValueError, match=SENTENCE):
+        load_estimator(str(tmp_path / "net.onnx"), device="cpu")
+
+
 def test_a_search_that_nobody_knows_is_refused(described):
     with pytest.raises(ValueError, match="no preset 'slow'; choose ultrafast, fast, medium, quick, fine"):
         load_estimator(described("adding", search="slow"), device="cpu")
