@@ -77,8 +77,7 @@ def together(*records):
     return type(records[0])(**columns)
 
 
-NOBODY = crossings("hall", (0, 0), [], [])
-NO_PASSAGES = passages("hall", (0, 0), [], "yard", (0, 0), [], [])
+NOBODY, NO_PASSAGES = Crossings.none(), Passages.none()
 
 
 def ratio(

@@ -75,6 +75,20 @@ class Passages(Record, frozen=True, kw_only=True):
         self._column("from_xy", (n, 2))
         self._column("to_xy", (n, 2))
 
+    @classmethod
+    def none(cls) -> Passages:
+        """Nobody passed."""
+        left, came = Crossings.none(), Crossings.none()
+        return cls(
+            from_camera=left.camera,
+            from_xy=left.xy,
+            t_out_ns=left.t_ns,
+            to_camera=came.camera,
+            to_xy=came.xy,
+            t_in_ns=came.t_ns,
+            weight=came.weight,
+        )
+
 
 class Crossings(Record, frozen=True, kw_only=True):
     """Where and when tracklets started, or where and when they ended: N, as columns."""
@@ -89,6 +103,13 @@ class Crossings(Record, frozen=True, kw_only=True):
         for name in ("camera", "t_ns", "weight"):
             self._column(name, (n,))
         self._column("xy", (n, 2))
+
+    @classmethod
+    def none(cls) -> Crossings:
+        """Nobody came, nobody went."""
+        return cls(
+            camera=np.zeros(0, np.str_), xy=np.zeros((0, 2)), t_ns=np.zeros(0, np.int64), weight=np.zeros(0)
+        )
 
 
 class Distances(NamedTuple):
@@ -321,11 +342,11 @@ class SiteModel:
         return Distances(*same, *different, float(own[0, 0]), float(own[1, 0]))
 
     def overlap_share(
-        self, camera_a: str, camera_b: str, *, prior: float = 0.5, people: float = 3.0
+        self, camera_a: str, camera_b: str, *, prior: float = 0.5, prior_people: float = 3.0
     ) -> float:
-        """Share of those seen in a who are seen in b at the same instant; the prior weighs so many people."""
+        """Share of those seen in a who are seen in b at the same instant; the prior weighs ``prior_people``."""
         found, could = self.overlaps.get((camera_a, camera_b), (0.0, 0.0))
-        return (found + prior * people) / (could + people)
+        return (found + prior * prior_people) / (could + prior_people)
 
     def routes(self, least: float = 1.0) -> list[Route]:
         """Ways that at least so many took, the most used first."""
