@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from tracker.config import Site
+    from tracker.core.topology import Doorway, Route, SiteModel
     from tracker.evaluate import CameraScores, CrossCameraScores
     from tracker.process import Summary
 
 OURS = ("tracker", "reid", "flow", "models", "configs", "run_tracker")
+USUAL_SHARE = 0.1  # of those who leave by a zone; what fewer do may well be chance
 OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 CAMERA = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})=(.+)", re.DOTALL)
 # What a user can mend; any other error of the system is a bug and keeps its traceback.
@@ -522,6 +524,75 @@ def print_schema(_: argparse.Namespace) -> int:
     return OK
 
 
+# --- verbs: what a site has taught
+
+
+def show_site(arguments: argparse.Namespace) -> int:
+    """The ways that a site's traffic has taught, and where people come and go."""
+    from tracker.io.sinks import time_text
+
+    model = _site_model(arguments.file)
+    usual = model.routes(least_share=USUAL_SHARE)
+    print(f"{arguments.file}: learned until {time_text(model.t_ns)}\n")
+    print(site_text(usual, model.doorways()))
+    if (rare := len(model.routes()) - len(usual)) > 0:
+        print(
+            f"\nnot shown: {rare} ways that less than {100 * USUAL_SHARE:.0f} % of those who leave there take"
+        )
+    if arguments.plot is not None:
+        import cv2
+
+        from tracker.io.site_map import draw_site
+
+        arguments.plot.write_bytes(cv2.imencode(".png", draw_site(model, usual))[1].tobytes())
+        print(f"\nSee {arguments.plot}")
+    return OK
+
+
+def site_text(routes: Sequence[Route], doorways: Sequence[Doorway]) -> str:
+    """Tables to read: one line a way, and one line a place where people come and go."""
+    ways = [["from", "to", "passages", "10 %", "half", "90 %", "go there"]]
+    for way in routes:
+        ways.append(
+            [
+                f"{way.from_camera} ({way.from_zone})",
+                f"{way.to_camera} ({way.to_zone})",
+                f"{way.passages:.1f}",
+                *(f"{gap_s:.1f} s" for gap_s in way.gaps_s),
+                f"{100 * way.share:.0f} %",
+            ]
+        )
+    doors = [["place", "came", "left", "new an hour", "not seen again"]]
+    for door in doorways:
+        counts = [f"{count:.1f}" for count in (door.starts, door.ends, door.new_per_hour)]
+        doors.append([f"{door.camera} ({door.zone})", *counts, f"{100 * door.gone:.0f} %"])
+    told = [_table(rows) for rows in (ways, doors) if len(rows) > 1]
+    return "\n\n".join(told) or "nothing learned yet"
+
+
+def reset_site(arguments: argparse.Namespace) -> int:
+    """Delete what a site's traffic has taught, after asking."""
+    _site_model(arguments.file)  # nothing else is deleted by this
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise _mistake(f"{arguments.file}: nobody here can be asked; give --yes to delete it")
+        if input(f"Delete {arguments.file}? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("kept")
+            return FAILED
+    arguments.file.unlink()
+    print(f"{arguments.file} is deleted")
+    return OK
+
+
+def _site_model(path: Path) -> SiteModel:
+    from tracker.io.store import load_site
+
+    model = load_site(path)
+    if model is None:
+        raise _mistake(f"{path}: no such file")
+    return model
+
+
 # --- arguments
 
 
@@ -681,6 +752,16 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("file", type=Path)
     _common(one)
     _verb(inner, "schema", print_schema, "print the JSON Schema of site files")
+
+    inner = verbs.add_parser("site", help="what a site's traffic has taught").add_subparsers(
+        metavar="WHAT", required=True
+    )
+    one = _verb(inner, "show", show_site, "which way leads where, and how long it takes")
+    one.add_argument("file", type=Path, help="a site model, as a linker keeps it")
+    one.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw it")
+    one = _verb(inner, "reset", reset_site, "forget what was learned")
+    one.add_argument("file", type=Path, help="a site model; stop the linker that keeps it first")
+    one.add_argument("-y", "--yes", action="store_true", help="do not ask")
     return top
 
 

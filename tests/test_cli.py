@@ -9,12 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 import run_tracker
 from run_tracker import CAMERA, main, named_camera
+from tracker.core.topology import Crossings, Passages, SiteModel
 from tracker.errors import UserError
+from tracker.io.store import save_site
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,6 +53,7 @@ def test_help_answers_in_half_a_second():
         "models",
         "doctor",
         "config",
+        "site",
     ):
         assert verb in done.stdout
     assert min(spent) < 0.5
@@ -68,6 +72,7 @@ def test_help_answers_in_half_a_second():
         "models",
         "doctor",
         "config",
+        "site",
         "replay",
     ],
 )
@@ -114,6 +119,9 @@ def test_a_camera_is_named_or_takes_its_stem():
             ["evaluate", "--truth", "truth", "--tracks", "truth", "--ids", "provisional"],
             "needs the output folder",
         ),
+        (["site", "show", "nowhere.json"], "nowhere.json: no such file"),
+        (["site", "show", "good.yaml"], "good.yaml: cannot be read (no site model"),
+        (["site", "reset", "good.yaml", "--yes"], "good.yaml: cannot be read (no site model"),
         (["models", "show", "nanodet"], "no model is named 'nanodet'"),
         (["models", "fetch", "reid_smal"], "no model is named"),
     ],
@@ -340,3 +348,78 @@ def test_recorded_boxes_are_processed_and_scored(tmp_path: Path, capsys: pytest.
     base = ("evaluate", "--truth", str(tmp_path / "truth"), "--tracks", str(out), "--across-only", "--json")
     told = json.loads(said(capsys, *base)[1])
     assert told["across"]["detection_recall"] > 0.9
+
+
+# --- site models
+
+
+def site_model(path: Path) -> Path:
+    """Fifty people from the hall's right border to the yard's left one in 12 s; a few elsewhere."""
+    n = 50
+    t_ns = np.arange(n, dtype=np.int64) * 30_000_000_000
+    left = Crossings(
+        camera=np.full(n, "hall"), xy=np.full((n, 2), (0.95, 0.6)), t_ns=t_ns, weight=np.full(n, 0.2)
+    )
+    came = Crossings(
+        camera=np.full(n, "yard"),
+        xy=np.full((n, 2), (0.05, 0.6)),
+        t_ns=t_ns + 12_000_000_000,
+        weight=np.full(n, 0.2),
+    )
+    passed = Passages(
+        from_camera=left.camera,
+        from_xy=left.xy,
+        t_out_ns=left.t_ns,
+        to_camera=came.camera,
+        to_xy=came.xy,
+        t_in_ns=came.t_ns,
+        weight=np.full(n, 0.8),
+    )
+    save_site(path, SiteModel().learn(passed, came, left, now_ns=int(t_ns[-1])))
+    return path
+
+
+def test_a_site_is_shown_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = site_model(tmp_path / "site.json")
+    code, out, error = said(capsys, "site", "show", str(file), "--plot", str(tmp_path / "ways.png"))
+    assert (code, error) == (0, "")
+    (way,) = (line for line in out.splitlines() if line.startswith("hall (right border)  yard"))
+    assert "yard (left border)" in way and way.endswith("81 %")  # 40 of those since the yard is known
+    assert "40.0" in way and "12." in way
+    assert any(line.startswith("yard (left border)") and line.endswith("0 %") for line in out.splitlines())
+    picture = cv2.imread(str(tmp_path / "ways.png"))
+    assert picture is not None and picture.shape[1] > picture.shape[0]  # two views beside each other
+    assert (picture.std(axis=2) > 20).sum() > 200  # the way between them is in colour
+
+
+def test_an_empty_site_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    save_site(tmp_path / "site.json", SiteModel())
+    code, out, _ = said(
+        capsys, "site", "show", str(tmp_path / "site.json"), "--plot", str(tmp_path / "a.png")
+    )
+    assert code == 0 and "nothing learned yet" in out and (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("y", False), ("YES", False), ("", True), ("n", True)])
+def test_a_site_is_reset_after_asking(
+    answer: str,
+    kept: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    file = site_model(tmp_path / "site.json")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    code, _, _ = said(capsys, "site", "reset", str(file))
+    assert file.exists() == kept and code == (1 if kept else 0)
+
+
+def test_a_site_is_reset_unasked_only_with_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    file = site_model(tmp_path / "site.json")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    code, _, error = said(capsys, "site", "reset", str(file))
+    assert code == 2 and "--yes" in error and file.exists()
+    assert said(capsys, "site", "reset", str(file), "--yes")[0] == 0 and not file.exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tracker.core.topology import SiteModel
 from tracker.errors import UserError
 from tracker.io import store, wire
 from tracker.io.store import EventLog, Journal
@@ -183,6 +184,23 @@ def test_a_broken_checkpoint_is_said(tmp_path: Path) -> None:
         store.load_checkpoint(path)
     with pytest.raises(UserError, match="cannot be written"):
         store.save_checkpoint(tmp_path / "no" / "folder" / "checkpoint", saved())
+
+
+def test_a_site_model_is_private_whole_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "site.json"
+    assert store.load_site(path) is None
+    store.save_site(path, SiteModel())
+    path.with_name("site.json.new").write_text("left by a crash")
+    store.save_site(path, SiteModel(t_ns=7))
+    found = store.load_site(path)
+    assert found is not None and found.t_ns == 7
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert names(tmp_path) == ["site.json"]
+    path.write_text("half a fi")
+    with pytest.raises(UserError, match=r"site\.json: cannot be read .* move it away"):
+        store.load_site(path)
+    with pytest.raises(UserError, match="cannot be written"):
+        store.save_site(tmp_path / "no" / "folder" / "site.json", SiteModel())
 
 
 def names(folder: Path) -> list[str]:

@@ -348,8 +348,8 @@ class SiteModel:
         found, could = self.overlaps.get((camera_a, camera_b), (0.0, 0.0))
         return (found + prior * prior_people) / (could + prior_people)
 
-    def routes(self, least: float = 1.0) -> list[Route]:
-        """Ways that at least so many took, the most used first."""
+    def routes(self, *, least: float = 1.0, least_share: float = 0.0) -> list[Route]:
+        """Ways that at least so many took, and that share of those who leave there, the most used first."""
         zones, left = self._zones, self._flows.left
         found = [
             Route(
@@ -366,7 +366,8 @@ class SiteModel:
             for o, d, histogram in self._flows.histograms()
             if histogram.sum() >= least
         ]
-        return sorted(found, key=lambda route: (-route.passages, route))
+        kept = [route for route in found if route.share >= least_share]
+        return sorted(kept, key=lambda route: (-route.passages, route))
 
     def doorways(self) -> list[Doorway]:
         """Where people come and go, camera after camera, the most used place first."""

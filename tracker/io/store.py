@@ -1,9 +1,9 @@
-"""The event log and the linker's checkpoint on disk.
+"""The event log, the linker's checkpoint and the site model on disk.
 
 The log is one SQLite file (WAL). ``append`` numbers a group of events and returns when they are on disk: one
 fsync for the group, since a disk manages a few hundred a second. Deleted rows are overwritten, in the file
 and in its WAL. The checkpoint holds what people look like: one file, readable by its owner alone, replaced
-as a whole.
+as a whole. So is the site model, which knows no one's looks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from tracker.core.topology import SiteModel
 from tracker.errors import UserError
 from tracker.io import wire
 from tracker.io.tape import TapeReader, TapeWriter
@@ -333,15 +334,8 @@ def save_checkpoint(path: Path, saved: wire.Saved) -> None:
     Raises:
         UserError: it cannot be written; the one before it is still there.
     """
-    fresh = path.with_name(path.name + ".new")
     try:
-        fresh.unlink(missing_ok=True)  # an old one could have another mode
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(wire.encode(saved))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-        sync_folder(path.parent)
+        _replace(path, wire.encode(saved))
     except OSError as error:
         raise UserError(f"{path}: the checkpoint cannot be written ({error}); {_remedy(error)}") from error
 
@@ -364,6 +358,45 @@ def load_checkpoint(path: Path) -> wire.Saved | None:
     if not isinstance(saved, wire.Saved):
         raise UserError(f"{path}: is no checkpoint; move it away to start with no memory of earlier people")
     return saved
+
+
+def save_site(path: Path, model: SiteModel) -> None:
+    """Replace the site model at ``path`` as a whole; mode 0600, on disk when this returns.
+
+    Raises:
+        UserError: it cannot be written; the one before it is still there.
+    """
+    try:
+        _replace(path, model.to_file_text().encode())
+    except OSError as error:
+        raise UserError(f"{path}: the site model cannot be written ({error}); {_remedy(error)}") from error
+
+
+def load_site(path: Path) -> SiteModel | None:
+    """The site model at ``path``; None when there is none.
+
+    Raises:
+        UserError: it is there and cannot be read.
+    """
+    try:
+        return SiteModel.from_text(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); move it away to start with nothing learned"
+        ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)  # an old one could have another mode
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
