@@ -25,9 +25,12 @@ ARRIVALS_PER_S = GOES_ON / WINDOW_S  # of new people: makes the default ratio WI
 MAX_LOG_RATIO = 8.0  # time and place are never surer than 3000 : 1
 
 # How many observations each prior weighs as much as.
-SHARE_STRENGTH = 2.0  # with GOES_ON it is Laplace's rule: one who went and one who did not
+SHARE_STRENGTH = (
+    1.0  # people; with GOES_ON it is Jeffreys' prior, half of one who went and half of one who did not
+)
 TIME_STRENGTH = 2.0  # passages; a wrong one or two move little
 ARRIVAL_STRENGTH = 1.0  # new people
+BORROWED = 4.0  # passages that other zones of two cameras count as at most: their ways are of another length
 UNUSUAL = 0.02  # share of people who do what nobody did before: stop for a talk, turn round, take a new door
 
 GRID = 8  # cells along each side of a picture
@@ -149,9 +152,13 @@ class Flows:
         self.routes, route_of = np.unique(o * Z + d, return_inverse=True)
         of_pairs = _histograms(pair_of, at, weight, len(pairs))
         self.of_routes = _histograms(route_of, at, weight, len(self.routes))
-        others = of_pairs[np.searchsorted(pairs, pair.ravel()[self.routes])] - self.of_routes
+        others = _borrowed(of_pairs[np.searchsorted(pairs, pair.ravel()[self.routes])] - self.of_routes)
         nothing = np.zeros((1, BINS)), np.ones(1)
-        tables = nothing, _mixed(of_pairs, *nothing), _mixed(self.of_routes, *_mixed(others, *nothing))
+        tables = (
+            nothing,
+            _mixed(_borrowed(of_pairs), *nothing),
+            _mixed(self.of_routes, *_mixed(others, *nothing)),
+        )
         self.density = np.concatenate([density for density, _ in tables]).astype(np.float32)
         default = np.concatenate([part for _, part in tables])
         row = np.zeros(C * C, np.int64)
@@ -274,6 +281,11 @@ def _mixed(passages: F, density: F, default: F) -> tuple[F, F]:
         smooth[step == n] = passages[step == n] @ _KERNELS[n] / _BIN
     weight = number + TIME_STRENGTH
     return (smooth + TIME_STRENGTH * density) / weight[:, None], TIME_STRENGTH * default / weight
+
+
+def _borrowed(passages: F) -> F:
+    """(K, BINS) histograms, none of more than BORROWED passages."""
+    return passages * (BORROWED / np.maximum(passages.sum(axis=1, keepdims=True), BORROWED))
 
 
 def _summed(at: Whole, weight: F, number: int) -> F:
