@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
 from tracker.core.evidence import AppearanceModel, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.core.topology import SiteModel
+from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
 F = NDArray[np.float64]
@@ -31,6 +33,9 @@ LEAVING_S = 1.0  # who would reach the picture's edge within this time has left 
 UNSEEN_LOOKS_LLR = -2.0
 WALKED_HEIGHTS = 0.5
 KNOWN_PICTURES = 3  # from fewer pictures nobody is learned from
+CORE_S = 0.5  # a tracklet seen for less, or never embedded, joins people but never joins two of them
+IN_VIEW_S = 0.15  # seen this short ago: still there
+LEARNED_LLR = 2.0  # learned ways this clear need no looks
 NEVER = -1e6
 
 
@@ -80,6 +85,21 @@ class Piece:
     def looks(self) -> NDArray[np.float32] | None:
         """(D,) mean of the unit embeddings, not itself of unit length; None if never embedded."""
         return self._looks
+
+    @property
+    def is_core(self) -> bool:
+        """Seen for long enough, and well enough, to be believed in."""
+        return self.pictures > 0 and self.t_last_ns - self.tracklet.t_first_ns >= CORE_S * 1e9
+
+    @property
+    def came_xy(self) -> tuple[float, float]:
+        """Foot point of the first box, in shares of the picture."""
+        return _share_of_picture(self.tracklet.first_box, self.tracklet.image_size)
+
+    @property
+    def went_xy(self) -> tuple[float, float]:
+        """Foot point of the last box, in shares of the picture."""
+        return _share_of_picture(self.box, self.tracklet.image_size)
 
     @property
     def pictures(self) -> int:
@@ -177,6 +197,7 @@ class Scores:
         self.placed = np.zeros_like(
             conflict
         )  # where ``meeting`` is a place seen, not only the cameras' shared view
+        self.core = np.ones(len(pictures), bool)  # pieces that may join two people
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -296,8 +317,15 @@ def score_pieces(
     appearance: AppearanceModel,
     are_one_body: Callable[[Piece, Piece], bool],
     overlaps: Overlaps,
+    site: SiteModel,
+    now_ns: int,
 ) -> Scores:
-    """Every cue for every pair of N pieces."""
+    """Every cue for every pair of N pieces.
+
+    Args:
+        site: what the site has taught of the ways between its cameras.
+        now_ns: who was seen just before is still in view.
+    """
     n = len(pieces)
     dim = max((len(p.looks) for p in pieces if p.looks is not None), default=1)
     looks = np.zeros((n, dim))
@@ -319,10 +347,14 @@ def score_pieces(
     left = np.where(earlier, border_last[:, None], border_last[None, :])
     came = np.where(earlier, border_first[None, :], border_first[:, None])
     link = link + MID_VIEW_LLR * (~left).astype(float) + MID_VIEW_LLR * (~came).astype(float)
-    link = np.maximum(link, NEVER)
+    learned = _learned(pieces, cameras, first, last, site)
+    link = np.maximum(link + learned, NEVER)
 
     meeting, placed = overlaps.llr(cameras), np.zeros((n, n), bool)
-    met = (gap_s < -APART_S) & ~here
+    # Who is still in one view while somebody comes into another has not gone there.
+    in_view = last >= now_ns - IN_VIEW_S * 1e9
+    stays = np.where(earlier, in_view[:, None], in_view[None, :])
+    met = ((gap_s < -APART_S) | (gap_s < 0) & stays) & ~here
     conflict = np.zeros((n, n), bool)
     np.fill_diagonal(met, False)
     # Whoever leaves a view by its edge seldom comes back to the same view soon.
@@ -359,12 +391,40 @@ def score_pieces(
         matrix[:] = np.where(np.tri(n, dtype=bool), matrix, matrix.T)
     # Coming when somebody else has gone is no reason by itself: between cameras, looks must speak too.
     unknown = (pictures == 0)[:, None] | (pictures == 0)[None, :]
-    link = np.where(unknown & ~here, np.minimum(link, UNSEEN_LOOKS_LLR), link)
+    link = np.where(unknown & ~here & (learned < LEARNED_LLR), np.minimum(link, UNSEEN_LOOKS_LLR), link)
     meeting = np.where(unknown & ~placed, np.minimum(meeting, UNSEEN_LOOKS_LLR), meeting)
     np.fill_diagonal(link, NEVER)
     scores = Scores(looks, pictures, link, meeting, met, conflict, gap_s, appearance)
     scores.placed = placed
+    scores.core = np.array([p.is_core for p in pieces], bool)
     return scores
+
+
+def _learned(
+    pieces: Sequence[Piece],
+    cameras: NDArray[np.str_],
+    first_ns: NDArray[np.int64],
+    last_ns: NDArray[np.int64],
+    site: SiteModel,
+) -> F:
+    """(N, N) what the site's ways add to the default curve of gaps, for the later of each pair coming after the earlier."""
+    n = len(pieces)
+    if not n or not site.ways:
+        return np.zeros((n, n))
+    went = np.array([p.went_xy for p in pieces])
+    came = np.array([p.came_xy for p in pieces])
+    gap_s = (first_ns[None, :] - last_ns[:, None]) / 1e9  # row went, column came
+    ratio = site.log_ratio(cameras, went, cameras, came, gap_s)
+    usual = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=WINDOW_S)
+    added = np.where((gap_s >= EARLIEST_S) & (gap_s <= WINDOW_S), ratio - usual, 0.0)
+    return np.where(first_ns[:, None] <= first_ns[None, :], added, added.T)
+
+
+def _share_of_picture(box: NDArray[np.floating], image_size: tuple[int, int]) -> tuple[float, float]:
+    w, h = image_size
+    if not (w and h):
+        return float("nan"), float("nan")
+    return float((box[0] + box[2]) / 2 / w), float(box[3] / h)
 
 
 def _went_out(piece: Piece) -> bool:
@@ -444,11 +504,15 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
     weight, barred = _weight(S), conflict.astype(float)
     against = weight @ barred  # as in `competed`; below, only what a join changes is worked out again
     odds = _odds(S, weight, against)
-    while n:
-        best = int(np.argmax(odds))
-        if odds.flat[best] < threshold:
-            break
+    # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
+    core, stage = scores.core.copy(), 0
+    while n and stage < 3:
+        may = (core[:, None] & core, core[:, None] | core, np.True_)[stage]
+        best = int(np.argmax(np.where(may, odds, -np.inf)))
         i, j = sorted(divmod(best, n))
+        if not (odds[i, j] >= threshold and np.broadcast_to(may, odds.shape)[i, j]):
+            stage += 1
+            continue
         w_i, w_j = pictures[i], pictures[j]
         if w_i + w_j > 0:
             looks[i] = (w_i * looks[i] + w_j * looks[j]) / (w_i + w_j)
@@ -457,10 +521,11 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
             distance[i] = distance[:, i] = np.where(has, 1 - looks @ looks[i], np.nan)
             known[i] = known[:, i] = np.isfinite(distance[i])
             near[i] = near[:, i] = np.where(np.isfinite(distance[i]), distance[i], 0.0)
-        # Of two groups' pieces those nearest in time tell whether one can go on as the other.
-        nearer = gap[j] < gap[i]
+        # Of two groups' pieces those nearest in time tell whether one can go on as the other; glimpses do not count.
+        nearer = gap[j] < gap[i] if core[i] == core[j] else np.full(n, core[j])
         link[i] = link[:, i] = np.where(nearer, link[j], link[i])
         gap[i] = gap[:, i] = np.where(nearer, gap[j], gap[i])
+        core[i] |= core[j]
         for matrix in (count, total, shared, guesses):
             matrix[i] = matrix[:, i] = matrix[i] + matrix[j]
         for flags in (conflict, same_said, forced):

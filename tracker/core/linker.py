@@ -20,6 +20,8 @@ from tracker.core.assign import assign_or_new
 from tracker.core.boxes import covered
 from tracker.core.evidence import AppearanceModel
 from tracker.core.grouping import APART_S, Overlaps, Piece, Scores, group, score_pieces
+from tracker.core.topology import SiteModel
+from tracker.core.traffic import traffic
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,
@@ -80,6 +82,7 @@ class Linker:
         *,
         site: int = 0,
         appearance: AppearanceModel | None = None,
+        site_model: SiteModel | None = None,
     ) -> None:
         self.settings = settings or LinkSettings()
         self.site = site
@@ -93,6 +96,8 @@ class Linker:
             tuple[TrackKey, TrackKey], tuple[int, int]
         ] = {}  # frames together, frames as one box
         self._sees_with = Overlaps()
+        self.site_model = site_model or SiteModel()
+        self._site_now = self.site_model  # with what the last minutes have taught
         self._next = 1
         self._t_ns = 0
         self._t_revised_ns = 0
@@ -213,6 +218,8 @@ class Linker:
             self.appearance,
             self._are_one_body,
             self._sees_with,
+            self._site_now,
+            update.t_ns,
         )
         open_ids = sorted({self._owner[k] for k in recent})
         rows = {g: [len(keys) + n for n, k in enumerate(recent) if self._owner[k] == g] for g in open_ids}
@@ -290,11 +297,14 @@ class Linker:
             return []
         pieces = [self._pieces[k] for k in keys]
         self._learn_strangers(pieces)
-        scores = score_pieces(pieces, self.settings, self.appearance, self._are_one_body, self._sees_with)
+        scores = score_pieces(
+            pieces, self.settings, self.appearance, self._are_one_body, self._sees_with, self._site_now, t_ns
+        )
         self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
         groups = group(scores, said, self._threshold())
         self._sees_with.learn(pieces, scores.met, groups)
+        self._site_now = self.site_model.learn(*traffic(pieces, groups, scores, t_ns), now_ns=t_ns)
         return self._say(keys, groups, scores, t_ns)
 
     def _learn_strangers(self, pieces: list[Piece]) -> None:

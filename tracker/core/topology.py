@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tracker.core.passing import Entries, Passing
 from tracker.core.zones import (
     BINS,
     CELLS,
@@ -36,6 +37,7 @@ from tracker.core.zones import (
     Zones,
     bin_of,
     cell_of,
+    cells_of,
     quantiles_s,
     share,
 )
@@ -313,8 +315,36 @@ class SiteModel:
             to_camera, to_xy: (M,) and (M, 2), where M people were seen first.
             gap_s: (N, M); below EARLIEST_S as at EARLIEST_S, above WINDOW_S (or NaN) as unlikely as anything.
         """
-        left, entered = self._zones.at(from_camera, from_xy), self._zones.at(to_camera, to_xy)
-        return self._flows.log_ratio(left, entered, np.asarray(gap_s, float))
+        out = np.zeros(np.shape(gap_s))
+        start, to = np.asarray(from_camera, np.str_), np.asarray(to_camera, np.str_)
+        left, entered = cells_of(from_xy), cells_of(to_xy)
+        gap_s = np.asarray(gap_s, float)
+        for a in np.unique(start).tolist():
+            for b in np.unique(to).tolist():
+                o, d = np.flatnonzero(start == a), np.flatnonzero(to == b)
+                here = np.ix_(o, d)
+                out[here] = self._passing(a, b).log_ratio(left[o], entered[d], gap_s[here])
+        return out
+
+    def _passing(self, a: str, b: str) -> Passing:
+        """The way from one camera to another, worked out once."""
+        if (a, b) not in self._passings:
+            ways, counts = self.ways.get((a, b), _NO_WAYS), self.pictures.get(a, _EMPTY).counts
+            there_s, here_s = (self.pictures.get(name, _EMPTY).watched_s for name in (b, a))
+            since = min(1.0, (there_s + 1.0) / (here_s + 1.0)) if b in self.pictures else 0.0
+            if b not in self._entries:
+                there = self.pictures.get(b, _EMPTY)
+                self._entries[b] = Entries(there.counts, there.watched_s)
+            self._passings[a, b] = Passing(counts[ENDS], ways.keys, ways.weights, self._entries[b], since=since)
+        return self._passings[a, b]
+
+    @cached_property
+    def _passings(self) -> dict[Pair, Passing]:
+        return {}
+
+    @cached_property
+    def _entries(self) -> dict[str, Entries]:
+        return {}
 
     def leaves(self, camera: ArrayLike, xy: ArrayLike) -> F:
         """(N,) probability that who vanishes in (N,) cameras at (N, 2) is not seen again within WINDOW_S."""

@@ -33,7 +33,7 @@ ARRIVAL_STRENGTH = 1.0  # new people
 BORROWED = 4.0  # passages that other zones of two cameras count as at most: their ways are of another length
 UNUSUAL = 0.02  # share of people who do what nobody did before: stop for a talk, turn round, take a new door
 
-GRID = 8  # cells along each side of a picture
+GRID = 16  # cells along each side of a picture
 CELLS = GRID * GRID
 STARTS, NEW, ENDS, GONE = range(4)  # what is counted in a cell
 MOST_ZONES = 8  # in a picture, besides everything else
@@ -261,6 +261,11 @@ def cell_of(xy: F) -> Whole:
     return place[:, 1] * GRID + place[:, 0]
 
 
+def cells_of(xy: ArrayLike) -> Whole:
+    """(N,) cells of (N, 2) places; a place that nobody knows counts as the middle of the picture."""
+    return cell_of(np.nan_to_num(np.asarray(xy, float).reshape(-1, 2), nan=0.5))
+
+
 def bin_of(gap_s: F) -> F:
     """Where a travel time falls, in bins and parts of one, in [0, BINS]."""
     return (np.arcsinh(np.clip(gap_s, EARLIEST_S, WINDOW_S) / KNEE_S) - _LEAST) / _BIN
@@ -281,6 +286,12 @@ def _mixed(passages: F, density: F, default: F) -> tuple[F, F]:
         smooth[step == n] = passages[step == n] @ _KERNELS[n] / _BIN
     weight = number + TIME_STRENGTH
     return (smooth + TIME_STRENGTH * density) / weight[:, None], TIME_STRENGTH * default / weight
+
+
+def smoothing_of(number: float) -> F:
+    """(BINS, BINS) density per unit of asinh, a column for a passage seen in each bin, where so many were seen."""
+    step = int(np.clip(np.round(np.log2(max(number, 1.0))), 0, len(_WIDTHS) - 1))
+    return np.asarray(_KERNELS[step].T / _BIN)
 
 
 def _borrowed(passages: F) -> F:
