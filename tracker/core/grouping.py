@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
 from tracker.core.evidence import AppearanceModel, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.core.meeting import PLACES, places_of
 from tracker.core.topology import SiteModel
 from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
@@ -34,6 +35,11 @@ UNSEEN_LOOKS_LLR = -2.0
 WALKED_HEIGHTS = 0.5
 KNOWN_PICTURES = 3  # from fewer pictures nobody is learned from
 CORE_S = 0.5  # a tracklet seen for less, or never embedded, joins people but never joins two of them
+OVERLAP_LIMITS = (-3.0, 2.0)
+SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
+SIGHTS = 240  # of these, the last so many
+SIGHT_LIMITS = (-4.0, 4.0)
+MOST_LOOKS = 4
 IN_VIEW_S = 0.15  # seen this short ago: still there
 LEARNED_LLR = 2.0  # learned ways this clear need no looks
 NEVER = -1e6
@@ -48,6 +54,7 @@ class Piece:
         self.t_last_ns = tracklet.t_last_ns
         self.presence: list[list[int]] = [[tracklet.t_first_ns, tracklet.t_last_ns]]
         self.trail: list[tuple[int, float, float, float]] = []  # t_ns, x, y, sigma in metres
+        self.sights: list[tuple[int, int]] = []  # t_ns, cell of the picture (meeting.py)
         self.box: NDArray[np.float32] = tracklet.last_box
         self.place: tuple[float, float] | None = None
         self.first_place: tuple[float, float] | None = None
@@ -70,6 +77,9 @@ class Piece:
         else:
             self.presence.append([t_ns, t_ns])
         self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
+        if not self.sights or t_ns - self.sights[-1][0] >= SIGHT_EVERY_S * 1e9:
+            self.sights.append((t_ns, int(places_of(self.went_xy)[0])))
+            del self.sights[:-SIGHTS]
         if not self.walked:
             first = self.tracklet.first_box
             off = np.hypot(*((box[:2] + box[2:] - first[:2] - first[2:]) / 2))
@@ -137,6 +147,7 @@ class Piece:
             "t_last_ns": self.t_last_ns,
             "presence": self.presence,
             "trail": self.trail,
+            "sights": self.sights,
             "box": [float(v) for v in self.box],
             "place": self.place,
             "walked": self.walked,
@@ -151,6 +162,7 @@ class Piece:
         piece.t_last_ns = state["t_last_ns"]
         piece.presence = [list(span) for span in state["presence"]]
         piece.trail = [(int(t), x, y, s) for t, x, y, s in state["trail"]]
+        piece.sights = [(int(t), int(cell)) for t, cell in state["sights"]]
         piece.box = np.array(state["box"], np.float32)
         piece.walked = bool(state["walked"])
         piece.place = None if state["place"] is None else (state["place"][0], state["place"][1])
@@ -266,57 +278,11 @@ def pooled(looks: F, pictures: F) -> tuple[F, float]:
     return np.asarray((weights[:, None] * looks).sum(axis=0) / total), total
 
 
-class Overlaps:
-    """Which cameras see the same place: learned from how often somebody in one is found in the other at once.
-
-    The share of one camera's people that another sees at the same time has a Beta prior (a half, worth
-    ``PRIOR_PEOPLE`` people); its log-odds are the cue for two tracklets that are seen at once.
-    """
-
-    PRIOR_SHARE, PRIOR_PEOPLE = 0.5, 3.0
-    LIMITS = (-0.5, 2.0)
-
-    def __init__(self) -> None:
-        self.share: dict[tuple[str, str], float] = {}
-
-    def learn(self, pieces: Sequence[Piece], met: NDArray[np.bool_], groups: Sequence[Sequence[int]]) -> None:
-        """From a reading of who is who: N pieces, ``met`` (N, N) seen at once by two cameras."""
-        cameras = np.array([p.key.camera_id for p in pieces])
-        walkers = np.array([p.walked and p.pictures >= KNOWN_PICTURES for p in pieces], bool)
-        met = met & walkers[:, None] & walkers[None, :]
-        together = np.zeros_like(met)
-        for members in groups:
-            together[np.ix_(list(members), list(members))] = True
-        found = met & together
-        for a in sorted(set(cameras)):
-            for b in sorted(set(cameras)):
-                if a != b:
-                    here, there = cameras == a, cameras == b
-                    could = int(met[np.ix_(here, there)].any(axis=1).sum())
-                    did = int(found[np.ix_(here, there)].any(axis=1).sum())
-                    prior = self.PRIOR_SHARE * self.PRIOR_PEOPLE
-                    self.share[str(a), str(b)] = (did + prior) / (could + self.PRIOR_PEOPLE)
-
-    def llr(self, cameras: NDArray[np.str_]) -> F:
-        """(N, N) log-odds of being seen at once, for pieces of N cameras."""
-        names, at = np.unique(cameras, return_inverse=True)
-        share = np.array([[self._either(str(a), str(b)) for b in names] for a in names]).reshape(
-            len(names), len(names)
-        )
-        odds = np.log(share / (1 - share)) if len(names) else share
-        return np.clip(odds, *self.LIMITS)[np.ix_(at, at)]
-
-    def _either(self, a: str, b: str) -> float:
-        """One view may lie inside the other, so the larger share counts."""
-        return max(self.share.get((a, b), self.PRIOR_SHARE), self.share.get((b, a), self.PRIOR_SHARE))
-
-
 def score_pieces(
     pieces: Sequence[Piece],
     settings: LinkSettings,
     appearance: AppearanceModel,
     are_one_body: Callable[[Piece, Piece], bool],
-    overlaps: Overlaps,
     site: SiteModel,
     now_ns: int,
 ) -> Scores:
@@ -350,7 +316,7 @@ def score_pieces(
     learned = _learned(pieces, cameras, first, last, site)
     link = np.maximum(link + learned, NEVER)
 
-    meeting, placed = overlaps.llr(cameras), np.zeros((n, n), bool)
+    meeting, placed = overlap_llr(site, cameras), np.zeros((n, n), bool)
     # Who is still in one view while somebody comes into another has not gone there.
     in_view = last >= now_ns - IN_VIEW_S * 1e9
     stays = np.where(earlier, in_view[:, None], in_view[None, :])
@@ -381,6 +347,8 @@ def score_pieces(
             found = _meeting(trails[a], trails[b])
             if found is not None:
                 meeting[i, j], placed[i, j], placed[j, i] = found, True, True
+            else:
+                meeting[i, j] += sights_llr(one, other, site)
         elif one.place is not None and other.first_place is not None:
             distance = float(
                 np.hypot(one.place[0] - other.first_place[0], one.place[1] - other.first_place[1])
@@ -425,6 +393,44 @@ def _share_of_picture(box: NDArray[np.floating], image_size: tuple[int, int]) ->
     if not (w and h):
         return float("nan"), float("nan")
     return float((box[0] + box[2]) / 2 / w), float(box[3] / h)
+
+
+def overlap_llr(site: SiteModel, cameras: NDArray[np.str_]) -> F:
+    """(N, N) log-odds that somebody seen by one of two cameras is seen by the other at once, for pieces of N cameras."""
+    names, at = np.unique(cameras, return_inverse=True)
+    share = np.full((len(names), len(names)), 0.5)
+    for i, a in enumerate(names.tolist()):
+        for j, b in enumerate(names.tolist()):
+            # One view may lie inside the other, so the larger share counts.
+            share[i, j] = max(site.overlap_share(a, b), site.overlap_share(b, a))
+    return np.asarray(np.clip(np.log(share / (1 - share)), *OVERLAP_LIMITS))[np.ix_(at, at)]
+
+
+def sights_llr(a: Piece, b: Piece, site: SiteModel) -> float:
+    """Place cue of two pieces seen at once by cameras without a common floor: from where people are in the pictures."""
+    table = site.meeting_table(a.key.camera_id, b.key.camera_id)
+    if table is None:
+        return 0.0
+    here, there = sights_at_once(a, b)
+    if not len(here):
+        return 0.0
+    looks = min(len(here), MOST_LOOKS)  # neighbouring instants err alike
+    return float(np.clip(table[here, there].mean() * looks / 2, *SIGHT_LIMITS))
+
+
+def sights_at_once(a: Piece, b: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(K,) cells of both pictures in which two pieces were at the same instants, each pair of cells once."""
+    none = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if not (a.sights and b.sights):
+        return none
+    t_a, at_a = np.array(a.sights).T
+    t_b, at_b = np.array(b.sights).T
+    near = np.clip(np.searchsorted(t_b, t_a), 0, len(t_b) - 1)
+    near = np.where((near > 0) & (np.abs(t_b[near - 1] - t_a) < np.abs(t_b[near] - t_a)), near - 1, near)
+    at_once = (np.abs(t_b[near] - t_a) <= SIGHT_EVERY_S * 1e9) & (at_a >= 0) & (at_b[near] >= 0)
+    pairs = np.unique(at_a[at_once] * PLACES + at_b[near][at_once])
+    here, there = np.divmod(pairs, PLACES)
+    return here, there
 
 
 def _went_out(piece: Piece) -> bool:

@@ -19,9 +19,9 @@ from tracker.config import LinkSettings
 from tracker.core.assign import assign_or_new
 from tracker.core.boxes import covered
 from tracker.core.evidence import AppearanceModel
-from tracker.core.grouping import APART_S, Overlaps, Piece, Scores, group, score_pieces
+from tracker.core.grouping import APART_S, Piece, Scores, group, score_pieces
 from tracker.core.topology import SiteModel
-from tracker.core.traffic import traffic
+from tracker.core.traffic import taught
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,
@@ -55,6 +55,7 @@ STATE_VERSION = 1
 
 SAME_PERSON_COVER = 0.8  # two boxes of one camera, one this far inside the other, may be one person twice
 UPDATED_EVERY_NS = 1_000_000_000
+SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision: about half a second of one core; of more, those seen last
 
 
@@ -95,9 +96,8 @@ class Linker:
         self._overlaps: dict[
             tuple[TrackKey, TrackKey], tuple[int, int]
         ] = {}  # frames together, frames as one box
-        self._sees_with = Overlaps()
         self.site_model = site_model or SiteModel()
-        self._site_now = self.site_model  # with what the last minutes have taught
+        self._taught: set[TrackKey] = set()  # tracklets that the site model has learned from
         self._next = 1
         self._t_ns = 0
         self._t_revised_ns = 0
@@ -217,8 +217,7 @@ class Linker:
             self.settings,
             self.appearance,
             self._are_one_body,
-            self._sees_with,
-            self._site_now,
+            self.site_model,
             update.t_ns,
         )
         open_ids = sorted({self._owner[k] for k in recent})
@@ -298,14 +297,23 @@ class Linker:
         pieces = [self._pieces[k] for k in keys]
         self._learn_strangers(pieces)
         scores = score_pieces(
-            pieces, self.settings, self.appearance, self._are_one_body, self._sees_with, self._site_now, t_ns
+            pieces, self.settings, self.appearance, self._are_one_body, self.site_model, t_ns
         )
         self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
         groups = group(scores, said, self._threshold())
-        self._sees_with.learn(pieces, scores.met, groups)
-        self._site_now = self.site_model.learn(*traffic(pieces, groups, scores, t_ns), now_ns=t_ns)
+        self._teach(pieces, groups, scores, t_ns)
         return self._say(keys, groups, scores, t_ns)
+
+    def _teach(
+        self, pieces: list[Piece], groups: list[list[int]], scores: Scores, t_ns: int, *, everything: bool = False
+    ) -> None:
+        """The site learns from each tracklet once, when what was decided of it has settled: never from itself."""
+        until_ns = t_ns - (0 if everything else int(SETTLED_S * 1e9))
+        counts = np.array([p.t_last_ns <= until_ns and p.key not in self._taught for p in pieces], bool)
+        if counts.any():
+            self.site_model = taught(self.site_model, pieces, groups, scores, t_ns, counts)
+            self._taught |= {p.key for p, fresh in zip(pieces, counts, strict=True) if fresh}
 
     def _learn_strangers(self, pieces: list[Piece]) -> None:
         """Who is seen at once in one camera is two people: free negatives."""
@@ -441,6 +449,7 @@ class Linker:
 
     def _drop_piece(self, key: TrackKey) -> None:
         self._pieces.pop(key, None)
+        self._taught.discard(key)
         owner = self._owner.pop(key, None)
         person = None if owner is None else self._people.get(owner)
         if person is not None and key in person.keys:
@@ -544,7 +553,8 @@ class Linker:
             "learned": _learned(self.appearance),
             "t_revised_ns": self._t_revised_ns,
             "cameras": self._cameras,
-            "overlaps_of_cameras": [[a, b, share] for (a, b), share in sorted(self._sees_with.share.items())],
+            "site": self.site_model.to_file_text(),
+            "taught": [msgspec.to_builtins(k) for k in sorted(self._taught)],
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
             "people": [
                 {
@@ -598,7 +608,8 @@ class Linker:
                 )
                 for p in state["people"]
             ]
-            shares = {(a, b): float(share) for a, b, share in state["overlaps_of_cameras"]}
+            site_model = SiteModel.from_text(state["site"])
+            known = {msgspec.convert(k, TrackKey) for k in state["taught"]}
             overlaps = {
                 (msgspec.convert(a, TrackKey), msgspec.convert(b, TrackKey)): (n, m)
                 for a, b, n, m in state["overlaps"]
@@ -613,7 +624,7 @@ class Linker:
         self._people = {p.global_id: p for p in people}
         self._owner = {k: p.global_id for p in people for k in p.keys}
         self._overlaps = overlaps
-        self._sees_with.share = shares
+        self.site_model, self._taught = site_model, known
 
 
 def _learned(appearance: AppearanceModel) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tracker.core.meeting import PLACES, log_ratio_table
 from tracker.core.passing import Entries, Passing
 from tracker.core.zones import (
     BINS,
@@ -195,6 +196,7 @@ class SiteModel:
     ways: Mapping[Pair, _Ways] = field(default_factory=dict)
     distances: Mapping[Pair, F] = field(default_factory=dict)  # (2, 3): same, different; number, sum, squares
     overlaps: Mapping[Pair, tuple[float, float]] = field(default_factory=dict)  # found, could have been
+    meetings: Mapping[Pair, F] = field(default_factory=dict)  # names rising; (2, PLACES, PLACES) of meeting.py
 
     # ---- learning --------------------------------------------------------------------------------------------
 
@@ -237,6 +239,36 @@ class SiteModel:
         did, might = self.overlaps.get((camera_a, camera_b), (0.0, 0.0))
         return replace(self, overlaps={**self.overlaps, (camera_a, camera_b): (did + found, might + could)})
 
+    def learn_meetings(
+        self, camera_a: str, camera_b: str, place_a: ArrayLike, place_b: ArrayLike, weight: ArrayLike
+    ) -> SiteModel:
+        """Who was where in two pictures at one instant, as of ``t_ns``.
+
+        Args:
+            camera_a, camera_b: names, rising.
+            place_a, place_b: (N,) cells of `meeting.places_of`.
+            weight: (N,) probability that the two are one person.
+        """
+        looks = np.array(self.meetings.get((camera_a, camera_b), np.zeros((2, PLACES, PLACES))))
+        weight = np.asarray(weight, float)
+        np.add.at(looks[0], (place_a, place_b), weight)
+        np.add.at(looks[1], (place_a, place_b), 1 - weight)
+        return replace(self, meetings={**self.meetings, (camera_a, camera_b): looks})
+
+    def meeting_table(self, camera_a: str, camera_b: str) -> F | None:
+        """(PLACES, PLACES) natural-log ratio of one person at two places at once over two; None: nothing is known."""
+        pair = min(camera_a, camera_b), max(camera_a, camera_b)
+        if pair not in self.meetings:
+            return None
+        if pair not in self._tables:
+            self._tables[pair] = log_ratio_table(self.meetings[pair])
+        table = self._tables[pair]
+        return table if pair == (camera_a, camera_b) else table.T
+
+    @cached_property
+    def _tables(self) -> dict[Pair, F]:
+        return {}
+
     def _faded(self, now_ns: int) -> SiteModel:
         by = float(self._freshness(np.array(self.t_ns), now_ns))
         return replace(
@@ -248,6 +280,7 @@ class SiteModel:
             ways={pair: _Ways(one.keys, one.weights * by) for pair, one in self.ways.items()},
             distances={pair: sums * by for pair, sums in self.distances.items()},
             overlaps={pair: (found * by, could * by) for pair, (found, could) in self.overlaps.items()},
+            meetings={pair: looks * by for pair, looks in self.meetings.items()},
         )
 
     def _freshness(self, t_ns: NDArray, now_ns: int) -> F:
@@ -469,6 +502,16 @@ class SiteModel:
                 {"from": a, "to": b, "found": found, "could": could}
                 for (a, b), (found, could) in sorted(self.overlaps.items())
             ],
+            "meetings": [
+                {
+                    "from": a,
+                    "to": b,
+                    "looks": [
+                        [int(n), int(m), *looks[:, n, m].tolist()] for n, m in np.argwhere(looks.any(axis=0))
+                    ],
+                }
+                for (a, b), looks in sorted(self.meetings.items(), key=lambda item: item[0])
+            ],
         }
         lines = [f" {json.dumps(name)}: {_lines(value)}" for name, value in values.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -507,10 +550,12 @@ class SiteModel:
             ways=ways,
             distances={(d.start, d.to): np.array([d.same, d.different], float) for d in file.distances},
             overlaps={(o.start, o.to): (o.found, o.could) for o in file.overlaps},
+            meetings={(m.start, m.to): _looks(m) for m in file.meetings},
         )
 
 
 _Cell = Annotated[int, msgspec.Meta(ge=0, lt=CELLS)]
+_Place = Annotated[int, msgspec.Meta(ge=0, lt=PLACES)]
 _Bin = Annotated[int, msgspec.Meta(ge=0, lt=BINS)]
 _Sum = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 _Time = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
@@ -544,6 +589,10 @@ class _OverlapInFile(_PairInFile):
     could: _Sum
 
 
+class _MeetingInFile(_PairInFile):
+    looks: list[tuple[_Place, _Place, _Sum, _Sum]]
+
+
 class _File(_Version):
     grid: int
     edges_s: tuple[float, ...]
@@ -554,6 +603,14 @@ class _File(_Version):
     ways: list[_WaysInFile]
     distances: list[_DistancesInFile]
     overlaps: list[_OverlapInFile]
+    meetings: list[_MeetingInFile]
+
+
+def _looks(meeting: _MeetingInFile) -> F:
+    looks = np.zeros((2, PLACES, PLACES))
+    for n, m, one, two in meeting.looks:
+        looks[:, n, m] = one, two
+    return looks
 
 
 def _rows(ways: _Ways) -> list[list[Any]]:

@@ -1,29 +1,50 @@
-"""What a reading of who is who says of a site's traffic: who passed where, who came new, who went for good."""
+"""What a reading of who is who says of a site: who passed where, who came new, who went for good, who was seen twice
+at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tracker.core.grouping import Piece, Scores
-from tracker.core.topology import Crossings, Passages
+from tracker.core.grouping import KNOWN_PICTURES, Piece, Scores, sights_at_once
+from tracker.core.topology import Crossings, Passages, SiteModel
 
 GONE_AFTER_S = 3.0  # unseen for this long: a tracklet has ended, whatever its camera says
 OVERLAP_S = 2.0  # in the next view this long before leaving the last one: still a way between the two
 DOUBT = 2.0  # log-odds taken off: what is learned must stand on more than what decided
 
 
-def traffic(
-    pieces: Sequence[Piece], groups: Sequence[Sequence[int]], scores: Scores, now_ns: int
-) -> tuple[Passages, Crossings, Crossings]:
-    """Passages, entries and exits of N pieces in groups; those never embedded say nothing.
+def taught(
+    site: SiteModel,
+    pieces: Sequence[Piece],
+    groups: Sequence[Sequence[int]],
+    scores: Scores,
+    now_ns: int,
+    counts: NDArray[np.bool_] | None = None,
+) -> SiteModel:
+    """The site model with what N pieces in groups say.
 
     Args:
         groups: rows of the pieces of each person.
         scores: of the same pieces.
         now_ns: who was seen a moment ago has not gone yet.
+        counts: (N,) whose entries and exits count; of the others it is known already. None: all.
     """
+    counts = np.ones(len(pieces), bool) if counts is None else counts
+    site = site.learn(*traffic(pieces, groups, scores, now_ns, counts), now_ns=now_ns)
+    return _with_meetings(site, pieces, groups, scores, counts)
+
+
+def traffic(
+    pieces: Sequence[Piece],
+    groups: Sequence[Sequence[int]],
+    scores: Scores,
+    now_ns: int,
+    counts: NDArray[np.bool_],
+) -> tuple[Passages, Crossings, Crossings]:
+    """Passages, entries and exits; pieces that were never embedded say nothing. See `taught`."""
     passed: list[tuple[Piece, Piece, float]] = []
     came: list[tuple[Piece, float]] = []
     went: list[tuple[Piece, float]] = []
@@ -33,6 +54,8 @@ def traffic(
         )
         for n, row in enumerate(rows):
             piece = pieces[row]
+            if not counts[row]:
+                continue
             came.append((piece, float(n == 0)))
             if now_ns - piece.t_last_ns > GONE_AFTER_S * 1e9:
                 went.append((piece, float(n == len(rows) - 1)))
@@ -41,9 +64,68 @@ def traffic(
             if before:
                 last = max(before, key=lambda r: (pieces[r].t_last_ns, r))
                 if pieces[last].key.camera_id != piece.key.camera_id:
-                    score = float(np.clip(scores.to_group(row, [last]) - DOUBT, -50, 50))
-                    passed.append((pieces[last], piece, 1 / (1 + np.exp(-score))))
+                    passed.append((pieces[last], piece, _belief(scores, row, last)))
     return _passages(passed), _crossings(came, is_entry=True), _crossings(went, is_entry=False)
+
+
+def _with_meetings(
+    site: SiteModel,
+    pieces: Sequence[Piece],
+    groups: Sequence[Sequence[int]],
+    scores: Scores,
+    counts: NDArray[np.bool_],
+) -> SiteModel:
+    """Who is found in two views at once, and where in both."""
+    person = np.zeros(len(pieces), int)
+    for n, members in enumerate(groups):
+        person[list(members)] = n
+    known = np.array([p.walked and p.pictures >= KNOWN_PICTURES for p in pieces], bool)
+    cameras = np.array([p.key.camera_id for p in pieces])
+    met = scores.met & known[:, None] & known
+    together = met & (person[:, None] == person)
+    for a in sorted(set(cameras.tolist())):
+        for b in sorted(set(cameras.tolist())):
+            rows, columns = np.flatnonzero((cameras == a) & counts), np.flatnonzero(cameras == b)
+            here = np.ix_(rows, columns)
+            if a == b or not met[here].any():
+                continue
+            site = site.learn_overlap(
+                a, b, float(together[here].any(axis=1).sum()), float(met[here].any(axis=1).sum())
+            )
+            if a < b and together[here].any():
+                site = _with_places(site, a, b, pieces, scores, met, together, counts)
+    return site
+
+
+def _with_places(
+    site: SiteModel,
+    a: str,
+    b: str,
+    pieces: Sequence[Piece],
+    scores: Scores,
+    met: NDArray[np.bool_],
+    together: NDArray[np.bool_],
+    counts: NDArray[np.bool_],
+) -> SiteModel:
+    here: list[NDArray[np.int64]] = []
+    there: list[NDArray[np.int64]] = []
+    weight: list[float] = []
+    for i, j in np.argwhere(met):
+        if pieces[i].key.camera_id != a or pieces[j].key.camera_id != b or not (counts[i] or counts[j]):
+            continue
+        at_a, at_b = sights_at_once(pieces[i], pieces[j])
+        here.append(at_a)
+        there.append(at_b)
+        weight += [_belief(scores, int(i), int(j)) if together[i, j] else 0.0] * len(at_a)
+    if not weight:
+        return site
+    return site.learn_meetings(a, b, np.concatenate(here), np.concatenate(there), np.array(weight))
+
+
+def _belief(scores: Scores, row: int, other: int) -> float:
+    """The probability that two pieces of one group are one person, taken with caution."""
+    score = float(np.clip(scores.to_group(row, [other]) - DOUBT, -50, 50))
+    return float(1 / (1 + np.exp(-score)))
 
 
 def _passages(found: Sequence[tuple[Piece, Piece, float]]) -> Passages:
