@@ -59,6 +59,7 @@ from tracker.evaluate import (
     Boxes,
     CrossCameraScores,
     FrameRange,
+    Scores,
     Step,
     camera_files,
     find_hits,
@@ -305,6 +306,7 @@ class Told:
     fill_gaps_s: float
     rows: dict[str, list[NDArray[np.void]]] = field(default_factory=dict)  # by camera, see `SPOOL`
     published: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)  # frame, id, box, score
+    keys: set[TrackKey] = field(default_factory=set)  # of the confirmed tracklets
     ledger: Ledger = field(default_factory=Ledger)
     link_s: float = 0.0
 
@@ -339,7 +341,7 @@ class Told:
 
     def tracklets(self) -> dict[TrackKey, int]:
         """A number from 1 for every confirmed tracklet, as if nobody were linked."""
-        return {key: n for n, key in enumerate(self.ledger.tracks(), 1)}
+        return {key: n for n, key in enumerate(sorted(self.keys), 1)}
 
     def people(self, truth: Mapping[str, Boxes], **options: Any) -> dict[TrackKey, int]:
         """The person (numbered from 1) that each tracklet is mostly on, a number of its own where it is on nobody."""
@@ -356,8 +358,8 @@ def _key(camera_id: str, number: int) -> TrackKey:
     return TrackKey(camera_id=camera_id, run=0, number=number)
 
 
-def linked(messages: Iterable[LinkerInput], linker: Linker, *, fill_gaps_s: float) -> Told:
-    """What the linker says of what it hears, as ``process`` would write it; see `tracker.process`."""
+def linked(messages: Iterable[LinkerInput], linker: Linker | None, *, fill_gaps_s: float) -> Told:
+    """What the linker says of what it hears, as ``process`` would write it; without a linker, nothing is said."""
     told = Told(fill_gaps_s)
     last_ns, is_final = 0, False
     for message in messages:
@@ -371,7 +373,9 @@ def linked(messages: Iterable[LinkerInput], linker: Linker, *, fill_gaps_s: floa
     return told
 
 
-def _hear(told: Told, linker: Linker, message: LinkerInput) -> None:
+def _hear(told: Told, linker: Linker | None, message: LinkerInput) -> None:
+    if linker is None:
+        return
     begun = time.thread_time()
     events = linker.step(message)
     told.link_s += time.thread_time() - begun
@@ -381,6 +385,7 @@ def _hear(told: Told, linker: Linker, message: LinkerInput) -> None:
 
 def _note(told: Told, update: CameraUpdate) -> None:
     tracks, camera_id = update.tracks, update.camera_id
+    told.keys.update(tracklet.key for tracklet in update.tracklets)
     on_boxes = np.flatnonzero(tracks.detections != NO_DETECTION)
     rows = np.zeros(len(on_boxes), SPOOL)
     rows["frame"], rows["t_ns"] = update.seq + 1, update.t_ns
@@ -458,6 +463,7 @@ class Linking(Bench):
 
     seeds: int = 1
     seconds: float = math.inf  # of the boxes without pictures, from the start
+    tracks_only: bool = False  # no linker: what it could reach
     relink: bool = False  # the linker alone, on the tapes of an earlier run
     scorer: Path | None = None  # another scorer, asked for the same outputs
 
@@ -555,11 +561,11 @@ def scene_figures(scene: Scene, noise: str, seed: int, bench: Linking) -> dict[s
     updates = tracked(worsened, site)
     track_s = time.thread_time() - begun
     # Every box that was handed in counts, and no other: gaps stay open.
-    told = linked(updates, build_linker(site), fill_gaps_s=0.0)
+    told = linked(updates, None if bench.tracks_only else build_linker(site), fill_gaps_s=0.0)
     truth, said = worsened.boxes(), told.final()
     steps, notes = prepare(truth, said)
     gap_frames = round(APART_S * scene.fps)
-    figures = across_figures(score_across(steps, notes, gap_frames=gap_frames))
+    figures = across_figures(Scores(score_across(steps, notes, gap_frames=gap_frames), {}, None))
     bench.checked(f"wildtrack_{noise}", truth, said, "--gap", str(gap_frames))
     figures |= {
         "IDF1 as published": idf1_of(truth, told.as_published()),
@@ -587,6 +593,7 @@ def main() -> int:
     options.add_argument(
         "--seconds", type=float, default=math.inf, help="of the boxes without pictures, from the start"
     )
+    options.add_argument("--tracks-only", action="store_true", help="no linker: what it could reach, at once")
     options.add_argument(
         "--relink", action="store_true", help="the linker alone, on the tapes of the last run"
     )
@@ -600,6 +607,7 @@ def main() -> int:
         given.work.resolve(),
         seeds=given.seeds,
         seconds=given.seconds,
+        tracks_only=given.tracks_only,
         relink=given.relink,
         scorer=given.scorer,
     )
