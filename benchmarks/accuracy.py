@@ -132,10 +132,10 @@ class Bench:
         assert self.data is not None
         return prepare_all(self.data, self.work / "inputs")
 
-    def ufes(self, name: str, *, is_calibrated: bool) -> tuple[Path, float]:
-        """The four cameras end to end: output folder and wall time."""
+    def ufes(self, name: str, *more: str, is_calibrated: bool) -> tuple[Path, float]:
+        """The four cameras end to end, with ``more`` options: output folder and wall time."""
         folder, out = self.folder("mtmc", "ufes_lab"), self.out(name)
-        options: list[str] = []
+        options = list(more)
         if is_calibrated:
             for k, camera_id in enumerate(UFES_CAMERAS):
                 converted = convert_file(folder / f"calib_{k}.json", self.work / "calibration")

@@ -130,6 +130,7 @@ class CrossCameraScores:
     pair_precision: float  # over pairs of visits in different cameras that share their id
     pair_recall: float
     pair_f1: float
+    wrong_pairs: int  # of those that share their id: two people
     false_merge_rate: float  # 1 - pair_precision
     merged_ids: int  # ids that cover two persons or more
     merged_id_share: float
@@ -653,6 +654,7 @@ def score_across(
         pair_precision=_share(true, true + false),
         pair_recall=_share(true, true + missed),
         pair_f1=_share(2 * true, 2 * true + false + missed),
+        wrong_pairs=false,
         false_merge_rate=_share(false, true + false),
         merged_ids=merged,
         merged_id_share=_share(merged, len(hits.on_persons)),

@@ -48,6 +48,7 @@ from tracker.io.detectors import Recorded, load_recorded
 from tracker.io.parallel import Spread
 from tracker.io.sinks import JsonLinesSink, MotWriter, OverlayVideo
 from tracker.io.sources import SECOND_NS, Recording, is_live, open_recording, probe
+from tracker.io.tape import TapeWriter
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,
@@ -56,6 +57,7 @@ from tracker.types import (
     Detections,
     Event,
     Frame,
+    LinkerInput,
     TrackKey,
     array_to_plain,
     plain_to_array,
@@ -66,6 +68,7 @@ log = logging.getLogger(__name__)
 AHEAD_FRAMES = 6  # decoded frames that may wait, per camera
 SPOOL = np.dtype([("frame", "<i8"), ("number", "<i8"), ("box", "<f4", 4), ("score", "<f4"), ("t_ns", "<i8")])
 RUN_SCHEMA = 1
+TAPE = "linker.tape"  # in the results' folder, with store.keep_tapes
 NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
@@ -169,6 +172,7 @@ class _Run:
         self._sources: dict[str, Any] = {}
         self.events = 0
         self._seq = 0
+        self._tape: TapeWriter | None = None
 
     def __enter__(self) -> _Run:
         self._stack = ExitStack()
@@ -185,6 +189,10 @@ class _Run:
         }
         self._log = JsonLinesSink(self.out / "events.jsonl")
         self._stack.callback(self._log.close)
+        if self.site.store.keep_tapes:
+            # An interrupted run's tape is written again: resuming tracks and links from the spooled answers.
+            (self.out / TAPE).unlink(missing_ok=True)
+            self._tape = self._stack.enter_context(TapeWriter(self.out / TAPE))
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -239,17 +247,22 @@ class _Run:
         with self.stages.measure("track"):
             update = self._pipelines[camera_id].finish(seq, t_ns, answers)
         with self.stages.measure("link"):
-            events = self.linker.step(update)
+            events = self._tell(update)
         with self.stages.measure("write"):
             self._publish(events)
             self._spool(update)
 
+    def _tell(self, message: LinkerInput) -> list[Event]:
+        if self._tape is not None:
+            self._tape.write(message)
+        return self.linker.step(message)
+
     def _end(self) -> None:
         for camera_id in sorted(self._last):
             seq, t_ns = self._last[camera_id]
-            self._publish(self.linker.step(self._pipelines[camera_id].end(seq, t_ns)))
+            self._publish(self._tell(self._pipelines[camera_id].end(seq, t_ns)))
         end_ns = max((t for _, t in self._last.values()), default=0)
-        self._publish(self.linker.step(Advance(t_ns=end_ns, final=True)))
+        self._publish(self._tell(Advance(t_ns=end_ns, final=True)))
 
     def _publish(self, events: list[Event]) -> None:
         for event in events:
@@ -463,7 +476,7 @@ def _remove_results(out: Path) -> None:
     found = [p for f, kind in (("tracks", "txt"), ("tracks_as_published", "txt"), ("video", "mp4"))
              for p in (out / f).glob(f"*.{kind}")]  # fmt: skip
     try:
-        for path in (*found, out / "events.jsonl", out / "identities.json", out / "run.json"):
+        for path in (*found, out / "events.jsonl", out / "identities.json", out / "run.json", out / TAPE):
             path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{out} holds an earlier run that cannot be removed ({error.strerror})") from None
