@@ -363,19 +363,19 @@ def _evaluate_labels(arguments: argparse.Namespace) -> int:
 def labels_text(found: LabelScores) -> str:
     """What labels say, in lines to read."""
 
-    def told(figure: Figure, what: str) -> str:
+    def told(figure: Figure, of: str) -> str:
         if not figure.labels:
-            return f"-  no label speaks of {what}"
+            return f"- (no label speaks of {of})"
         return (
-            f"{_percent(figure.share)} of {what} ({figure.counted} of {figure.labels} labelled), "
-            f"95 % interval {_percent(figure.low)} to {_percent(figure.high)}"
+            f"{_percent(figure.share)}, 95 % interval {_percent(figure.low)} to {_percent(figure.high)} "
+            f"({figure.counted} of {figure.labels} labelled {of}, weighted)"
         )
 
-    in_run = ", ".join(f"{count} {stratum}" for stratum, count in found.arrivals.items())
+    in_run = " and ".join(f"{count} {stratum}" for stratum, count in found.arrivals.items())
     lines = [
-        ("hand-overs kept", told(found.hand_overs_kept, "those that one person made")),
-        ("false merges", told(found.false_merges, "joined visits")),
-        ("labels", f"{found.labels} arrivals, weighted for those of the labelled run ({in_run})"),
+        ("hand-overs kept", told(found.hand_overs_kept, "hand-overs")),
+        ("false merges", told(found.false_merges, "joins")),
+        ("labels", f"{found.labels} arrivals, which stand for {in_run} ones"),
     ]
     lefts = (
         ("nobody could tell", found.unknown),

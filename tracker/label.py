@@ -6,12 +6,13 @@ The tracker either joined it to an earlier visit of its identity (stratum ``join
 are one person; where they are not, and of a new one, which of a line-up of earlier visits is, if any. So every arrival
 drawn says whether its hand-over was kept, was missed, or was none.
 
-A label speaks of pictures, not of ids: a visit is a few boxes at frames of a camera, and is found again in any run of
-the same recordings by their overlap. `tracker.questions` asks.
+A label does not speak of ids: a visit is a few boxes at frames of a camera, and is found again in any run of the same
+recordings by their overlap. `tracker.questions` asks.
 """
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 import os
@@ -43,8 +44,11 @@ Same = Literal["yes", "no", "unknown"]
 Reply = int | Literal["n", "?", "b", "q"]  # a place in the line-up, none, cannot tell, back, quit
 
 
+Box = tuple[int, float, float, float, float]  # frame from 1; left, top, width, height in pixels
+
+
 class Visit(Record, frozen=True, kw_only=True):
-    """One stay of one identity in one camera, and what was shown of it."""
+    """One stay of one identity in one camera, and some of its boxes, by which another run's tracks are known."""
 
     camera_id: CameraId
     global_id: int  # in the run that was labelled; another run has its own
@@ -52,7 +56,7 @@ class Visit(Record, frozen=True, kw_only=True):
     last_frame: int
     t_first_ns: int
     t_last_ns: int
-    shown: tuple[tuple[int, float, float, float, float], ...] = ()  # frame, left, top, width, height in px
+    boxes: tuple[Box, ...] = ()
 
     @property
     def key(self) -> tuple[CameraId, int, int]:
@@ -133,7 +137,7 @@ def find_arrivals(visits: Iterable[Visit], horizon_s: float) -> list[Arrival]:
         last_of = {i: _seen_last(own, visit) for i, own in earlier_of.items()}
         joined = last_of.pop(visit.global_id, None)
         if joined is not None:
-            gaps_s[joined.camera_id, visit.camera_id].append(gap_s(joined, visit))
+            bisect.insort(gaps_s[joined.camera_id, visit.camera_id], gap_s(joined, visit))
         found.append((visit, joined, list(last_of.values())))
         recent.append(visit)
 
@@ -142,9 +146,10 @@ def find_arrivals(visits: Iterable[Visit], horizon_s: float) -> list[Arrival]:
         # cameras (a track may break anywhere); the longer gap; who came first.
         at_once = any(_overlap(stay, visit) for stay in stays[earlier.global_id, visit.camera_id])
         gap, usual = gap_s(earlier, visit), gaps_s[earlier.camera_id, visit.camera_id]
+        k = bisect.bisect(usual, gap)
+        unusual = min((abs(gap - other) for other in usual[max(k - 1, 0) : k + 1]), default=math.inf)
         if earlier.camera_id == visit.camera_id:
-            usual = [0.0, *usual]
-        unusual = min((abs(gap - other) for other in usual), default=math.inf)
+            unusual = min(unusual, gap)
         return at_once, unusual, gap, -earlier.t_first_ns
 
     arrivals = []
@@ -399,12 +404,12 @@ def estimate(strata: Sequence[tuple[float, int, int, int]]) -> Figure:
 def _ids_of(
     visits: Iterable[Visit], tracks: Mapping[CameraId, Boxes], min_iou: float
 ) -> dict[Visit, int | None]:
-    """The id that lies on most of what was shown of each visit; the earliest of equals; None for none."""
+    """The id that lies on most boxes of each visit; the earliest of equals; None where none does."""
     rows_at = {camera_id: boxes.by_frame() for camera_id, boxes in tracks.items()}
     found: dict[Visit, int | None] = {}
     for visit in visits:
         counted: Counter[int] = Counter()
-        for frame, *box in visit.shown:
+        for frame, *box in visit.boxes:
             rows = rows_at.get(visit.camera_id, {}).get(frame)
             if rows is None:
                 continue

@@ -10,7 +10,7 @@ import json
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from tracker.config import is_recorded
 from tracker.errors import UserError
@@ -30,6 +31,7 @@ from tracker.label import (
     NS,
     STRATA,
     Arrival,
+    Box,
     Labels,
     Question,
     Reply,
@@ -46,11 +48,10 @@ from tracker.label import (
 )
 from tracker.types import CameraId
 
-ROW = (
-    5,
-    10.0,
-)  # pictures of a visit, in how many seconds before or after the hand-over: enough for somebody to turn
-IN_LINE_UP = 3, 3.0  # the same where twelve have to be read from the disk
+KEPT = 5  # boxes of a visit in the labels: one or two may be hidden in another run
+# Pictures of a visit, and in how many ns before or after the hand-over: enough for somebody to turn; fewer where twelve
+# visits have to be read from the disk.
+ROW, IN_LINE_UP = (5, 6 * NS), (3, 2 * NS)
 IN_LINE = 4  # of a line-up, side by side
 ROW_PX, LINE_PX = 260, 170  # how high people are shown
 
@@ -62,42 +63,34 @@ class Run:
     """What `process` left in a folder, as far as it matters here."""
 
     key: str  # SHA-256 of identities.json
-    visits: list[Visit]  # nothing shown of them yet
+    visits: list[Visit]  # without their boxes
     tracks: dict[CameraId, Boxes]
     cameras: dict[CameraId, dict[str, Any]]  # their settings
     starts_ns: dict[CameraId, int]
     horizon_s: float
 
-    def show(self, visit: Visit, around_ns: int, *, is_before: bool, pictures: tuple[int, float]) -> Visit:
-        """A visit with some of its boxes, out of the seconds before or after a moment in it."""
-        count, span_s = pictures
-        span_ns = round(span_s * NS)
-        from_ns, to_ns = (around_ns - span_ns, around_ns) if is_before else (around_ns, around_ns + span_ns)
-        boxes = self.tracks[visit.camera_id]
+    def boxes(self, visit: Visit, count: int, from_ns: int, to_ns: int) -> tuple[Box, ...]:
+        """At most ``count`` boxes of a visit, evenly out of a time that it has a part in."""
+        tracks = self.tracks[visit.camera_id]
+        own = np.flatnonzero(tracks.ids == visit.global_id)
         low, high = _frame_at(visit, from_ns), _frame_at(visit, to_ns)
-        inside = np.flatnonzero(
-            (boxes.ids == visit.global_id) & (boxes.frames >= low) & (boxes.frames <= high)
-        )
+        start, stop = np.searchsorted(tracks.frames[own], (low, high + 1))
+        rows = own[start : max(stop, start + 1)]  # the next one, where it is hidden in all that time
         # In the middle of equal parts: the very first and last boxes are often cut by the picture's edge.
-        some = np.unique(((np.arange(count) + 0.5) / count * len(inside)).astype(int))
-        rows = inside[some] if len(inside) else inside
-        shown = tuple((int(boxes.frames[n]), *boxes.boxes[n].tolist()) for n in rows)
-        return msgspec.structs.replace(visit, shown=shown)
+        some = np.unique(((np.arange(count) + 0.5) / count * len(rows)).astype(int))
+        return tuple((int(tracks.frames[n]), *tracks.boxes[n].tolist()) for n in rows[some[: len(rows)]])
 
     def with_boxes(self, arrival: Arrival) -> Arrival:
-        """An arrival with the boxes to show of every visit."""
-        start_ns = arrival.visit.t_first_ns
+        """An arrival whose visits can be found again."""
 
-        def before(visit: Visit, pictures: tuple[int, float]) -> Visit:
-            # Where both are seen at once, what is there before; a moment is too little to know somebody by.
-            least_ns = visit.t_first_ns + round(pictures[1] * NS / 2)
-            end_ns = min(visit.t_last_ns, max(start_ns, least_ns))
-            return self.show(visit, end_ns, is_before=True, pictures=pictures)
+        def found(visit: Visit) -> Visit:
+            boxes = self.boxes(visit, KEPT, visit.t_first_ns, visit.t_last_ns)
+            return msgspec.structs.replace(visit, boxes=boxes)
 
         return Arrival(
-            visit=self.show(arrival.visit, start_ns, is_before=False, pictures=ROW),
-            joined=None if arrival.joined is None else before(arrival.joined, ROW),
-            others=tuple(before(visit, IN_LINE_UP) for visit in arrival.others),
+            visit=found(arrival.visit),
+            joined=None if arrival.joined is None else found(arrival.joined),
+            others=tuple(map(found, arrival.others)),
         )
 
 
@@ -124,7 +117,7 @@ def read_run(out: Path) -> Run:
         account = json.loads((out / "run.json").read_bytes())
         identities = (out / "identities.json").read_bytes()
         visits = [
-            msgspec.convert(visit | {"global_id": one["global_id"]}, Visit)
+            msgspec.convert(visit | {"global_id": one["global_id"], "boxes": ()}, Visit)
             for one in json.loads(identities)["identities"]
             for visit in one["visits"]
         ]
@@ -249,24 +242,36 @@ def find_footage(run: Run, recordings: Mapping[CameraId, str]) -> dict[CameraId,
 
 def draw_sheet(run: Run, footage: Mapping[CameraId, Footage], question: Question) -> bytes:
     """The contact sheet of a question, a JPEG: two rows of pictures, or one and a line-up with numbers."""
+    arrival, earlier = question.arrival.visit, question.earlier
 
-    def block(visit: Visit, name: str = "") -> Block:
-        numbers = [frame for frame, *_ in visit.shown]
-        own = footage[visit.camera_id]
-        # A second early, for where frames do not come evenly; from the visit's start where that was too late.
-        about_ns = _time_at(visit, numbers[0]) - NS
-        images = own.frames(numbers, about_ns)
-        if len(images) < len(numbers):
-            images |= own.frames(numbers, min(visit.t_first_ns, about_ns))
-        cuts = [cut_out(images[frame], box) for frame, *box in visit.shown if frame in images]
-        return Block(f"{name}{_told(visit)}", cuts)
+    def block(visit: Visit, pictures: tuple[int, int], name: str = "") -> Block:
+        count, span_ns = pictures
+        from_ns = visit.t_first_ns
+        if visit is not arrival:
+            # Where both are seen at once, what is there before; a moment is too little to know somebody by.
+            end_ns = min(max(arrival.t_first_ns, visit.t_first_ns + span_ns // 2), visit.t_last_ns)
+            from_ns = end_ns - span_ns
+        boxes = run.boxes(visit, count, from_ns, from_ns + span_ns)
+        return Block(f"{name}{_told(visit)}", _cut_out(footage[visit.camera_id], visit, boxes))
 
-    visit = block(question.arrival.visit)
-    if len(question.earlier) == 1:
-        return sheet([[block(question.earlier[0])], [visit]], [ROW_PX, ROW_PX])
-    line_up = [block(earlier, f"{k}:  ") for k, earlier in enumerate(question.earlier, 1)]
+    if len(earlier) == 1:
+        return sheet([[block(earlier[0], ROW)], [block(arrival, ROW)]], [ROW_PX, ROW_PX])
+    line_up = [block(visit, IN_LINE_UP, f"{k}:  ") for k, visit in enumerate(earlier, 1)]
     lines = [line_up[k : k + IN_LINE] for k in range(0, len(line_up), IN_LINE)]
-    return sheet([[visit], *lines], [ROW_PX, *[LINE_PX] * len(lines)])
+    return sheet([[block(arrival, ROW)], *lines], [ROW_PX, *[LINE_PX] * len(lines)])
+
+
+def _cut_out(footage: Footage, visit: Visit, boxes: Sequence[Box]) -> list[NDArray[np.uint8]]:
+    """The pictures of a visit's boxes, as far as their frames can be read."""
+    if not boxes:
+        return []
+    numbers = [frame for frame, *_ in boxes]
+    # A second early, for where frames do not come evenly; from the visit's start where that was too late.
+    about_ns = _time_at(visit, numbers[0]) - NS
+    images = footage.frames(numbers, about_ns)
+    if len(images) < len(numbers):
+        images |= footage.frames(numbers, min(visit.t_first_ns, about_ns))
+    return [cut_out(images[frame], box) for frame, *box in boxes if frame in images]
 
 
 def _told(visit: Visit) -> str:
