@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracker.config import Site
     from tracker.core.topology import Doorway, Route, SiteModel
     from tracker.evaluate import CameraScores, CrossCameraScores
+    from tracker.label import Figure, LabelScores
     from tracker.process import Summary
 
 OURS = ("tracker", "reid", "flow", "models", "configs", "run_tracker")
@@ -303,9 +304,14 @@ def _event_place(text: str | None) -> int | tuple[int, int] | None:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Scores per camera and across cameras."""
+    """Scores per camera and across cameras, or what labels of one's own say."""
     from tracker import evaluate as scoring
 
+    if (arguments.out is None) == (arguments.tracks is None):
+        raise _mistake("name the tracks once: the output folder of process, or --tracks DIR")
+    arguments.tracks = arguments.tracks or arguments.out
+    if arguments.labels is not None:
+        return _evaluate_labels(arguments)
     frames = _frame_range(arguments.frames)
     per_camera = not arguments.across_only
     if per_camera and not scoring.trackeval_is_installed():
@@ -333,6 +339,75 @@ def evaluate(arguments: argparse.Namespace) -> int:
         print(cameras_text(scores.cameras, scores.combined))
         print()
     print(across_text(scores.across))
+    return OK
+
+
+def _evaluate_labels(arguments: argparse.Namespace) -> int:
+    from tracker import label as labelling
+    from tracker.evaluate import camera_files, read_mot
+
+    for option in ("partial", "frames", "ignore", "across_only"):
+        if getattr(arguments, option):
+            raise _mistake(f"--{option.replace('_', '-')} goes with --truth; labels are scored as they are")
+    labels = labelling.read_labels(arguments.labels)
+    files = camera_files([_tracks_folder(arguments.tracks, arguments.ids)])
+    tracks = {camera_id: read_mot(path) for camera_id, path in files.items()}
+    scores = labelling.score_labels(labels, tracks, arguments.iou)
+    if arguments.json:
+        import dataclasses
+
+        print(json.dumps(_plain({"schema_version": 1, **dataclasses.asdict(scores)}), indent=1))
+    else:
+        print(labels_text(scores))
+    return OK
+
+
+def labels_text(found: LabelScores) -> str:
+    """What labels say, in lines to read."""
+
+    def told(figure: Figure, of: str) -> str:
+        if not figure.labels:
+            return f"- (no label speaks of {of})"
+        return (
+            f"{_percent(figure.share)}, 95 % interval {_percent(figure.low)} to {_percent(figure.high)} "
+            f"({figure.counted} of {figure.labels} labelled {of}, weighted)"
+        )
+
+    in_run = " and ".join(f"{count} {stratum}" for stratum, count in found.arrivals.items())
+    lines = [
+        ("hand-overs kept", told(found.hand_overs_kept, "hand-overs")),
+        ("false merges", told(found.false_merges, "joins")),
+        ("labels", f"{found.labels} arrivals, which stand for {in_run} ones"),
+    ]
+    lefts = (
+        ("nobody could tell", found.unknown),
+        ("visits that this run did not see", found.unseen),
+        ("not asked to the end", found.unfinished),
+    )
+    lines += [("not counted", f"{text}: {count}") for text, count in lefts if count]
+    figures = (("hand-overs kept", found.hand_overs_kept), ("false merges", found.false_merges))
+    vague = " and ".join(name for name, figure in figures if figure.is_vague)
+    if vague:
+        lines.append(("too few labels", f"for {vague}: the interval says little; label more arrivals"))
+    return _table([list(line) for line in lines])
+
+
+def label(arguments: argparse.Namespace) -> int:
+    """Ask whether hand-overs of a run were right; for evaluate --labels."""
+    from tracker.questions import ask_person
+
+    file = arguments.labels or arguments.out / "labels.json"
+    asked = ask_person(
+        arguments.out,
+        file,
+        ask=input,
+        count=arguments.arrivals,
+        seed=arguments.seed,
+        recordings=_pairs(arguments.recording, "--recording"),
+        keep_pictures=arguments.keep_pictures,
+    )
+    print(f"\n{asked.finished} of {asked.drawn} arrivals labelled, of {asked.in_run} in the run: {file}")
+    print(f"What they say: throughline evaluate {arguments.out} --labels {file}")
     return OK
 
 
@@ -694,17 +769,44 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--replay", metavar="ENDPOINT", help="where missed events are (default: the port after)")
     one.add_argument("--keys", metavar="DIR", help="CURVE keys, where the linker asks for them")
 
-    one = _verb(verbs, "evaluate", evaluate, "score tracks against truth")
+    one = _verb(verbs, "label", label, "confirm some hand-overs of a run, to know how good it is")
+    one.add_argument("out", type=Path, help="output folder of process")
     one.add_argument(
-        "--truth",
+        "--labels",
         type=Path,
-        nargs="+",
-        required=True,
-        metavar="DIR",
-        help="<camera>.txt files or MOT sequences",
+        metavar="FILE",
+        help="where the labels go, or go on (default: labels.json in OUT)",
     )
     one.add_argument(
-        "--tracks", type=Path, required=True, metavar="DIR", help="<camera>.txt files, as in out/tracks"
+        "--arrivals", type=whole, default=30, metavar="N", help="how many to ask about (default %(default)s)"
+    )
+    one.add_argument(
+        "--seed", type=int, metavar="N", help="of the draw (default: 0, or what the labels began with)"
+    )
+    one.add_argument(
+        "--recording",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="where a camera's recording is now, if it was moved",
+    )
+    one.add_argument(
+        "--keep-pictures",
+        action="store_true",
+        help="leave the pictures that were asked about in OUT/label_pictures",
+    )
+
+    one = _verb(verbs, "evaluate", evaluate, "score tracks against truth, or against labels of one's own")
+    one.add_argument("out", type=Path, nargs="?", help="output folder of process")
+    against = one.add_mutually_exclusive_group(required=True)
+    against.add_argument(
+        "--truth", type=Path, nargs="+", metavar="DIR", help="<camera>.txt files or MOT sequences"
+    )
+    against.add_argument(
+        "--labels", type=Path, metavar="FILE", help="what label made, of any run of the same recordings"
+    )
+    one.add_argument(
+        "--tracks", type=Path, metavar="DIR", help="<camera>.txt files, as in out/tracks, instead of a folder"
     )
     one.add_argument(
         "--ids", choices=("final", "provisional"), default="final", help="provisional: as published live"
@@ -803,6 +905,13 @@ def seconds(text: str) -> float:
     value = float(text)
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"{text} is no time in seconds")
+    return value
+
+
+def whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
     return value
 
 

@@ -450,6 +450,7 @@ class _Run:
             },
             "settings": json.loads(mask_url(json.dumps(self.site.model_dump(mode="json")))),
             "starts": self.starts_how,
+            "starts_ns": self.starts_ns,
             "frames": {
                 c: {
                     "read": self.frames[c] + int(getattr(self._sources[c], "corrupt", 0)),

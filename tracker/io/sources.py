@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import configparser
+import functools
 import glob
 import heapq
 import itertools
@@ -725,6 +726,12 @@ def _holds_frame(packet: Packet) -> bool:
 
 
 def _index(path: Path) -> _Index:
+    stat = path.stat()
+    return _index_of(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)  # whoever looks up single moments of a recording reads it through once
+def _index_of(path: Path, size: int, changed_ns: int) -> _Index:
     with _open_file(path) as container:
         stream = container.streams.video[0]
         time_base = stream.time_base or Fraction(1, 90_000)
