@@ -13,22 +13,32 @@ from __future__ import annotations
 
 import argparse
 import copy
+import cProfile
+import gc
 import hashlib
 import json
+import os
+import pstats
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import Row, as_json, as_text, measure, most
 from benchmarks.chart import draw
-from benchmarks.filmed import film, said_boxes, true_boxes
-from scenes.appearance import UNSEEN_SITE, Appearance, Noise
+from benchmarks.filmed import Filmed, film, filmed, said_boxes, staged, true_boxes
+from reid.calibrate import reliability
+from scenes.appearance import KNOWN_SITE, UNSEEN_SITE, Appearance, Noise
 from scenes.traffic import Eye, Habits, Plan, Traffic, Way, Zone, corners
 from tracker.config import LinkSettings
 from tracker.core.ledger import Ledger
@@ -56,13 +66,22 @@ TAPES_DEPEND_ON = (
     "tracker/core/assign.py", "tracker/core/boxes.py", "tracker/core/camera_tracker.py", "tracker/core/motion.py",
     "tracker/core/pipeline.py", "reid/gallery.py",
 )  # fmt: skip
+COLUMNS = ("frames", "ids", "boxes", "scores", "classes")  # of a camera's truth
 RETURNED_S = 3.0  # away from a camera for longer: a new visit
 SCORED_EVERY_S = 1.0
 
 
-def accepting(false_merge_rate: float) -> LinkSettings:
-    """The linker's settings for an accepted share of wrong joins: the one place that knows how they are said."""
-    return LinkSettings(join_probability=1 - false_merge_rate)
+def accepting(false_merge_rate: float | None) -> LinkSettings:
+    """The linker's settings for an accepted share of wrong joins, its own where None.
+
+    This and `accepted` are the one place that knows how it is said.
+    """
+    return LinkSettings() if false_merge_rate is None else LinkSettings(join_probability=1 - false_merge_rate)
+
+
+def accepted(settings: LinkSettings) -> float:
+    """The share of wrong joins that settings accept at most."""
+    return 1 - settings.join_probability
 
 
 # ---- places ------------------------------------------------------------------------------------------------------
@@ -176,23 +195,28 @@ class Taped:
 
 
 def taped(site: Site, work: Path) -> Taped:
-    """The tape of a site, made if it is not there yet for this site and this code."""
-    made_by = hashlib.sha256(repr(site).encode())
-    for name in TAPES_DEPEND_ON:
-        made_by.update((ROOT / name).read_bytes())
-    path = work / f"{site.name}-{made_by.hexdigest()[:12]}.tape"
+    """The tape of a site."""
+    return kept(site.name, site, site.fps, partial(_film, site), work)
+
+
+def kept(name: str, recipe: object, fps: float, make: Callable[[], Filmed], work: Path) -> Taped:
+    """A tape, made if it is not there yet for this recipe, which its repr tells, and this code."""
+    made_by = hashlib.sha256(repr(recipe).encode())
+    for source in TAPES_DEPEND_ON:
+        made_by.update((ROOT / source).read_bytes())
+    path = work / f"{name}-{made_by.hexdigest()[:12]}.tape"
     told = path.with_suffix(".npz")
     if not told.exists():  # the truth is written last
         path.unlink(missing_ok=True)
-        _record(site, path, told)
+        _write(make(), fps, path, told)
     return _told(path, told)
 
 
-def _record(site: Site, path: Path, told: Path) -> None:
+def _film(site: Site) -> Filmed:
     traffic = Traffic.of(site.plan, site.people, site.seconds, seed=site.seed, habits=site.habits)
     names = list(site.plan.eyes)
     times = np.arange(int(site.seconds * site.fps)) / site.fps
-    found = film(
+    return film(
         {name: traffic.record(name, times) for name in names},
         {name: site.plan.camera(name) for name in names},
         Appearance(list(traffic.courses), names, np.random.default_rng([site.seed, 1]), noise=site.noise),
@@ -200,13 +224,17 @@ def _record(site: Site, path: Path, told: Path) -> None:
         calibrated=site.calibrated,
         start_s=site.start_s,
     )
+
+
+def _write(found: Filmed, fps: float, path: Path, told: Path) -> None:
     with TapeWriter(path) as tape:
         last = 0
         for update in found.in_order():
             tape.write(update)
             last = update.t_ns
         tape.write(Advance(t_ns=last, final=True))
-    every = max(1, round(SCORED_EVERY_S * site.fps))
+    names = list(found.truth)
+    every = max(1, round(SCORED_EVERY_S * fps))
     truth = true_boxes(found.truth, every)
     shown = [
         (names.index(key.camera_id), key.number, person, count)
@@ -214,9 +242,7 @@ def _record(site: Site, path: Path, told: Path) -> None:
         for person, count in counts.items()
     ]
     columns = {
-        f"{name}/{column}": getattr(boxes, column)
-        for name, boxes in truth.items()
-        for column in ("frames", "ids", "boxes", "scores", "classes")
+        f"{name}/{column}": getattr(boxes, column) for name, boxes in truth.items() for column in COLUMNS
     }
     with told.open("wb") as file:
         np.savez(
@@ -224,25 +250,20 @@ def _record(site: Site, path: Path, told: Path) -> None:
             cameras=np.array(names),
             shown=np.array(shown, np.int64).reshape(-1, 4),
             every=every,
-            fps=site.fps,
+            fps=fps,
             **columns,
         )
 
 
 def _told(path: Path, told: Path) -> Taped:
-    with np.load(told) as kept:
-        cameras = kept["cameras"].tolist()
-        truth = {
-            name: Boxes(
-                *(kept[f"{name}/{column}"] for column in ("frames", "ids", "boxes", "scores", "classes"))
-            )
-            for name in cameras
-        }
+    with np.load(told) as arrays:
+        cameras = arrays["cameras"].tolist()
+        truth = {name: Boxes(*(arrays[f"{name}/{column}"] for column in COLUMNS)) for name in cameras}
         shown: dict[TrackKey, Counter[int]] = {}
-        for camera, number, person, count in kept["shown"].tolist():
+        for camera, number, person, count in arrays["shown"].tolist():
             key = TrackKey(camera_id=cameras[camera], run=0, number=number)
             shown.setdefault(key, Counter())[person] = count
-        return Taped(path, truth, shown, int(kept["every"]), float(kept["fps"]))
+        return Taped(path, truth, shown, int(arrays["every"]), float(arrays["fps"]))
 
 
 # ---- what the linker makes of them -------------------------------------------------------------------------------
@@ -329,12 +350,11 @@ class Run:
     """One linker's whole tape."""
 
     judge: Judge
-    step_ms: F  # (N,) of each message
-    scores: CrossCameraScores
+    step_ms: F  # (N,) processor time of each message
 
 
-def linked(tape: Taped, settings: LinkSettings | None = None) -> Run:
-    """A new linker on a tape, judged and scored."""
+def linked(tape: Taped, settings: LinkSettings) -> Run:
+    """A new linker on a whole tape."""
     linker, judge, spent = Linker(settings), Judge(tape), []
     for message in tape:
         start = time.process_time()
@@ -342,16 +362,21 @@ def linked(tape: Taped, settings: LinkSettings | None = None) -> Run:
         spent.append(time.process_time() - start)
         for event in events:
             judge.follow(event)
+    return Run(judge, 1e3 * np.array(spent))
+
+
+def scored(tape: Taped, ledger: Ledger) -> CrossCameraScores:
+    """The identities in the end against the truth, once in `SCORED_EVERY_S`."""
     updates = (message for message in tape if isinstance(message, CameraUpdate))
-    said = said_boxes(updates, judge.ledger, tape.every)
     gap = round(RETURNED_S * tape.fps / tape.every)
-    scores = score_across(*prepare(tape.truth, said), gap_frames=gap)
-    return Run(judge, 1e3 * np.array(spent), scores)
+    said = said_boxes(updates, ledger, tape.every)
+    return score_across(*prepare(tape.truth, said), gap_frames=gap)
 
 
-def told_of(run: Run) -> dict[str, float]:
-    """Figures of identities, decisions and time."""
-    found, (joins, wrong) = run.scores, run.judge.wrong_joins()
+def told_of(tape: Taped, settings: LinkSettings) -> dict[str, float]:
+    """Figures of a new linker on a tape: identities, decisions and time."""
+    run = linked(tape, settings)
+    found, (joins, wrong) = scored(tape, run.judge.ledger), run.judge.wrong_joins()
     identities = set(run.judge.ledger.tracks().values())
     return {
         "identities": len(identities),
@@ -490,10 +515,16 @@ def cost_of(linker: Linker, tape: Taped, site: Site, cameras: int) -> Cost:
 
 @dataclass
 class Bench:
-    """Where tapes and plots go."""
+    """Where tapes and plots go, and what the linker is asked for."""
 
     work: Path
+    rate: float | None = None  # accepted share of wrong joins; None: the linker's own setting
+    hours: int = 24
     commands: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> LinkSettings:
+        return accepting(self.rate)
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
@@ -501,9 +532,79 @@ class Bench:
 
 def crossing(bench: Bench) -> Row:
     """Twenty people, four cameras, half an hour; they come, cross, go and come back."""
-    figures = told_of(linked(taped(crossing_site(), bench.work)))
+    figures = told_of(taped(crossing_site(), bench.work), bench.settings)
     figures["identities too many or few"] = abs(figures["identities"] - figures["people"])
     return Row("crossing", figures, {"identities too many or few": most(0)})
+
+
+def campus(bench: Bench) -> Row:
+    """Twelve cameras, 200 people, ten minutes: how many joins are wrong, next to how many may be."""
+    figures = told_of(taped(campus_site(), bench.work), bench.settings)
+    return Row("campus", figures, {"wrong joins %": most(100 * accepted(bench.settings))})
+
+
+HELD_OUT_SITES = ("courtyard", "office", "plaza", "street")
+HELD_OUT_SEEDS = (901, 902)  # of nothing that anything is tuned on
+HELD_OUT_S, HELD_OUT_FPS = 30.0, 10.0
+BINS = 10
+
+
+def held_out(work: Path) -> Iterator[Taped]:
+    """Scenes on which nothing is tuned: sites as they are simulated for pictures, and long ones of walks unseen."""
+    for site in HELD_OUT_SITES:
+        for n, seed in enumerate(HELD_OUT_SEEDS):
+            for calibrated, noise in ((n == 0, UNSEEN_SITE), (n == 1, KNOWN_SITE)):
+                recipe = (site, seed, HELD_OUT_S, HELD_OUT_FPS, calibrated, noise)
+                yield kept(f"{site}{seed}", recipe, HELD_OUT_FPS, partial(_site_film, *recipe), work)
+    for n, noise in enumerate((UNSEEN_SITE, KNOWN_SITE)):
+        site_of = crossing_site()
+        yield taped(
+            replace(
+                site_of, name="held_out", seconds=300, seed=HELD_OUT_SEEDS[n], noise=noise, calibrated=False
+            ),
+            work,
+        )
+
+
+def _site_film(site: str, seed: int, seconds: float, fps: float, calibrated: bool, noise: Noise) -> Filmed:
+    return filmed(staged(site, seed, seconds), seed=seed, noise=noise, fps=fps, calibrated=calibrated)
+
+
+def reliable(bench: Bench) -> Row:
+    """Every probability that comes with a decision, next to how often it was true."""
+    decisions: list[Decision] = []
+    for tape in held_out(bench.work):
+        decisions += linked(tape, bench.settings).judge.decisions
+    kinds = {"all": decisions} | {
+        kind: [one for one in decisions if one.kind == kind]
+        for kind in ("handed over", "runner-up", "merged", "split")
+    }
+    figures: dict[str, float] = {}
+    lines = {}
+    for kind, made in kinds.items():
+        figures[f"{kind}: decisions"] = len(made)
+        if not made:
+            continue
+        said = np.array([one.probability for one in made])
+        was = np.array([one.is_one for one in made])
+        found = reliability(said, was, BINS, even=False)
+        figures[f"{kind}: ECE"] = found.ece
+        figures[f"{kind}: said"], figures[f"{kind}: was"] = float(said.mean()), float(was.mean())
+        lines[f"{kind} ({len(made)}), ECE {found.ece:.3f}"] = list(
+            zip(found.said.tolist(), found.happened.tolist())
+        )
+        print(f"reliability, {kind}: share of decisions, said, was")
+        for weight, p, true in zip(found.weight, found.said, found.happened):
+            print(f"  {weight:6.1%}  {p:.3f}  {true:.3f}")
+    draw(
+        bench.work / "reliability.png",
+        lines,
+        title="Probability of one person, said and true",
+        across="said",
+        up="true",
+        diagonal=True,
+    )
+    return Row("reliability", figures, {"all: ECE": most(0.05)})
 
 
 def cost(bench: Bench) -> Row:
@@ -540,7 +641,137 @@ def cost(bench: Bench) -> Row:
     return Row("cost", most_figures, wanted)
 
 
-ROWS: dict[str, Callable[[Bench], Row]] = {"crossing": crossing, "cost": cost}
+PASS_S = 1800.0  # the crossing's tape
+EVERY_FRAMES = 2  # of its five a second are played
+REVISE_EVERY_S = 10.0  # not every second, to play a day in minutes
+REMEMBERED = 200  # identities at most: the bound is reached within hours
+FULL_AFTER_H = 8  # from when on memory must be flat
+
+
+@dataclass(frozen=True)
+class Hour:
+    """What a linker holds after so many hours."""
+
+    hour: int
+    rss_mb: float
+    objects: int  # that Python's collector knows of
+    identities: int
+    tracklets: int
+    checkpoint_kb: float
+
+
+def again(tape: Taped, number: int) -> Iterator[CameraUpdate]:
+    """A tape once more, later and with other people: rows of looks are turned, so that they resemble nobody's before.
+
+    Only every `EVERY_FRAMES`-th frame of a camera is played; tracklets that changed between come with the next.
+    """
+    shift_ns = round(number * PASS_S * 1e9)
+    waiting: dict[str, dict[int, Tracklet]] = {}
+    for message in tape:
+        if not isinstance(message, CameraUpdate):
+            continue
+        changed = waiting.setdefault(message.camera_id, {})
+        changed.update({one.key.number: one for one in message.tracklets})
+        if message.seq % EVERY_FRAMES and len(message.tracks):
+            continue
+        yield msgspec.structs.replace(
+            message,
+            run=number,
+            t_ns=message.t_ns + shift_ns,
+            tracklets=tuple(_other(one, number, shift_ns) for one in changed.values()),
+        )
+        changed.clear()
+
+
+def _other(tracklet: Tracklet, number: int, shift_ns: int) -> Tracklet:
+    return msgspec.structs.replace(
+        tracklet,
+        key=msgspec.structs.replace(tracklet.key, run=number),
+        t_first_ns=tracklet.t_first_ns + shift_ns,
+        t_last_ns=tracklet.t_last_ns + shift_ns,
+        prototypes=np.roll(tracklet.prototypes, number, axis=1),
+        mean_embedding=np.roll(tracklet.mean_embedding, number),
+    )
+
+
+def day(tape: Taped, settings: LinkSettings, hours: int) -> list[Hour]:
+    """What a linker holds at each hour of a tape played again and again."""
+    linker, found = Linker(settings), []
+    for number in range(round(hours * 3600 / PASS_S)):
+        for update in again(tape, number):
+            linker.step(update)
+        done_h = (number + 1) * PASS_S / 3600
+        if done_h == int(done_h):
+            gc.collect()
+            known = linker.view().identities
+            found.append(
+                Hour(
+                    hour=int(done_h),
+                    rss_mb=_rss_mb(),
+                    objects=len(gc.get_objects()),
+                    identities=len(known),
+                    tracklets=sum(len(one.tracks) for one in known),
+                    checkpoint_kb=len(linker.checkpoint().state) / 1024,
+                )
+            )
+            print(f"memory: {found[-1]}", flush=True)
+    return found
+
+
+def _rss_mb() -> float:
+    """Memory of this process that is in RAM now; NaN where the system does not tell (it is not Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return float("nan")
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def memory(bench: Bench) -> Row:
+    """A day of traffic: twenty people in every half hour, none of whom comes again in another."""
+    settings = bench.settings.model_copy(
+        update={"max_identities": REMEMBERED, "revise_every_s": REVISE_EVERY_S}
+    )
+    tape = taped(crossing_site(), bench.work)
+    # By itself, so that nothing but the linker and the tape's reader is in that process.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        found = alone.submit(day, tape, settings, bench.hours).result()
+    draw(
+        bench.work / "memory.png",
+        {
+            "RSS MB": [(one.hour, one.rss_mb) for one in found],
+            "checkpoint, 100 kB": [(one.hour, one.checkpoint_kb / 100) for one in found],
+            "objects, 10,000": [(one.hour, one.objects / 1e4) for one in found],
+            "tracklets, 100": [(one.hour, one.tracklets / 100) for one in found],
+        },
+        title="A day of traffic",
+        across="hours",
+        up="",
+    )
+    full, last = found[min(FULL_AFTER_H, len(found)) - 1], found[-1]
+    figures = {"hours": last.hour} | {
+        f"{name}{unit}{grown}": value
+        for name, unit, before, after in (
+            ("RSS", " MB", full.rss_mb, last.rss_mb),
+            ("objects", "", full.objects, last.objects),
+            ("identities", "", full.identities, last.identities),
+            ("tracklets", "", full.tracklets, last.tracklets),
+            ("checkpoint", " kB", full.checkpoint_kb, last.checkpoint_kb),
+        )
+        for grown, value in (("", after), (" grown %", 100 * (after / max(before, 1e-9) - 1)))
+    }
+    # An allocator's slack is some percent.
+    wanted = {name: most(5) for name in figures if name.endswith("grown %")}
+    return Row("memory", figures, wanted)
+
+
+ROWS: dict[str, Callable[[Bench], Row]] = {
+    "crossing": crossing,
+    "campus": campus,
+    "reliability": reliable,
+    "cost": cost,
+    "memory": memory,
+}
 
 
 def main() -> int:
@@ -553,12 +784,23 @@ def main() -> int:
     options.add_argument(
         "--work", type=Path, default=Path.home() / ".cache" / "throughline" / "link_scale", metavar="DIR"
     )
+    options.add_argument(
+        "--rate",
+        type=float,
+        metavar="SHARE",
+        help="of wrong joins that the linker may make (default: its own)",
+    )
+    options.add_argument("--hours", type=int, default=24, metavar="N", help="of the row memory")
+    options.add_argument("--profile", action="store_true", help="say where the time goes, row by row")
     given = options.parse_args()
-    bench = Bench(given.work.resolve())
+    bench = Bench(given.work.resolve(), given.rate, given.hours)
     bench.work.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in given.only or ROWS:
-        rows.append(measure(name, ROWS[name], bench))
+        with cProfile.Profile() if given.profile else nullcontext() as profile:
+            rows.append(measure(name, ROWS[name], bench))
+        if profile is not None:
+            pstats.Stats(profile).sort_stats("tottime").print_stats(30)
         print(as_text(rows[-1]), flush=True)
         if given.json:
             given.json.write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")

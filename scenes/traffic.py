@@ -145,17 +145,18 @@ class Traffic:
         """What a camera shows at T times, rising."""
         view, zone = self.plan.camera(camera), self.plan.zone_of(camera)
         rows = [_rows(person, course, zone, t_s) for person, course in self.courses.items()]
-        instant, ids, xy, heading = (np.concatenate(columns) for columns in zip(*rows))
-        order = np.lexsort((ids, instant))
-        instant, ids, xy, heading = instant[order], ids[order], xy[order], heading[order]
+        instant: NDArray[np.int32] = np.concatenate([row[0] for row in rows])
+        ids: NDArray[np.int32] = np.concatenate([row[1] for row in rows])
+        place = np.concatenate([row[2] for row in rows])  # x, y, heading
         tall = np.array([self.heights_m[person] for person in ids.tolist()])
-        boxes, depth = post_boxes(view, xy, tall)
+        boxes, depth = post_boxes(view, place[:, :2], tall)
         w, h = view.size
         with np.errstate(invalid="ignore"):
             shown = (boxes[:, 0] < w) & (boxes[:, 1] < h) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-        instant, ids, xy, heading, boxes, depth = (
-            column[shown] for column in (instant, ids, xy, heading, boxes, depth)
-        )
+        kept = np.lexsort((ids, instant))
+        kept = kept[shown[kept]]
+        instant, ids, boxes, depth = instant[kept], ids[kept], boxes[kept], depth[kept]
+        xy, heading = place[kept, :2], place[kept, 2]
         inside = np.clip(boxes, 0, [w, h, w, h])
         seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) / (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         hidden, hider = _hidden(boxes, depth, instant, ids)
@@ -206,8 +207,8 @@ def post_boxes(view: Camera, xy_m: F, height_m: F, radius_m: float = RADIUS_M) -
     return boxes, depth.mean(axis=1)
 
 
-def _rows(person: int, course: Course, zone: int, t_s: F) -> tuple[NDArray, NDArray, F, F]:
-    """When (R,) of the T times, as whom (R,), where (R, 2) and facing which way (R,) somebody is in a zone."""
+def _rows(person: int, course: Course, zone: int, t_s: F) -> tuple[NDArray[np.int32], NDArray[np.int32], F]:
+    """When (R,) of the T times, as whom (R,), and x m, y m, heading rad (R, 3) of somebody in a zone."""
     at = np.searchsorted(course.t_s, t_s, side="right") - 1
     here = (at >= 0) & (at < len(course.t_s) - 1)
     instant = np.flatnonzero(here & (course.zone[np.maximum(at, 0)] == zone)).astype(np.int32)
@@ -215,7 +216,7 @@ def _rows(person: int, course: Course, zone: int, t_s: F) -> tuple[NDArray, NDAr
     begin, end = course.t_s[at], course.t_s[at + 1]
     share = ((t_s[instant] - begin) / np.maximum(end - begin, 1e-9))[:, None]
     xy = course.xy_m[at] + share * (course.xy_m[at + 1] - course.xy_m[at])
-    return instant, np.full(len(instant), person, np.int32), xy, course.heading_rad[at]
+    return instant, np.full(len(instant), person, np.int32), np.column_stack([xy, course.heading_rad[at]])
 
 
 def _hidden(boxes: F, depth: F, instant: NDArray, ids: NDArray) -> tuple[F, NDArray[np.int32]]:
