@@ -15,60 +15,58 @@ import argparse
 import copy
 import cProfile
 import gc
-import hashlib
 import json
 import os
 import pstats
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import ClassVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import Row, as_json, as_text, measure, most
+from benchmarks.appearance_noise import equal_error
 from benchmarks.chart import draw
-from benchmarks.filmed import Filmed, film, filmed, said_boxes, staged, true_boxes
+from benchmarks.filmed import said_boxes
+from benchmarks.link_tapes import (
+    NOISES,
+    PASS_S,
+    Site,
+    Taped,
+    again,
+    busy_site,
+    campus_site,
+    crossing_site,
+    held_out,
+    past,
+    taped,
+)
 from reid.calibrate import reliability
-from scenes.appearance import KNOWN_SITE, UNSEEN_SITE, Appearance, Noise
-from scenes.traffic import Eye, Habits, Plan, Traffic, Way, Zone, corners
+from scenes.appearance import UNSEEN_SITE, Noise
 from tracker.config import LinkSettings
 from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
-from tracker.evaluate import Boxes, CrossCameraScores, prepare, score_across
-from tracker.io.tape import TapeReader, TapeWriter
+from tracker.evaluate import CrossCameraScores, prepare, score_across
 from tracker.types import (
-    CONFIRMED,
-    Advance,
     CameraUpdate,
     Event,
     HandedOver,
-    LinkerInput,
     Merged,
     Split,
     TrackKey,
     Tracklet,
-    Tracks,
 )
 
 F = NDArray[np.float64]
-ROOT = Path(__file__).resolve().parent.parent
-TAPES_DEPEND_ON = (
-    "benchmarks/filmed.py", "scenes/appearance.py", "scenes/camera.py", "scenes/traffic.py", "scenes/truth.py",
-    "tracker/core/assign.py", "tracker/core/boxes.py", "tracker/core/camera_tracker.py", "tracker/core/motion.py",
-    "tracker/core/pipeline.py", "reid/gallery.py",
-)  # fmt: skip
-COLUMNS = ("frames", "ids", "boxes", "scores", "classes")  # of a camera's truth
 RETURNED_S = 3.0  # away from a camera for longer: a new visit
-SCORED_EVERY_S = 1.0
 
 
 def accepting(false_merge_rate: float | None) -> LinkSettings:
@@ -82,188 +80,6 @@ def accepting(false_merge_rate: float | None) -> LinkSettings:
 def accepted(settings: LinkSettings) -> float:
     """The share of wrong joins that settings accept at most."""
     return 1 - settings.join_probability
-
-
-# ---- places ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Site:
-    """Traffic to be filmed."""
-
-    name: str
-    plan: Plan
-    people: int
-    seconds: float
-    fps: float = 5.0
-    seed: int = 0
-    habits: Habits = field(default_factory=Habits)
-    noise: Noise = UNSEEN_SITE
-    calibrated: bool = True
-    start_s: float = 0.0  # capture time of the first frame
-
-
-def seen_from(zones: Mapping[str, list[Eye]]) -> dict[str, Eye]:
-    """Cameras by name: ``hall1``, ``hall2`` are those of the hall."""
-    return {f"{zone}{n}": eye for zone, eyes in zones.items() for n, eye in enumerate(eyes, 1)}
-
-
-def crossing_site() -> Site:
-    """A hall with two overlapping cameras and two rooms with one each; three passages, two gates."""
-    hall = Zone("hall", (0, 18), (0, 12), ((7, 5), (11, 8)))
-    shop = Zone("shop", (30, 42), (0, 10), ((36, 6),))
-    yard = Zone("yard", (8, 22), (24, 34))
-    ways = (
-        Way("hall", (0, 6)),
-        Way("yard", (22, 30)),
-        Way("hall", (18, 4), "shop", (30, 4), 12.5),
-        Way("hall", (9, 12), "yard", (12, 24), 13.0),
-        Way("shop", (36, 10), "yard", (22, 26), 27.0),
-    )
-    eyes = seen_from({"hall": [*corners(hall, 2)], "shop": [*corners(shop, 1)], "yard": [*corners(yard, 1)]})
-    return Site("crossing", Plan((hall, shop, yard), ways, eyes), people=20, seconds=1800)
-
-
-def campus_site() -> Site:
-    """Twelve cameras: four on a square, two in each of two halls, four in rooms of their own; 200 people."""
-    square = Zone("square", (0, 28), (0, 22), ((8, 8), (20, 14), (14, 5)))
-    halls = [Zone(f"hall{n}", (x, x + 18), (40, 54), ((x + 7, 46),)) for n, x in enumerate((0, 40))]
-    rooms = [Zone(f"room{n}", (x, x + 12), (-40, -28)) for n, x in enumerate((-20, 0, 20, 40))]
-    ways = [
-        Way("square", (0, 11)),
-        Way("square", (28, 6)),
-        Way("hall1", (58, 47)),
-        Way("room0", (-20, -34)),
-        Way("square", (9, 22), "hall0", (9, 40), 19.0),
-        Way("square", (24, 22), "hall1", (44, 40), 28.0),
-        Way("hall0", (18, 47), "hall1", (40, 47), 22.0),
-        Way("room1", (12, -34), "room2", (20, -34), 8.0),
-        Way("room3", (46, -28), "hall1", (54, 40), 74.0),
-    ]
-    ways += [
-        Way("square", (4.0 + 7 * n, 0), room.name, (room.x[0] + 6, -28), 29.0 + abs(14 - room.x[0]) / 2)
-        for n, room in enumerate(rooms)
-    ]
-    eyes = seen_from(
-        {
-            "square": [*corners(square, 4, height_m=4.5)],
-            **{hall.name: [*corners(hall, 2, height_m=3.5)] for hall in halls},
-            **{room.name: [*corners(room, 1)] for room in rooms},
-        }
-    )
-    habits = Habits(away_s=(60.0, 420.0))
-    return Site("campus", Plan((square, *halls, *rooms), tuple(ways), eyes), 200, 600, habits=habits)
-
-
-def busy_site() -> Site:
-    """Sixteen cameras, two in each of eight halls, ten pictures a second, 200 people inside at a time."""
-    halls = [
-        Zone(f"hall{n}", (40.0 * (n % 4), 40.0 * (n % 4) + 20), (30.0 * (n // 4), 30.0 * (n // 4) + 15))
-        for n in range(8)
-    ]
-    ways = [Way(hall.name, (hall.x[0], hall.y[0] + 7)) for hall in halls]
-    ways += [
-        Way(a.name, (a.x[1], a.y[0] + 9), b.name, (b.x[0], b.y[0] + 9), 20.0)
-        for a, b in zip(halls, halls[1:])
-        if a.y == b.y
-    ]
-    eyes = seen_from({hall.name: [*corners(hall, 2, height_m=4.0)] for hall in halls})
-    habits = Habits(away_s=(5.0, 15.0), errands=4.0, standing=0.4)
-    plan = Plan(tuple(halls), tuple(ways), eyes)
-    return Site("busy", plan, 245, 60, fps=10.0, habits=habits, start_s=1e7)
-
-
-# ---- tapes -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Taped:
-    """What the cameras of a site told, and what was there."""
-
-    path: Path
-    truth: dict[str, Boxes]  # by camera, once in `SCORED_EVERY_S`
-    shown: dict[TrackKey, Counter[int]]  # how many of a tracklet's boxes were found on each person
-    every: int  # frames from one that is scored to the next
-    fps: float
-
-    def __iter__(self) -> Iterator[LinkerInput]:
-        return iter(TapeReader(self.path))
-
-    def person(self, key: TrackKey) -> int:
-        """Whom most of a tracklet's boxes show."""
-        return self.shown[key].most_common(1)[0][0]
-
-
-def taped(site: Site, work: Path) -> Taped:
-    """The tape of a site."""
-    return kept(site.name, site, site.fps, partial(_film, site), work)
-
-
-def kept(name: str, recipe: object, fps: float, make: Callable[[], Filmed], work: Path) -> Taped:
-    """A tape, made if it is not there yet for this recipe, which its repr tells, and this code."""
-    made_by = hashlib.sha256(repr(recipe).encode())
-    for source in TAPES_DEPEND_ON:
-        made_by.update((ROOT / source).read_bytes())
-    path = work / f"{name}-{made_by.hexdigest()[:12]}.tape"
-    told = path.with_suffix(".npz")
-    if not told.exists():  # the truth is written last
-        path.unlink(missing_ok=True)
-        _write(make(), fps, path, told)
-    return _told(path, told)
-
-
-def _film(site: Site) -> Filmed:
-    traffic = Traffic.of(site.plan, site.people, site.seconds, seed=site.seed, habits=site.habits)
-    names = list(site.plan.eyes)
-    times = np.arange(int(site.seconds * site.fps)) / site.fps
-    return film(
-        {name: traffic.record(name, times) for name in names},
-        {name: site.plan.camera(name) for name in names},
-        Appearance(list(traffic.courses), names, np.random.default_rng([site.seed, 1]), noise=site.noise),
-        seed=site.seed,
-        calibrated=site.calibrated,
-        start_s=site.start_s,
-    )
-
-
-def _write(found: Filmed, fps: float, path: Path, told: Path) -> None:
-    with TapeWriter(path) as tape:
-        last = 0
-        for update in found.in_order():
-            tape.write(update)
-            last = update.t_ns
-        tape.write(Advance(t_ns=last, final=True))
-    names = list(found.truth)
-    every = max(1, round(SCORED_EVERY_S * fps))
-    truth = true_boxes(found.truth, every)
-    shown = [
-        (names.index(key.camera_id), key.number, person, count)
-        for key, counts in found.shown.items()
-        for person, count in counts.items()
-    ]
-    columns = {
-        f"{name}/{column}": getattr(boxes, column) for name, boxes in truth.items() for column in COLUMNS
-    }
-    with told.open("wb") as file:
-        np.savez(
-            file,
-            cameras=np.array(names),
-            shown=np.array(shown, np.int64).reshape(-1, 4),
-            every=every,
-            fps=fps,
-            **columns,
-        )
-
-
-def _told(path: Path, told: Path) -> Taped:
-    with np.load(told) as arrays:
-        cameras = arrays["cameras"].tolist()
-        truth = {name: Boxes(*(arrays[f"{name}/{column}"] for column in COLUMNS)) for name in cameras}
-        shown: dict[TrackKey, Counter[int]] = {}
-        for camera, number, person, count in arrays["shown"].tolist():
-            key = TrackKey(camera_id=cameras[camera], run=0, number=number)
-            shown.setdefault(key, Counter())[person] = count
-        return Taped(path, truth, shown, int(arrays["every"]), float(arrays["fps"]))
 
 
 # ---- what the linker makes of them -------------------------------------------------------------------------------
@@ -373,6 +189,29 @@ def scored(tape: Taped, ledger: Ledger) -> CrossCameraScores:
     return score_across(*prepare(tape.truth, said), gap_frames=gap)
 
 
+def looks_error(tape: Taped) -> float:
+    """Share of pairs of tracklets in two cameras that their looks mistake, where both errors are as frequent.
+
+    NaN where there are no pairs of both kinds.
+    """
+    last: dict[TrackKey, Tracklet] = {}
+    for message in tape:
+        if isinstance(message, CameraUpdate):
+            last |= {one.key: one for one in message.tracklets}
+    told = [one for key, one in last.items() if len(one.mean_embedding) and key in tape.shown]
+    rows = np.array([one.mean_embedding for one in told])
+    who = np.array([tape.person(one.key) for one in told])
+    where = np.array([one.key.camera_id for one in told])
+    a, b = np.triu_indices(len(told), 1)
+    across = where[a] != where[b]
+    a, b = a[across], b[across]
+    same = who[a] == who[b]
+    if same.all() or not same.any():
+        return float("nan")
+    distance = 1 - (rows @ rows.T)[a, b]
+    return equal_error(distance[same], distance[~same])
+
+
 def told_of(tape: Taped, settings: LinkSettings) -> dict[str, float]:
     """Figures of a new linker on a tape: identities, decisions and time."""
     run = linked(tape, settings)
@@ -390,6 +229,7 @@ def told_of(tape: Taped, settings: LinkSettings) -> dict[str, float]:
         "false merges %": 100 * found.false_merge_rate,
         "wrong joins %": 100 * wrong / max(joins, 1),
         "joins": joins,
+        "looks' equal error %": 100 * looks_error(tape),
         "merged ids": found.merged_ids,
         "fragments a person": found.fragments_per_person,
         "tracklets": len(run.judge.ledger.tracks()),
@@ -402,63 +242,12 @@ def told_of(tape: Taped, settings: LinkSettings) -> dict[str, float]:
 
 # ---- time --------------------------------------------------------------------------------------------------------
 
-PAST_CROWD = 50  # people of the past are seen so many at once: no linker takes two of them for one
-PAST_EVERY_S = 600.0  # from one such crowd to the next: the one before is no longer recent
-PAST_PICTURES = 8
 GALLERIES = (0, 2_000, 5_000, 10_000, 20_000)
 CAMERAS = (2, 4, 8, 16)
+SWEEP_S = (
+    40.0  # of the busy site's tape that are played to see how the cost grows; all of it for the row's figures
+)
 WARM_S = 25.0  # of the busy site's tape, before steps are timed: by then many have come and gone
-
-
-def past(people: int, site: Site) -> Iterator[CameraUpdate]:
-    """People whom one camera of the site has seen long before its tape begins, crowd after crowd, each once."""
-    camera = next(iter(site.plan.eyes))
-    # The same chance as the site's own looks begins with the same common part and the same first camera.
-    rng = np.random.default_rng([site.seed, 1])
-    looks = Appearance(range(1, people + 1), [camera], rng, noise=site.noise)
-    size = site.plan.eyes[camera].size
-    crowds = -(-people // PAST_CROWD)
-    for n in range(crowds):
-        t_s = site.start_s - (crowds - n + 1) * PAST_EVERY_S
-        who = np.arange(n * PAST_CROWD, min((n + 1) * PAST_CROWD, people)) + 1
-        place = np.arange(len(who))
-        x, y = 10.0 + 18 * place, 100.0 + 10 * (place % 3)
-        boxes = np.stack([x, y, x + 16, y + 130], axis=1).astype(np.float32)
-        when = np.tile(t_s - 0.5 * np.arange(PAST_PICTURES), len(who))
-        turn = np.repeat(rng.uniform(-np.pi, np.pi, len(who)), PAST_PICTURES)
-        rows = looks.rows(camera, when, np.repeat(who, PAST_PICTURES), rng, seen_from_rad=turn)
-        pictures = rows.reshape(len(who), PAST_PICTURES, -1)
-        tracklets = tuple(
-            Tracklet(
-                key=TrackKey(camera_id=camera, run=1, number=int(person)),
-                revision=1,
-                ended=True,
-                t_first_ns=round((t_s - 4) * 1e9),
-                t_last_ns=round(t_s * 1e9),
-                first_box=box,
-                last_box=box,
-                velocity_px_s=np.zeros(2, np.float32),
-                image_size=size,
-                boxes_seen=20,
-                score_mean=0.9,
-                prototypes=seen.astype(np.float16),
-                quality=np.ones(PAST_PICTURES, np.float32),
-                mean_embedding=seen.mean(axis=0),
-                embeddings_seen=PAST_PICTURES,
-                model_hash="m",
-            )
-            for person, box, seen in zip(who, boxes, pictures)
-        )
-        tracks = Tracks.of(who, boxes, np.full(len(who), CONFIRMED), detections=place)
-        yield CameraUpdate(
-            camera_id=camera,
-            run=1,
-            seq=n,
-            t_ns=round(t_s * 1e9),
-            tracks=tracks,
-            tracklets=tracklets,
-            detected=True,
-        )
 
 
 def remembering(people: Iterable[CameraUpdate]) -> Linker:
@@ -482,24 +271,23 @@ class Cost:
     here: int  # identities
     known: int
 
+    NAMES: ClassVar = ("p50 ms", "p99 ms", "p99.9 ms", "max ms", "load %", "here", "known")
+
     def figures(self) -> dict[str, float]:
-        p50, p99, p999 = np.quantile(self.step_ms, (0.5, 0.99, 0.999))
-        return {
-            "p50 ms": float(p50),
-            "p99 ms": float(p99),
-            "p99.9 ms": float(p999),
-            "max ms": float(self.step_ms.max()),
-            "load %": self.step_ms.sum() / 10 / self.span_s,
-            "here": self.here,
-            "known": self.known,
-        }
+        """By `NAMES`; the load is the share of the time that all steps take together."""
+        at = np.quantile(self.step_ms, (0.5, 0.99, 0.999, 1.0)).tolist()
+        load = float(self.step_ms.sum()) / 1e3 / self.span_s
+        return dict(zip(self.NAMES, (*at, 100 * load, self.here, self.known)))
 
 
-def cost_of(linker: Linker, tape: Taped, site: Site, cameras: int) -> Cost:
-    """Run a linker on the tape of the first so many cameras of a site."""
+def cost_of(linker: Linker, tape: Taped, site: Site, cameras: int, seconds: float) -> Cost:
+    """Run a linker on so many seconds of the tape of the first so many cameras of a site."""
     names = list(site.plan.eyes)[:cameras]
-    spent, begin_ns, here, last = [], round((site.start_s + WARM_S) * 1e9), 0, 0
+    spent, last = [], 0
+    begin_ns, end_ns = (round((site.start_s + after_s) * 1e9) for after_s in (WARM_S, seconds))
     for message in tape:
+        if message.t_ns > end_ns:
+            break
         if not isinstance(message, CameraUpdate) or message.camera_id not in names:
             continue
         start = time.process_time()
@@ -519,12 +307,18 @@ class Bench:
 
     work: Path
     rate: float | None = None  # accepted share of wrong joins; None: the linker's own setting
-    hours: int = 24
+    noise: Noise = UNSEEN_SITE
+    calibrated: bool = True
+    hours: int = 24  # of the row memory
     commands: list[str] = field(default_factory=list)
 
     @property
     def settings(self) -> LinkSettings:
         return accepting(self.rate)
+
+    def taped(self, site: Site) -> Taped:
+        """The tape of a site, as it was asked to be seen."""
+        return taped(replace(site, noise=self.noise, calibrated=self.calibrated), self.work)
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
@@ -532,42 +326,18 @@ class Bench:
 
 def crossing(bench: Bench) -> Row:
     """Twenty people, four cameras, half an hour; they come, cross, go and come back."""
-    figures = told_of(taped(crossing_site(), bench.work), bench.settings)
+    figures = told_of(bench.taped(crossing_site()), bench.settings)
     figures["identities too many or few"] = abs(figures["identities"] - figures["people"])
     return Row("crossing", figures, {"identities too many or few": most(0)})
 
 
 def campus(bench: Bench) -> Row:
     """Twelve cameras, 200 people, ten minutes: how many joins are wrong, next to how many may be."""
-    figures = told_of(taped(campus_site(), bench.work), bench.settings)
+    figures = told_of(bench.taped(campus_site()), bench.settings)
     return Row("campus", figures, {"wrong joins %": most(100 * accepted(bench.settings))})
 
 
-HELD_OUT_SITES = ("courtyard", "office", "plaza", "street")
-HELD_OUT_SEEDS = (901, 902)  # of nothing that anything is tuned on
-HELD_OUT_S, HELD_OUT_FPS = 30.0, 10.0
 BINS = 10
-
-
-def held_out(work: Path) -> Iterator[Taped]:
-    """Scenes on which nothing is tuned: sites as they are simulated for pictures, and long ones of walks unseen."""
-    for site in HELD_OUT_SITES:
-        for n, seed in enumerate(HELD_OUT_SEEDS):
-            for calibrated, noise in ((n == 0, UNSEEN_SITE), (n == 1, KNOWN_SITE)):
-                recipe = (site, seed, HELD_OUT_S, HELD_OUT_FPS, calibrated, noise)
-                yield kept(f"{site}{seed}", recipe, HELD_OUT_FPS, partial(_site_film, *recipe), work)
-    for n, noise in enumerate((UNSEEN_SITE, KNOWN_SITE)):
-        site_of = crossing_site()
-        yield taped(
-            replace(
-                site_of, name="held_out", seconds=300, seed=HELD_OUT_SEEDS[n], noise=noise, calibrated=False
-            ),
-            work,
-        )
-
-
-def _site_film(site: str, seed: int, seconds: float, fps: float, calibrated: bool, noise: Noise) -> Filmed:
-    return filmed(staged(site, seed, seconds), seed=seed, noise=noise, fps=fps, calibrated=calibrated)
 
 
 def reliable(bench: Bench) -> Row:
@@ -610,39 +380,37 @@ def reliable(bench: Bench) -> Row:
 def cost(bench: Bench) -> Row:
     """Sixteen cameras at ten pictures a second, 200 people inside, 20,000 remembered; and how that grows."""
     site = busy_site()
-    tape = taped(site, bench.work)
-    found: dict[tuple[int, int], Cost] = {}  # by cameras, by gallery
+    tape = bench.taped(site)
+    by_gallery: dict[int, Cost] = {}
+    by_cameras: dict[int, Cost] = {}
+    print("cost: cameras, remembered, " + ", ".join(Cost.NAMES))
     for gallery in GALLERIES:
         linker = remembering(past(gallery, site))
         for cameras in CAMERAS if gallery == GALLERIES[-1] else CAMERAS[-1:]:
-            found[cameras, gallery] = cost_of(copy.deepcopy(linker), tape, site, cameras)
-    for (cameras, gallery), one in found.items():
-        print(
-            f"cost: {cameras} cameras, gallery {gallery}: "
-            + ", ".join(f"{name} {value:.3g}" for name, value in one.figures().items()),
-            flush=True,
-        )
-    for path, across, at in (
-        (
-            "cost_gallery.png",
-            "identities remembered",
-            [(k[1], c) for k, c in found.items() if k[0] == CAMERAS[-1]],
-        ),
-        ("cost_cameras.png", "cameras", [(k[0], c) for k, c in found.items() if k[1] == GALLERIES[-1]]),
+            is_last = (cameras, gallery) == (CAMERAS[-1], GALLERIES[-1])
+            one = cost_of(copy.deepcopy(linker), tape, site, cameras, site.seconds if is_last else SWEEP_S)
+            print(
+                f"  {cameras:2d} {gallery:6d}" + "".join(f"{v:9.2f}" for v in one.figures().values()),
+                flush=True,
+            )
+            if cameras == CAMERAS[-1]:
+                by_gallery[gallery] = one
+            if gallery == GALLERIES[-1]:
+                by_cameras[cameras] = one
+    for name, across, at in (
+        ("gallery", "identities remembered", by_gallery),
+        ("cameras", "cameras", by_cameras),
     ):
         lines = {
-            name: [(x, one.figures()[name]) for x, one in sorted(at, key=lambda pair: pair[0])]
-            for name in ("p50 ms", "p99 ms", "max ms")
+            kind: [(x, one.figures()[kind]) for x, one in at.items()]
+            for kind in ("p50 ms", "p99 ms", "max ms")
         }
-        draw(bench.work / path, lines, title="Linker.step", across=across, up="ms")
-    most_figures = found[CAMERAS[-1], GALLERIES[-1]].figures()
+        draw(bench.work / f"cost_{name}.png", lines, title="Linker.step", across=across, up="ms")
     # A step must be over before the next picture of the same camera comes, and all steps together in time.
     wanted = {"max ms": most(1e3 / site.fps), "load %": most(100)}
-    return Row("cost", most_figures, wanted)
+    return Row("cost", by_gallery[GALLERIES[-1]].figures(), wanted)
 
 
-PASS_S = 1800.0  # the crossing's tape
-EVERY_FRAMES = 2  # of its five a second are played
 REVISE_EVERY_S = 10.0  # not every second, to play a day in minutes
 REMEMBERED = 200  # identities at most: the bound is reached within hours
 FULL_AFTER_H = 8  # from when on memory must be flat
@@ -658,40 +426,6 @@ class Hour:
     identities: int
     tracklets: int
     checkpoint_kb: float
-
-
-def again(tape: Taped, number: int) -> Iterator[CameraUpdate]:
-    """A tape once more, later and with other people: rows of looks are turned, so that they resemble nobody's before.
-
-    Only every `EVERY_FRAMES`-th frame of a camera is played; tracklets that changed between come with the next.
-    """
-    shift_ns = round(number * PASS_S * 1e9)
-    waiting: dict[str, dict[int, Tracklet]] = {}
-    for message in tape:
-        if not isinstance(message, CameraUpdate):
-            continue
-        changed = waiting.setdefault(message.camera_id, {})
-        changed.update({one.key.number: one for one in message.tracklets})
-        if message.seq % EVERY_FRAMES and len(message.tracks):
-            continue
-        yield msgspec.structs.replace(
-            message,
-            run=number,
-            t_ns=message.t_ns + shift_ns,
-            tracklets=tuple(_other(one, number, shift_ns) for one in changed.values()),
-        )
-        changed.clear()
-
-
-def _other(tracklet: Tracklet, number: int, shift_ns: int) -> Tracklet:
-    return msgspec.structs.replace(
-        tracklet,
-        key=msgspec.structs.replace(tracklet.key, run=number),
-        t_first_ns=tracklet.t_first_ns + shift_ns,
-        t_last_ns=tracklet.t_last_ns + shift_ns,
-        prototypes=np.roll(tracklet.prototypes, number, axis=1),
-        mean_embedding=np.roll(tracklet.mean_embedding, number),
-    )
 
 
 def day(tape: Taped, settings: LinkSettings, hours: int) -> list[Hour]:
@@ -732,7 +466,7 @@ def memory(bench: Bench) -> Row:
     settings = bench.settings.model_copy(
         update={"max_identities": REMEMBERED, "revise_every_s": REVISE_EVERY_S}
     )
-    tape = taped(crossing_site(), bench.work)
+    tape = bench.taped(crossing_site())
     # By itself, so that nothing but the linker and the tape's reader is in that process.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
         found = alone.submit(day, tape, settings, bench.hours).result()
@@ -790,10 +524,20 @@ def main() -> int:
         metavar="SHARE",
         help="of wrong joins that the linker may make (default: its own)",
     )
+    options.add_argument(
+        "--noise",
+        choices=NOISES,
+        default="unseen",
+        help="of an embedder, in a place its training never saw or did",
+    )
+    options.add_argument(
+        "--uncalibrated", action="store_true", help="nobody knows where feet stand on the floor"
+    )
     options.add_argument("--hours", type=int, default=24, metavar="N", help="of the row memory")
     options.add_argument("--profile", action="store_true", help="say where the time goes, row by row")
     given = options.parse_args()
-    bench = Bench(given.work.resolve(), given.rate, given.hours)
+    noise, calibrated = NOISES[given.noise], not given.uncalibrated
+    bench = Bench(given.work.resolve(), given.rate, noise, calibrated, given.hours)
     bench.work.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in given.only or ROWS:
