@@ -15,20 +15,15 @@ from benchmarks.link_scale import (
     Cost,
     Decision,
     Judge,
-    Site,
-    Taped,
     accepted,
     accepting,
-    again,
     cost_of,
-    kept,
     linked,
     looks_error,
-    past,
     remembering,
     scored,
-    taped,
 )
+from benchmarks.link_tapes import Site, Taped, again, kept, past, taped
 from scenes.traffic import Plan, Way, Zone, corners
 from tests.scenes import look, tracklet, update
 from tracker.config import LinkSettings
@@ -114,8 +109,8 @@ def test_a_tape_is_made_once_for_one_recipe(tmp_path: Path):
     for recipe in ("one", "one", "other"):
         tape = kept("x", recipe, 5.0, make, tmp_path)
     assert len(made) == 2
-    kinds = [type(message) for message in tape]
-    assert kinds == [CameraUpdate, Advance] and list(tape) == list(tape)
+    for _ in range(2):  # it can be played as often as one likes
+        assert [type(message) for message in tape] == [CameraUpdate, Advance]
 
 
 def test_a_tape_tells_what_its_film_did(tiny: Taped):
