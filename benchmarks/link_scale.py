@@ -104,7 +104,7 @@ class Judge:
         self.taped = taped
         self.ledger = Ledger()
         self.decisions: list[Decision] = []
-        self._keys: dict[int, set[TrackKey]] = {}
+        self._keys: dict[int, set[TrackKey]] = {}  # by identity
 
     def follow(self, event: Event) -> None:
         """Take in the next event."""
@@ -119,12 +119,14 @@ class Judge:
             case Split():
                 self._judge("split", event, set(event.tracks), event.to)
         self.ledger.follow(event)
+        if isinstance(event, Merged):
+            self._keys.setdefault(event.kept, set()).update(self._keys.pop(event.absorbed, set()))
         for key in _tracks_of(event):
-            identity = self.ledger.identity_of(key)
             for keys in self._keys.values():
                 keys.discard(key)
-            if identity is not None:
-                self._keys.setdefault(identity, set()).add(key)
+            identity = self.ledger.identity_of(key)
+            assert identity is not None  # the ledger has just been told
+            self._keys.setdefault(identity, set()).add(key)
 
     def _judge(self, kind: str, event: HandedOver | Merged | Split, keys: set[TrackKey], to: int) -> None:
         if event.evidence is not None:

@@ -5,6 +5,7 @@ A tape is made once for one site and the code that makes it, and anew when eithe
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -153,7 +154,8 @@ def kept(name: str, recipe: object, fps: float, make: Callable[[], Filmed], work
     """A tape, made if it is not there yet for this recipe, which its repr tells, and this code."""
     made_by = hashlib.sha256(repr((recipe, TrackSettings())).encode())
     for source in TAPES_DEPEND_ON:
-        made_by.update((ROOT / source).read_bytes())
+        code = ast.parse((ROOT / source).read_text(encoding="utf-8"))  # without comments
+        made_by.update(ast.dump(code).encode())
     path = work / f"{name}-{made_by.hexdigest()[:12]}.tape"
     told = path.with_suffix(".npz")
     if not told.exists():  # the truth is written last

@@ -4,8 +4,8 @@ The place is a plan of zones, rectangles of floor whose walls nothing is seen th
 that no camera sees. People come by a gate, walk straight from errand to errand within a zone, stop here and there, go
 on to other zones, leave, and come back after a while; some walk in pairs. They do not step aside for each other. To a
 camera each is an upright post of their own height: its box is exact for the post, and of it hidden is what narrower
-boxes of nearer people and pillars cover. An hour of twenty people takes some milliseconds, and each of its pictures a
-hundredth of one.
+boxes of nearer people and pillars cover. An hour of twenty people takes a tenth of a second, each of its pictures some
+hundredths of a millisecond.
 """
 
 from __future__ import annotations
