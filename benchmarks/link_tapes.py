@@ -72,7 +72,8 @@ def crossing_site() -> Site:
         Way("shop", (36, 10), "yard", (22, 26), 27.0),
     )
     eyes = seen_from({"hall": [*corners(hall, 2)], "shop": [*corners(shop, 1)], "yard": [*corners(yard, 1)]})
-    return Site("crossing", Plan((hall, shop, yard), ways, eyes), people=20, seconds=1800)
+    habits = Habits(away_s=(20.0, 120.0), errands=3.0)
+    return Site("crossing", Plan((hall, shop, yard), ways, eyes), people=20, seconds=1800, habits=habits)
 
 
 def campus_site() -> Site:
@@ -82,19 +83,18 @@ def campus_site() -> Site:
     rooms = [Zone(f"room{n}", (x, x + 12), (-40, -28)) for n, x in enumerate((-20, 0, 20, 40))]
     ways = [
         Way("square", (0, 11)),
-        Way("square", (28, 6)),
+        Way("hall0", (0, 47)),
         Way("hall1", (58, 47)),
         Way("room0", (-20, -34)),
+        Way("room3", (52, -34)),
         Way("square", (9, 22), "hall0", (9, 40), 19.0),
         Way("square", (24, 22), "hall1", (44, 40), 28.0),
         Way("hall0", (18, 47), "hall1", (40, 47), 22.0),
-        Way("room1", (12, -34), "room2", (20, -34), 8.0),
         Way("room3", (46, -28), "hall1", (54, 40), 74.0),
+        Way("square", (4, 0), "room0", (-14, -28), 34.0),
+        Way("square", (20, 0), "room2", (26, -28), 29.0),
     ]
-    ways += [
-        Way("square", (4.0 + 7 * n, 0), room.name, (room.x[0] + 6, -28), 29.0 + abs(14 - room.x[0]) / 2)
-        for n, room in enumerate(rooms)
-    ]
+    ways += [Way(a.name, (a.x[1], -34), b.name, (b.x[0], -34), 8.0) for a, b in zip(rooms, rooms[1:])]
     eyes = seen_from(
         {
             "square": [*corners(square, 4, height_m=4.5)],

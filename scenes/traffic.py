@@ -72,7 +72,7 @@ class Eye:
     at: tuple[float, float, float]
     look: Point  # on the floor, in the middle of the picture
     view: float = 75.0  # degrees across
-    size: tuple[int, int] = (960, 540)
+    size: tuple[int, int] = (1280, 720)
 
 
 @dataclass(frozen=True)
