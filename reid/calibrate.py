@@ -407,7 +407,7 @@ def fit_pairs(
 class Reliability:
     """What was said and what happened, by equal steps of the probability said (Guo et al., ICML 2017, section 2).
 
-    Both kinds of pairs weigh half. Steps that hold no pair are left out.
+    Steps that hold no pair are left out.
     """
 
     weight: NDArray[np.float64]  # (B,) share of all pairs, in sum 1
@@ -420,13 +420,14 @@ class Reliability:
         return float(self.weight @ np.abs(self.said - self.happened))
 
 
-def reliability(probability: ArrayLike, same: ArrayLike, bins: int = 15) -> Reliability:
+def reliability(probability: ArrayLike, same: ArrayLike, bins: int = 15, *, even: bool = True) -> Reliability:
     """Compare probabilities with what was the case.
 
     Args:
         probability: (N,) in [0, 1], that each pair shows one person.
-        same: (N,) whether it does; both must occur.
+        same: (N,) whether it does; if even, both must occur.
         bins: How many steps.
+        even: Both kinds of pairs weigh half, as where the prior odds are even; else every pair weighs the same.
 
     Raises:
         ValueError: A probability is outside [0, 1] or NaN, the lengths differ, or one kind does not occur.
@@ -434,9 +435,13 @@ def reliability(probability: ArrayLike, same: ArrayLike, bins: int = 15) -> Reli
     p, is_same = np.asarray(probability, np.float64).ravel(), np.asarray(same, np.bool_).ravel()
     if len(p) != len(is_same) or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"{len(p)} probabilities in [0, 1] were expected for {len(is_same)} pairs")
-    if is_same.all() or not is_same.any():
+    if even and (is_same.all() or not is_same.any()):
         raise ValueError("reliability needs pairs of one person and pairs of two")
-    weight = np.where(is_same, 0.5 / is_same.sum(), 0.5 / (~is_same).sum())
+    weight = (
+        np.where(is_same, 0.5 / is_same.sum(), 0.5 / (~is_same).sum())
+        if even
+        else np.full(len(p), 1 / len(p))
+    )
     step = np.minimum((p * bins).astype(np.int64), bins - 1)
     held, said, happened = (
         np.bincount(step, weight * values, bins).astype(np.float64)

@@ -489,7 +489,8 @@ def _hidden_by_people(
     """Which points (N, K) of the kept rows are behind somebody else, and who (N,) hides most of each."""
     hidden = np.zeros(points.shape[:2], bool)
     hider, most = np.zeros(len(kept), np.int32), np.zeros(len(kept))
-    behind, before = _overlapping(view, rows.instant[kept], kept)
+    depth = np.median(view.depth(kept), axis=1)
+    behind, before = overlapping(view.boxes[kept], depth, rows.instant[kept])
     middle, radius = view.discs(kept)
     for a, b in zip(_chunks(behind), _chunks(before)):
         hit = _in_discs(points[a], middle[b], radius[b])
@@ -515,12 +516,8 @@ def _chunks(rows: NDArray[np.intp], size: int = 256) -> list[NDArray[np.intp]]:
     return np.split(rows, range(size, len(rows), size))
 
 
-def _overlapping(
-    view: _View, instant: I32, kept: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs (behind, before) of kept rows whose boxes overlap at the same instant."""
-    depth = np.median(view.depth(kept), axis=1)
-    boxes = view.boxes[kept]
+def overlapping(boxes: F, depth: F, instant: I32) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs (behind, before) of R rows, rising by instant, whose boxes (R, 4) overlap at the same instant."""
     pairs: list[NDArray[np.intp]] = [np.zeros((2, 0), np.intp)]
     step = 1
     while True:  # rows rise by instant: those of one instant are neighbours

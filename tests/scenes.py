@@ -1,31 +1,21 @@
 """Made-up people in made-up cameras: boxes, looks, tracklets and whole visits, from a seed.
 
-Small cases are made by hand. Whole scenes come from `scenes`: simulated people, truth from geometry, and looks from a
-model of the shipped embedder's errors, all without a picture: `staged`, `filmed`, `scene_score`.
+Small cases are made by hand. Whole scenes, simulated and without a picture, come from `benchmarks.filmed`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import scenes
-from scenes import settings
-from scenes.appearance import Appearance, Noise, degrade
-from scenes.scene import Staged
-from scenes.truth import Recording, Walkers, record
+from scenes.appearance import Appearance, Noise
 from tracker.config import TrackSettings
-from tracker.core.boxes import FloorPlan
 from tracker.core.camera_tracker import CameraTracker
-from tracker.core.linker import Linker
 from tracker.core.pipeline import Answers, CameraPipeline
-from tracker.evaluate import Boxes, CrossCameraScores, prepare, score_across
 from tracker.types import (
     CONFIRMED,
     CameraUpdate,
@@ -249,150 +239,3 @@ def in_time_order(streams: dict[str, list[CameraUpdate]]) -> list[CameraUpdate]:
     return sorted(
         (u for stream in streams.values() for u in stream), key=lambda u: (u.t_ns, u.camera_id, u.seq)
     )
-
-
-# ---- simulated scenes, without pictures --------------------------------------------------------------------------
-
-SITES = Path(scenes.__file__).parent / "sites"
-BOX_ERROR = 0.02  # of a detector, standard deviation as a share of a box's height
-FOUND_FROM, FOUND_TO, FOUND = 0.2, 0.6, 0.98  # visibility from which on people are found at all, and mostly
-SCORED = 0.4  # truth that is less visible neither counts nor harms
-LEAST_PX = 24  # lower boxes are not found, nor scored
-
-
-@cache
-def staged(site: str, seed: int = 0, seconds: float = 25.0, people: int | None = None) -> Staged:
-    """One of the shipped sites with its people simulated; nobody is dressed."""
-    said = settings.load(SITES / f"{site}.yaml")
-    crowd = said.people if people is None else said.people.model_copy(update={"count": people, "cast": ()})
-    return Staged.of(said.model_copy(update={"seed": seed, "seconds": seconds, "people": crowd}))
-
-
-@dataclass(frozen=True)
-class Filmed:
-    """What the cameras of a staged scene tell, and what was there."""
-
-    updates: dict[str, list[CameraUpdate]]  # by camera, each closed at its end
-    truth: dict[str, Recording]
-
-    def in_order(self) -> list[CameraUpdate]:
-        return in_time_order(self.updates)
-
-
-def filmed(
-    scene: Staged,
-    *,
-    seed: int = 0,
-    noise: Noise | None = None,
-    fps: float = 10.0,
-    calibrated: bool = True,
-    cameras: Sequence[str] | None = None,
-) -> Filmed:
-    """The cameras' trackers with their default settings, on boxes and looks as a detector and an embedder err.
-
-    Args:
-        noise: Of the embedder; that of a place it never saw where None.
-        calibrated: Whether feet are placed on the floor.
-    """
-    names = list(scene.cameras) if cameras is None else list(cameras)
-    likeness = scene.scene.people.likeness
-    looks = Appearance(
-        list(scene.looks),
-        names,
-        np.random.default_rng([seed, 1]),
-        noise=noise,
-        likeness=scene.scene.difficulty if likeness is None else likeness,
-    )
-    walkers = Walkers(scene)
-    times = np.arange(int(scene.scene.seconds * fps)) / fps
-    truth = {name: record(scene, name, times, walkers) for name in names}
-    updates = {
-        name: _tracked(scene, truth[name], looks, np.random.default_rng([seed, 2, n]), calibrated)
-        for n, name in enumerate(names)
-    }
-    return Filmed(updates, truth)
-
-
-def _tracked(
-    scene: Staged, truth: Recording, looks: Appearance, rng: np.random.Generator, calibrated: bool
-) -> list[CameraUpdate]:
-    view = scene.cameras[truth.camera]
-    plan = FloorPlan.of_camera(view.K, view.distortion, view.R, view.t) if calibrated else None
-    tracker = CameraTracker(truth.camera, image_size=truth.size, model_hash="m")
-    pipeline = CameraPipeline(truth.camera, tracker=tracker, plan=plan)
-    found, boxes, scores = detected(truth, rng)
-    rows = embedded(truth, looks, rng)
-    first = np.searchsorted(truth.instant[found], np.arange(len(truth.t_s) + 1))
-    updates = []
-    for seq, t_s in enumerate(truth.t_s.tolist()):
-        here = slice(first[seq], first[seq + 1])
-        detections = Detections.of(boxes[here], scores[here])
-        chosen = pipeline.choose(at(t_s), detections)
-        if len(chosen):
-            detections = detections.with_embeddings(chosen, rows[found[here]][chosen])
-        updates.append(pipeline.finish(seq, at(t_s), Answers(detections=detections)))
-    return [*updates, pipeline.end(len(truth.t_s), at(truth.t_s[-1] + 0.1))]
-
-
-def detected(
-    truth: Recording, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
-    """Rows of the truth that a detector finds, (N,) rising; their boxes (N, 4) within the picture; scores (N,)."""
-    width, height = truth.size
-    limit = np.array([width, height, width, height])
-    tall = truth.boxes[:, 3] - truth.boxes[:, 1]
-    off = rng.normal(0, BOX_ERROR, truth.boxes.shape) * tall[:, None] * [0.5, 1, 0.5, 1]
-    boxes = np.clip(truth.boxes + off, 0, limit).astype(np.float32)
-    sure = np.clip((truth.visibility - FOUND_FROM) / (FOUND_TO - FOUND_FROM), 0, 1)
-    is_found = (rng.random(len(sure)) < FOUND * sure) & (tall >= LEAST_PX)
-    is_found &= ((boxes[:, 2:] - boxes[:, :2]) > 4).all(axis=1)
-    scores = np.clip(0.5 + 0.4 * sure + rng.normal(0, 0.05, len(sure)), 0.05, 0.99)
-    return np.flatnonzero(is_found), boxes[is_found], scores[is_found].astype(np.float32)
-
-
-def embedded(truth: Recording, looks: Appearance, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(R, D) an embedder's row of every sighting; those hidden by somebody look a little like them."""
-    t_s = truth.t_s[truth.instant]
-    rows = looks.rows(truth.camera, t_s, truth.ids, rng, seen_from_rad=truth.seen_from_rad)
-    hider = np.zeros_like(rows)
-    is_hidden = truth.hider > 0
-    hider[is_hidden] = looks.rows(truth.camera, t_s[is_hidden], truth.hider[is_hidden], rng)
-    return degrade(
-        rows,
-        rng,
-        height_px=truth.boxes[:, 3] - truth.boxes[:, 1],
-        hidden=truth.hidden,
-        hider=hider,
-        cut=np.clip(1 - truth.visibility - truth.hidden, 0, 1),
-    )
-
-
-def scene_score(film: Filmed, linker: Linker) -> CrossCameraScores:
-    """The linker's identities, as they are in the end, against the truth of all cameras as one picture."""
-    truth, said = {}, {}
-    for name, shown in film.truth.items():
-        w, h = shown.size
-        boxes = np.clip(shown.boxes, 0, [w, h, w, h])
-        counts = (shown.visibility >= SCORED) & (shown.boxes[:, 3] - shown.boxes[:, 1] >= LEAST_PX)
-        truth[name] = _boxes(shown.instant, shown.ids, boxes, counts)
-        said[name] = _said(film.updates[name], linker)
-    return score_across(*prepare(truth, said))
-
-
-def _said(updates: Sequence[CameraUpdate], linker: Linker) -> Boxes:
-    frames, ids, boxes = [], [], []
-    for update in updates:
-        for n, number in enumerate(update.tracks.ids.tolist()):
-            identity = linker.identity_of(TrackKey(camera_id=update.camera_id, run=update.run, number=number))
-            if update.tracks.states[n] == CONFIRMED and identity is not None:
-                frames.append(update.seq)
-                ids.append(identity)
-                boxes.append(update.tracks.boxes[n])
-    return _boxes(
-        np.array(frames, int), np.array(ids, int), np.array(boxes).reshape(-1, 4), np.ones(len(ids))
-    )
-
-
-def _boxes(instant: NDArray, ids: NDArray, boxes: NDArray, scores: NDArray) -> Boxes:
-    sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(float)
-    return Boxes(instant.astype(int) + 1, ids.astype(int), sides, scores.astype(float), np.ones(len(ids)))

@@ -11,8 +11,8 @@ from functools import cache
 
 import numpy as np
 
+from benchmarks.filmed import Filmed, filmed, scene_score, staged
 from scenes.appearance import UNSEEN_SITE, Noise
-from tests.scenes import Filmed, filmed, scene_score, staged
 from tracker.core.linker import Linker
 from tracker.evaluate import CrossCameraScores
 from tracker.types import Advance, Event
