@@ -298,9 +298,14 @@ class Linker:
         pieces = [self._pieces[k] for k in keys]
         self._learn_strangers(pieces)
         scores = score_pieces(pieces, self.settings, self.appearance, self._are_one_body, self._sees_with)
-        self._respect_operators(keys, scores)
+        people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
-        groups = group(scores, said, self._threshold())
+        groups = united(group(scores, said, self._threshold()), people)
+        if any(scores.conflict[np.ix_(g, g)].any() for g in groups):
+            # Looks would put somebody beside himself: what operators said comes first, and looks go by that.
+            for i, j in (pair for person in people for pair in itertools.combinations(sorted(person), 2)):
+                scores.force(i, j)
+            groups = group(scores, said, self._threshold())
         self._sees_with.learn(pieces, scores.met, groups)
         return self._say(keys, groups, scores, t_ns)
 
@@ -388,16 +393,21 @@ class Linker:
             person.first = min(person.first, first.first_sighting(), key=lambda s: s.t_ns)
             person.last = last.last_sighting()
 
-    def _respect_operators(self, keys: list[TrackKey], scores: Scores) -> None:
-        """Who an operator has parted stays parted, who was joined stays joined unless one camera sees them at once."""
+    def _respect_operators(self, keys: list[TrackKey], scores: Scores) -> list[set[int]]:
+        """Who an operator has parted stays parted; who was joined, as rows of ``keys``, is returned.
+
+        Where one camera has come to see people at once whom an operator joined before, that word is void.
+        """
         row = {k: i for i, k in enumerate(keys)}
-        of: dict[int, list[int]] = {}
-        for i, k in enumerate(keys):
-            of.setdefault(self._owner[k], []).append(i)
+        looked_at: dict[int, list[TrackKey]] = {}
+        for k in keys:
+            looked_at.setdefault(self._owner[k], []).append(k)
 
         def rows(key: TrackKey) -> list[int]:
-            """Whoever is not looked at again is spoken for by the whole identity."""
-            return [row[key]] if key in row else of.get(self._owner[key], [])
+            """Whoever is not looked at again is spoken for by their identity, those most like them first."""
+            if key in row:
+                return [row[key]]
+            return [row[k] for k in self._most_alike(self._pieces[key], looked_at.get(self._owner[key], []))]
 
         for a, b in self._rulings.parted():
             for i, j in itertools.product(rows(a), rows(b)):
@@ -407,9 +417,16 @@ class Linker:
             here = [row[k] for k in person if k in row]
             return not scores.conflict[np.ix_(here, here)].any()
 
+        people = []
         for person in self._rulings.people(is_possible):
-            for a, b in itertools.combinations(person.intersection(row), 2):
-                scores.force(row[a], row[b])
+            here = [row[k] for k in person if k in row]
+            for key in sorted(person.difference(row)):
+                here += [i for i in rows(key)[:1] if not scores.conflict[i, here].any()]
+            others = np.any(scores.conflict[here], axis=0)  # whoever is not one of them is none of them
+            scores.conflict[here] |= others
+            scores.conflict[:, here] |= others[:, None]
+            people.append(set(here))
+        return people
 
     # ---- time ------------------------------------------------------------------------------------------------
 
@@ -450,16 +467,23 @@ class Linker:
             self._drop_piece(key)
 
     def _drop_piece(self, key: TrackKey) -> None:
-        self._pieces.pop(key, None)
+        piece = self._pieces.pop(key, None)
         owner = self._owner.pop(key, None)
         person = None if owner is None else self._people.get(owner)
         heirs: list[TrackKey] = []
         if person is not None and key in person.keys:
             person.keys.remove(key)
-            heirs = sorted(person.keys, key=lambda k: (self._pieces[k].tracklet.t_first_ns, k))
+            heirs = [] if piece is None else self._most_alike(piece, person.keys)
         self._rulings.forget(key, heirs)
         for pair in [p for p in self._overlaps if key in p]:
             del self._overlaps[pair]
+
+    def _most_alike(self, piece: Piece, keys: list[TrackKey]) -> list[TrackKey]:
+        """Tracklets in the order in which they could stand for another: by looks, then by age."""
+        far = {k: piece.distance(self._pieces[k]) for k in keys}
+        return sorted(
+            keys, key=lambda k: (np.nan_to_num(far[k], nan=np.inf), self._pieces[k].tracklet.t_first_ns, k)
+        )
 
     # ---- cameras and operators -------------------------------------------------------------------------------
 
@@ -503,13 +527,13 @@ class Linker:
         """Why an operator's command cannot be obeyed, as a sentence without a full stop; "" where it can."""
         ids = list(dict.fromkeys(command.global_ids))
         unknown = [g for g in ids if g not in self._people]
-        if unknown and (
-            command.verb != "forget" or unknown == ids
-        ):  # whoever is not known is forgotten already
+        if command.verb == "forget" and len(unknown) < len(ids):
+            return ""  # the others are forgotten already
+        if unknown:
             return f"no identity {' or '.join(map(str, unknown))} is known now"
         if command.verb == "merge":
             return self._seen_at_once(ids) if len(ids) > 1 else "to merge takes two identities"
-        if not ids or (command.verb != "forget" and len(ids) > 1):
+        if len(ids) != 1:
             return f"to {command.verb} takes one identity"
         person = self._people[ids[0]]
         if command.verb == "split":
@@ -660,6 +684,14 @@ class Linker:
         self._overlaps = overlaps
         self._rulings = rulings
         self._sees_with.share = shares
+
+
+def united(groups: list[list[int]], people: list[set[int]]) -> list[list[int]]:
+    """Groups of rows, joined where some of theirs are one of ``people``; ordered by their first row."""
+    for person in people:
+        met = [g for g in groups if not person.isdisjoint(g)]
+        groups = [g for g in groups if g not in met] + ([sorted(itertools.chain(*met))] if met else [])
+    return sorted(groups)
 
 
 def _learned(appearance: AppearanceModel) -> dict[str, Any]:

@@ -224,10 +224,9 @@ class EventLog:
         return int(self._one("SELECT count(*) FROM events"))
 
     def largest_id(self) -> int:
-        """The largest identity that any kept event names, 0 for none."""
-        return int(
-            self._one("SELECT max(max(coalesce(global_id, 0), coalesce(other_id, 0))) FROM events") or 0
-        )
+        """The largest identity that any kept event names, or that was forgotten; 0 for none."""
+        named = self._one("SELECT max(max(coalesce(global_id, 0), coalesce(other_id, 0))) FROM events")
+        return max(named or 0, *self.forgotten(), 0)
 
     def prune(self, before_ns: int) -> int:
         """Delete the events of before ``before_ns`` (capture time); returns how many."""
