@@ -841,7 +841,7 @@ class Operator:
         track_keys: Sequence[TrackKey] = (),
         name: str = "",
     ) -> wire.Outcome:
-        """Have one thing done, or be told why it was not: ``Outcome.obeyed``. It is on disk when this returns.
+        """Have one thing done, or be told why it was not: ``Outcome.obeyed``.
 
         Args:
             global_ids: merge: who stays, then those who go into it; else whom it is about.
@@ -851,32 +851,43 @@ class Operator:
         Raises:
             UserError: nobody answers, or this key may not command.
         """
-        self._until_s = time.monotonic() + self._timeout_s
-        command = Command(
-            t_ns=0,
-            verb=verb,
-            global_ids=global_ids,
-            track_keys=tuple(track_keys),
-            name=name,
-            id=uuid.uuid4().hex,
+        return self.send(
+            Command(
+                t_ns=0,  # the linker knows better
+                verb=verb,
+                global_ids=global_ids,
+                track_keys=tuple(track_keys),
+                name=name,
+                id=uuid.uuid4().hex,
+            )
         )
+
+    def send(self, command: Command) -> wire.Outcome:
+        """What became of a command with an ``id`` of yours: done now, or the first time that it was sent.
+
+        Raises UserError when nobody answers, this key may not command, or the id was that of another command.
+        """
+        self._begin()
         return self._questions.ask(command, wire.Outcome)
 
     def view(self) -> View:
         """Whom the linker knows now. Raises UserError when nobody answers."""
-        self._until_s = time.monotonic() + self._timeout_s
+        self._begin()
         return self._questions.view()
 
     def audit(self) -> Iterator[wire.Outcome]:
         """All that operators had done, or wanted done, that is kept. Raises UserError when nobody answers."""
         last = 0
         while True:
-            self._until_s = time.monotonic() + self._timeout_s
+            self._begin()
             found = self._questions.ask(wire.Ask(what="audit", seq=last), wire.Audit).outcomes
             if not found:
                 return
             yield from found
             last = found[-1].number
+
+    def _begin(self) -> None:
+        self._until_s = time.monotonic() + self._timeout_s
 
     def _wait(self, socket: zmq.Socket[bytes], at_most_s: float | None) -> bool:
         left_s = self._until_s - time.monotonic()
