@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from tracker.config import Site
     from tracker.core.topology import Doorway, Route, SiteModel
     from tracker.evaluate import CameraScores, CrossCameraScores
+    from tracker.io.bus import Operator
+    from tracker.io.wire import Outcome
     from tracker.label import Figure, LabelScores
     from tracker.process import Summary
+    from tracker.types import TrackKey
 
 OURS = ("tracker", "reid", "flow", "models", "configs", "run_tracker")
 USUAL_SHARE = 0.1  # of those who leave by a zone; what fewer do may well be chance
@@ -298,6 +301,129 @@ def _event_place(text: str | None) -> int | tuple[int, int] | None:
     if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
         raise _mistake(f"--since {text}: give an event's number, or EPOCH:NUMBER; 0 is all that is kept")
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else int(text)
+
+
+# --- verbs: operators
+
+
+def merge_identities(arguments: argparse.Namespace) -> int:
+    """Tell a running linker that these identities are one person, and stay one."""
+    with _operator(arguments) as operator:
+        return _say(operator.command("merge", arguments.kept, *arguments.others), arguments)
+
+
+def split_identity(arguments: argparse.Namespace) -> int:
+    """Tell a running linker that these tracklets are somebody else, and stay so; `identity show` lists tracklets."""
+    with _operator(arguments) as operator:
+        return _say(operator.command("split", arguments.id, track_keys=arguments.tracks), arguments)
+
+
+def name_identity(arguments: argparse.Namespace) -> int:
+    """Give somebody a name, which views show; an empty one takes it away."""
+    with _operator(arguments) as operator:
+        return _say(operator.command("name", arguments.id, name=arguments.name), arguments)
+
+
+def forget_identity(arguments: argparse.Namespace) -> int:
+    """Delete somebody for good: looks, name and every event, under all their numbers."""
+    with _operator(arguments) as operator:
+        return _say(operator.command("forget", arguments.id), arguments)
+
+
+def list_identities(arguments: argparse.Namespace) -> int:
+    """Whom a running linker knows now, the last seen first."""
+    with _operator(arguments) as operator:
+        people = sorted(operator.view().identities, key=lambda p: (-p.last.t_ns, p.global_id))
+    if arguments.json:
+        return _print_records(people)
+    rows = [["id", "name", "here", "last seen by", "at", "tracklets"]]
+    for one in people:
+        here = "yes" if one.here else "no"
+        last = [one.last.camera_id, local_time(one.last.t_ns)]
+        rows.append([str(one.global_id), one.name, here, *last, str(len(one.tracks))])
+    print(_table(rows))
+    return OK
+
+
+def show_identity(arguments: argparse.Namespace) -> int:
+    """The tracklets of somebody whom a running linker knows, in the order in which they began."""
+    with _operator(arguments) as operator:
+        found = [one for one in operator.view().identities if one.global_id == arguments.id]
+    if not found:
+        raise _mistake(f"no identity {arguments.id} is known now; 'identity list' shows who is")
+    if arguments.json:
+        return _print_records(found)
+    (one,) = found
+    spans = sorted(zip(one.seen, one.tracks, strict=True))
+    print(f"{one.global_id} {one.name}".rstrip())
+    rows = [[str(key), local_time(first_ns), local_time(last_ns)] for (first_ns, last_ns), key in spans]
+    print(_table([["tracklet", "from", "to"], *rows]))
+    return OK
+
+
+def list_commands(arguments: argparse.Namespace) -> int:
+    """What operators had done, or wanted done, oldest first."""
+    with _operator(arguments) as operator:
+        told = list(operator.audit())
+    if arguments.json:
+        return _print_records(told)
+    rows = [["time", "operator", "command", "identities", "outcome"]]
+    for one in told:
+        outcome = "done" if one.obeyed else f"refused: {one.reason}".removesuffix(": ")
+        ids = " ".join(map(str, one.global_ids))
+        rows.append([local_time(one.t_ns), one.by or "-", one.verb, ids, outcome])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
+    return OK
+
+
+def _operator(arguments: argparse.Namespace) -> Operator:
+    from tracker.io.bus import Operator
+
+    return Operator(arguments.linker, keys=arguments.keys, timeout_s=arguments.timeout)
+
+
+def _say(outcome: Outcome, arguments: argparse.Namespace) -> int:
+    """What a command has changed; a refusal is the user's mistake."""
+    from tracker.types import Merged, Split
+
+    if not outcome.obeyed:
+        raise _mistake(f"refused: {outcome.reason}")
+    if arguments.json:
+        return _print_records([outcome])
+    for event in outcome.events:
+        match event:
+            case Merged():
+                print(f"{event.absorbed} is now {event.kept}")
+            case Split():
+                print(f"{', '.join(map(str, event.tracks))}: no longer {event.global_id}, now {event.to}")
+    if outcome.verb == "name":
+        print(
+            f"{arguments.id} is now called {arguments.name}"
+            if arguments.name
+            else f"{arguments.id} has no name now"
+        )
+    if outcome.verb == "forget":
+        print(f"{arguments.id} is forgotten")
+    return OK
+
+
+def _print_records(records: Sequence[Any]) -> int:
+    """As JSON lines."""
+    import msgspec
+
+    from tracker.io import wire
+
+    for record in records:
+        print(msgspec.json.encode(wire.to_builtins(record)).decode())
+    return OK
+
+
+def local_time(t_ns: int) -> str:
+    """A time as the clocks of this place show it."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(t_ns // 10**9).isoformat(" ")
 
 
 # --- verbs: looking
@@ -769,6 +895,39 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--replay", metavar="ENDPOINT", help="where missed events are (default: the port after)")
     one.add_argument("--keys", metavar="DIR", help="CURVE keys, where the linker asks for them")
 
+    inner = verbs.add_parser("identity", help="say who is who, and see whom the linker knows").add_subparsers(
+        metavar="WHAT", required=True
+    )
+    one = _verb(inner, "list", list_identities, "whom the linker knows")
+    _linker_options(one)
+    one = _verb(inner, "show", show_identity, "somebody's tracklets")
+    one.add_argument("id", type=int, metavar="ID")
+    _linker_options(one)
+    one = _verb(inner, "merge", merge_identities, "these are one person")
+    one.add_argument("kept", type=int, metavar="KEPT", help="the identity that stays")
+    one.add_argument("others", type=int, nargs="+", metavar="OTHER", help="those that go into it")
+    _linker_options(one)
+    one = _verb(inner, "split", split_identity, "these tracklets are somebody else")
+    one.add_argument("id", type=int, metavar="ID")
+    one.add_argument(
+        "--tracks",
+        type=track_key,
+        nargs="+",
+        required=True,
+        metavar="KEY",
+        help="as in hall/1795465796499/12",
+    )
+    _linker_options(one)
+    one = _verb(inner, "name", name_identity, "give somebody a name")
+    one.add_argument("id", type=int, metavar="ID")
+    one.add_argument("name", metavar="NAME", help="one line; '' takes the name away")
+    _linker_options(one)
+    one = _verb(inner, "forget", forget_identity, "delete somebody for good")
+    one.add_argument("id", type=int, metavar="ID")
+    _linker_options(one)
+    one = _verb(inner, "log", list_commands, "what operators did")
+    _linker_options(one)
+
     one = _verb(verbs, "label", label, "confirm some hand-overs of a run, to know how good it is")
     one.add_argument("out", type=Path, help="output folder of process")
     one.add_argument(
@@ -886,6 +1045,24 @@ def _common(one: argparse.ArgumentParser, *, progress: bool = False) -> None:
         one.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
+def _linker_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--linker",
+        default="tcp://127.0.0.1:5557",
+        metavar="ENDPOINT",
+        help="where the linker answers, its bus.replay (default %(default)s)",
+    )
+    one.add_argument("--keys", metavar="DIR", help="CURVE keys, where the linker asks for them")
+    one.add_argument(
+        "--timeout",
+        type=seconds,
+        default=10.0,
+        metavar="S",
+        help="give up after so long (default %(default)s)",
+    )
+    one.add_argument("--json", action="store_true", help="print as JSON lines")
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         from tracker.errors import mask_url
@@ -913,6 +1090,16 @@ def whole(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return value
+
+
+def track_key(text: str) -> TrackKey:
+    """``hall/1795465796499/12`` as the key of a tracklet."""
+    from tracker.types import TrackKey
+
+    camera_id, *numbers = text.rsplit("/", 2)
+    if not (camera_id and len(numbers) == 2 and all(number.isdecimal() for number in numbers)):
+        raise argparse.ArgumentTypeError(f"{text} is no tracklet; they look like hall/1795465796499/12")
+    return TrackKey(camera_id=camera_id, run=int(numbers[0]), number=int(numbers[1]))
 
 
 def share(text: str) -> float:

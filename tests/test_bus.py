@@ -23,7 +23,7 @@ from tracker import subscribe
 from tracker.config import BusSettings
 from tracker.errors import UserError
 from tracker.io import bus, wire
-from tracker.io.bus import Answers, Hub, Uplink
+from tracker.io.bus import Answers, Hub, Operator, Uplink
 from tracker.io.store import EventLog
 from tracker.types import (
     Advance,
@@ -31,6 +31,7 @@ from tracker.types import (
     CameraLost,
     CameraStatus,
     CameraUpdate,
+    Command,
     Event,
     HandedOver,
     Identity,
@@ -88,6 +89,12 @@ def update(seq: int, *tracklets: Tracklet) -> CameraUpdate:
     )
 
 
+def outcome(command: Command) -> wire.Outcome:
+    return wire.Outcome(
+        id=command.id, t_ns=S, verb=command.verb, global_ids=command.global_ids, by=command.by, obeyed=True
+    )
+
+
 class Desk:
     """The edge of a linker in a thread: numbers, logs, publishes what it is told to, and answers."""
 
@@ -99,6 +106,8 @@ class Desk:
         self.endpoints = settings
         self.questions = 0
         self.received: queue.Queue[Any] = queue.Queue()
+        self.commands: list[Command] = []
+        self.deaf = 0  # so many commands are heard and not answered
         self.acknowledge: list[TrackKey] = []
         self.counters = bus.Counters()
 
@@ -135,7 +144,12 @@ class Desk:
                     hub.acknowledge(self.acknowledge)
                 for address, question in hub.questions():
                     self.questions += 1
-                    hub.answer(address, answers.to(question))
+                    if not isinstance(question, Command):
+                        hub.answer(address, answers.to(question))
+                        continue
+                    self.commands.append(question)
+                    if len(self.commands) > self.deaf:
+                        hub.answer(address, outcome(question))
 
     def __enter__(self) -> Desk:
         self._thread.start()
@@ -416,6 +430,9 @@ def test_strange_messages_are_refused_and_counted(tmp_path: Path) -> None:
         push.connect(desk.endpoints.ingest)
         push.send(b"\x00garbage")
         push.send(wire.encode(Advance(t_ns=1, final=True)))  # nobody tells the linker the time
+        push.send(
+            wire.encode(Command(t_ns=1, verb="forget", global_ids=(1,)))
+        )  # nor commands it without an answer
         push.send(wire.encode(update(1)))
         assert desk.received.get(timeout=PATIENCE_S).seq == 1
         ask.connect(desk.endpoints.replay)
@@ -424,7 +441,7 @@ def test_strange_messages_are_refused_and_counted(tmp_path: Path) -> None:
             assert ask.poll(int(PATIENCE_S * 1000))
             reply = wire.decode(ask.recv_multipart()[-1])
             assert isinstance(reply, wire.Refused) and "ask" in reply.reason
-        assert desk.counters.refused == 4  # two of each; counted before the answer leaves
+        assert desk.counters.refused == 5  # three and two; counted before the answer leaves
         push.linger = ask.linger = 0
 
 
@@ -509,3 +526,74 @@ def test_a_secret_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
         Hub(LOOPBACK.model_copy(update={"keys": str(tmp_path / "keys")}))
     with pytest.raises(UserError, match="no readable key"):
         Hub(LOOPBACK.model_copy(update={"keys": str(tmp_path / "nothing")}))
+
+
+# Operators
+
+
+def test_a_command_goes_and_its_outcome_comes_back(tmp_path: Path) -> None:
+    with Desk(tmp_path, LOOPBACK) as desk, Operator(desk.endpoints.replay, timeout_s=PATIENCE_S) as operator:
+        told = operator.command("split", 7, track_keys=[key(3)])
+        again = operator.command("name", 7, name="Ada")
+        assert len({told.id, again.id}) == 2
+    split, name = desk.commands
+    assert (split.verb, split.global_ids, split.track_keys, split.id) == ("split", (7,), (key(3),), told.id)
+    assert (name.verb, name.name, name.id, name.by) == ("name", "Ada", again.id, "")
+
+
+def test_a_command_without_an_answer_is_sent_again_as_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "_ANSWER_S", 0.05)
+    with Desk(tmp_path, LOOPBACK) as desk, Operator(desk.endpoints.replay, timeout_s=PATIENCE_S) as operator:
+        desk.deaf = 2
+        assert operator.command("forget", 7).obeyed
+        assert len(desk.commands) >= 3 and len({c.id for c in desk.commands}) == 1
+
+
+def test_an_operator_sees_everybody_over_all_pages(tmp_path: Path) -> None:
+    with Desk(tmp_path, LOOPBACK, people=1201) as desk, Operator(desk.endpoints.replay) as operator:
+        assert [p.global_id for p in operator.view().identities] == list(range(1, 1202))  # three pages of 500
+
+
+def test_an_operator_reads_the_audit_to_its_end(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        for n in range(1, 2502):  # three answers of at most 1000
+            log.append([], outcome(Command(t_ns=S, verb="forget", global_ids=(n,), id=str(n))))
+    with Desk(tmp_path, LOOPBACK) as desk, Operator(desk.endpoints.replay) as operator:
+        assert [(o.number, o.global_ids) for o in operator.audit()] == [(n, (n,)) for n in range(1, 2502)]
+
+
+def test_whose_key_a_command_came_with_is_known_and_not_what_it_says(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    bus.make_keys(keys)
+    (keys / "allowed" / "client.key").rename(keys / "allowed" / "ada.key")
+    with Desk(tmp_path, LOOPBACK.model_copy(update={"keys": str(keys)})) as desk:
+        with Operator(desk.endpoints.replay, keys=keys, timeout_s=PATIENCE_S) as operator:
+            assert operator.command("forget", 7).by == "ada"
+            lie = Command(t_ns=0, verb="forget", id="x", by="eve")
+            assert operator.send(lie).by == "ada"
+        with (
+            pytest.raises(UserError, match="no linker answered within"),
+            Operator(desk.endpoints.replay, timeout_s=0.3) as stranger,
+        ):
+            stranger.command("forget", 8)
+    assert [c.global_ids for c in desk.commands] == [(7,), ()]
+
+
+def test_where_operators_are_named_nobody_else_commands(tmp_path: Path) -> None:
+    keys, other = tmp_path / "keys", tmp_path / "other"
+    for folder in (keys, other):
+        bus.make_keys(folder)
+    (keys / "operators").mkdir()
+    (keys / "operators" / "ada.key").write_bytes((other / "client.key").read_bytes())
+    (keys / "allowed" / "ada.key").write_bytes((other / "client.key").read_bytes())
+    (other / "linker.key").write_bytes((keys / "linker.key").read_bytes())
+    with Desk(tmp_path, LOOPBACK.model_copy(update={"keys": str(keys)}), people=1) as desk:
+        with Operator(desk.endpoints.replay, keys=other, timeout_s=PATIENCE_S) as ada:
+            assert ada.command("forget", 7).by == "ada"
+        with Operator(desk.endpoints.replay, keys=keys, timeout_s=PATIENCE_S) as client:
+            assert len(client.view().identities) == 1  # who may subscribe may still look
+            with pytest.raises(UserError, match="your key may ask, not command"):
+                client.command("forget", 8)
+    assert [c.global_ids for c in desk.commands] == [(7,)]

@@ -562,7 +562,9 @@ def test_no_identity_is_used_twice():
 @pytest.mark.parametrize("state", [b"", b"\xc1", b"\x80", b"\x91\x01"])
 def test_a_damaged_checkpoint_is_refused(state):
     with pytest.raises(ValueError, match="checkpoint is damaged"):
-        Linker().restore(Checkpoint(schema_version=1, t_ns=0, model_hash="", state=state))
+        Linker().restore(
+            Checkpoint(schema_version=linker_module.STATE_VERSION, t_ns=0, model_hash="", state=state)
+        )
 
 
 def test_a_checkpoint_of_another_version_is_refused():
@@ -682,6 +684,254 @@ def test_orders_about_nobody_known_are_passed_over(verb):
     assert heard(Command(t_ns=at(9), verb=verb, global_ids=(77, 78), track_keys=(key("a", 1),))) == []
     assert heard(Command(t_ns=at(9), verb=verb)) == []
     assert heard.linker.view().identities == before.identities
+
+
+def command(verb: str, *ids: int, t_s: float = 9, tracks: Sequence[TrackKey] = (), name: str = "") -> Command:
+    return Command(t_ns=at(t_s), verb=verb, global_ids=ids, track_keys=tuple(tracks), name=name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("order", "sentence"),
+    [
+        (command("merge", 1, 77), "no identity 77 is known now"),
+        (command("split", 77, tracks=[key("a", 1)]), "no identity 77 is known now"),
+        (command("name", 77, name="Ada"), "no identity 77 is known now"),
+        (command("forget", 77), "no identity 77 is known now"),
+        (command("merge", 1, 1), "to merge takes two identities"),
+        (command("merge"), "to merge takes two identities"),
+        (command("name", 1, 2, name="Ada"), "to name takes one identity"),
+        (command("forget"), "to forget takes one identity"),
+        (command("split", 1), "to split takes the tracklets that are somebody else"),
+        (command("split", 1, tracks=[key("b", 1)]), "b/0/1: no tracklet of 1"),
+        (command("split", 1, tracks=[key("a", 1)]), "nothing would be left of 1"),
+        (command("name", 1, name="Ada\n2 Bob"), "a name is one line of at most 100 characters"),
+        (command("name", 1, name="A" * 101), "a name is one line of at most 100 characters"),
+    ],
+)
+def test_what_cannot_be_obeyed_is_objected_to_in_a_sentence_and_changes_nothing(order, sentence):
+    heard = three()
+    before = heard.linker.checkpoint().state
+    assert heard.linker.objection(order) == sentence
+    assert heard(order) == [] and heard.linker.checkpoint().state == before
+
+
+def test_to_forget_those_who_are_known_is_possible():
+    heard = three()
+    assert heard.linker.objection(command("forget", 77, 2)) == ""
+    heard(command("forget", 77, 2))
+    assert [p.global_id for p in heard.linker.view().identities] == [1, 3]
+
+
+def test_two_whom_one_camera_saw_at_once_cannot_be_merged():
+    """It used to be said and undone within a second, without a word why."""
+    heard = Heard()
+    both(heard, [person_box(200), person_box(600)], [look(0), look(0)])
+    heard.see("b", 1, 8, 10, look(5))
+    one, two, other = heard.identity("a", 1), heard.identity("a", 2), heard.identity("b", 1)
+    for order in (command("merge", one, two), command("merge", other, one, two)):
+        # Seen from 0 s to 4.8 s, 25 frames 0.2 s apart.
+        assert (
+            heard.linker.objection(order)
+            == f"{one} and {two} cannot be one: a saw a/0/1 and a/0/2 at once for 4.8 s"
+        )
+        assert heard(order) == []
+    assert [heard.identity("a", 1), heard.identity("a", 2), heard.identity("b", 1)] == [one, two, other]
+    # Whoever has been merged with one of them is the other no more than they are.
+    heard(command("merge", other, one))
+    assert "cannot be one: a saw" in heard.linker.objection(command("merge", other, two))
+
+
+def test_two_boxes_on_one_body_may_be_merged():
+    heard = Heard()
+    both(heard, [person_box(300), np.array([265, 205, 335, 300])], [look(0), look(0)])
+    heard(Advance(t_ns=at(5), final=True))
+    one = heard.identity("a", 1)
+    [event] = heard(command("split", one, tracks=[key("a", 2)]))
+    assert revised(heard).identity("a", 2) == event.to
+    assert len(heard(command("merge", one, event.to, t_s=21))) == 1
+    assert revised(heard, 22).identity("a", 2) == one
+
+
+def test_a_merge_of_two_who_are_seen_at_once_later_is_undone_in_the_open():
+    """Nobody could know when it was said. That nobody is beside himself holds above all."""
+    heard = Heard()
+    heard(update("a", 0, [tracklet("a", n, 0, 0, look(n)) for n in (1, 2)]))
+    heard(command("merge", 1, 2, t_s=0.1))
+    assert heard.identity("a", 1) == heard.identity("a", 2) == 1
+    both(heard, [person_box(200), person_box(600)], [look(1), look(2)])
+    assert heard.identity("a", 1) != heard.identity("a", 2)
+    [event] = of_kind(heard.events, Split)
+    assert event.global_id == 1
+
+
+Partition = dict[frozenset[TrackKey], tuple[object, ...]]
+
+
+def partition(linker: Linker) -> Partition:
+    """Who is one person, with names and sightings, whatever their numbers are."""
+    return {frozenset(p.tracks): (p.name, p.first, p.last, p.seen) for p in linker.view().identities}
+
+
+@pytest.mark.parametrize("seed", SEEDS[1:])  # of the first, everybody has met everybody
+def test_a_merge_and_a_split_of_the_same_tracks_restore_what_was(seed):
+    """Who is one person, names and sightings; and neither is undone by any later look at everything."""
+    messages = closed(in_time_order(scene(seed)[1]))
+    cut = len(messages) // 2
+    heard = Heard()
+    heard(*messages[:cut])
+    people = [p.global_id for p in heard.linker.view().identities]
+    for g in people:
+        heard(command("name", g, name=f"somebody {g}"))
+    tried = 0
+    for p, q in itertools.permutations(people, 2):
+        if heard.linker.objection(command("merge", p, q)):
+            continue
+        [leaving] = [one.tracks for one in heard.linker.view().identities if one.global_id == q]
+        again = Heard()
+        again.linker.restore(heard.linker.checkpoint())
+        for k, g in heard.ledger.tracks().items():
+            again.ledger._given[k] = g
+        before = partition(again.linker)
+        assert len(again(command("merge", p, q))) == 1
+        assert len(again.linker.view().identities) == len(before) - 1
+        again(command("split", p, tracks=leaving))
+        assert partition(again.linker) == before
+        staying = next(k for k, g in heard.ledger.tracks().items() if g == p)
+        again(*messages[cut:])
+        assert again.linker.identity_of(leaving[0]) != again.linker.identity_of(staying)
+        tried += 1
+    assert tried
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_operators_said_holds_to_the_end(seed):
+    """Through revisions, further words and restarts: pairs that were joined are one, pairs that were parted are two."""
+    messages = closed(in_time_order(scene(seed, tuple("abcde"))[1]))
+    rng = np.random.default_rng(seed)
+    heard = Heard()
+    one: set[tuple[TrackKey, TrackKey]] = set()
+    two: set[tuple[TrackKey, TrackKey]] = set()
+    for n, message in enumerate(messages):
+        heard(message)
+        # Of those only who have been away for 4 s: no later frame can show that they are two.
+        gone = [p for p in heard.linker.view().identities if message.t_ns - p.last.t_ns > at(4)]
+        if n % 5 or not gone:
+            continue
+        p, q = (gone[int(i)] for i in rng.integers(len(gone), size=2))
+        if len(p.tracks) > 1 and rng.random() < 0.5:
+            leaving = p.tracks[: int(rng.integers(1, len(p.tracks)))]
+            assert len(heard(command("split", p.global_id, tracks=leaving))) == 1
+            pairs = {tuple(sorted((a, b))) for a in leaving for b in p.tracks[len(leaving) :]}
+            one, two = one - pairs, two | pairs
+        elif heard(command("merge", p.global_id, q.global_id)):
+            one |= {tuple(sorted((a, b))) for a in p.tracks for b in q.tracks}
+            two -= set(itertools.combinations(sorted((*p.tracks, *q.tracks)), 2))
+        again = Linker()
+        again.restore(heard.linker.checkpoint())
+        heard.linker = again
+    assert one and two
+    where = heard.linker.identity_of
+    assert [pair for pair in one if where(pair[0]) != where(pair[1])] == []
+    assert [pair for pair in two if where(pair[0]) == where(pair[1])] == []
+
+
+def test_what_operators_said_outlives_the_tracklets_of_which_it_was_said():
+    """People are known on by newer tracklets; the word was lost with the last of the old ones."""
+    heard = Heard(max_gap_s=20, revise_s=20, return_log_odds=5)
+    for camera in "ab":  # alike; each leaves a view by its edge and comes back to it
+        heard.see(camera, 1, 0, 4, look(0), x=40)
+    assert heard.identity("a", 1) == heard.identity("b", 1) == 1
+    heard(command("split", 1, t_s=4, tracks=[key("b", 1)]))
+    heard(command("name", 1, t_s=4, name="Ada"))
+    for n in range(1, 20):
+        for camera in "ab":
+            heard.see(camera, n + 1, 5 * n, 5 * n + 4, look(0), x=40)
+    assert heard.identity("a", 1) is heard.identity("b", 1) is None
+    # 20 s before the last of them, at 99 s, are five visits to each camera.
+    told = [(p.global_id, p.name, {k.camera_id for k in p.tracks}) for p in heard.linker.view().identities]
+    assert told == [(1, "Ada", {"a"}), (2, "", {"b"})]
+    plain = msgspec.msgpack.decode(heard.linker.checkpoint().state)["rulings"]
+    assert len(plain["parted"]) == 1 and len(plain["named"]) == 1  # a heir each, and no more
+
+
+def test_who_was_joined_stays_joined_when_the_first_tracklets_are_forgotten():
+    heard = Heard(max_gap_s=20, revise_s=20, return_log_odds=5)
+    for n, camera in enumerate("ab"):  # they look different
+        heard.see(camera, 1, 0, 4, look(n), x=40)
+    heard(command("merge", 1, 2, t_s=4))
+    for n in range(1, 20):
+        for m, camera in enumerate("ab"):
+            heard.see(camera, n + 1, 5 * n, 5 * n + 4, look(m), x=40)
+    assert heard.identity("a", 1) is heard.identity("b", 1) is None
+    [person] = heard.linker.view().identities
+    assert person.global_id == 1
+    assert [k.camera_id for k in person.tracks] == ["a"] * 5 + ["b"] * 5  # five visits of each in 20 s
+
+
+def test_an_operators_commands_give_the_same_bytes_again_and_from_any_checkpoint():
+    messages: list[LinkerInput] = []
+    for n, message in enumerate(in_time_order(scene(2)[1])):
+        messages.append(message)
+        if n % 50 == 49:
+            t_s = message.t_ns / 1e9
+            messages.append(command("merge", 1, 2 + n // 50, t_s=t_s))
+            messages.append(command("name", 1, t_s=t_s, name=f"Ada {n}"))
+            messages.append(command("split", 1, t_s=t_s, tracks=[key("a", 1)]))
+            messages.append(command("forget", n // 50, t_s=t_s))
+    messages = closed(messages)  # type: ignore[arg-type]
+    whole = told(messages)
+    assert whole == told(messages) != told([m for m in messages if not isinstance(m, Command)])
+    straight = Linker()
+    for start in range(0, len(messages), 20):
+        again = Linker()
+        again.restore(straight.checkpoint())
+        assert told(messages[start : start + 20], again) == told(messages[start : start + 20], straight)
+
+
+def test_names_survive_merges_and_come_back_with_a_split():
+    heard = three()
+    heard(command("name", 1, name="Ada"), command("name", 2, name="Bob"))
+    heard(command("merge", 3, 2), command("merge", 1, 3))  # 3 took Bob's name; who stays keeps their own
+    assert [p.name for p in heard.linker.view().identities] == ["Ada"]
+    [event] = heard(command("split", 1, tracks=[key("b", 1)]))
+    assert {p.global_id: p.name for p in heard.linker.view().identities} == {1: "Ada", event.to: "Bob"}
+
+
+def test_a_name_follows_its_tracklet_when_the_linker_corrects_itself():
+    """It used to stay with the number, whoever that was afterwards."""
+    heard = Heard()
+    heard.see("b", 1, 8, 8.4, look(0, 0.2))
+    heard(command("name", 1, t_s=8.4, name="Bob"))
+    heard(update("a", 9, [tracklet("a", 1, 0, 5, look(0))]))  # comes late
+    assert heard.identity("a", 1) == 1
+    later = tracklet("b", 1, 8, 11, look(1), revision=9)
+    [event] = of_kind(heard(update("b", 11, [later], [(1, person_box(300))])), Split)
+    names = {p.global_id: p.name for p in heard.linker.view().identities}
+    assert names[heard.identity("b", 1)] == "Bob" and sorted(names.values()) == ["", "Bob"]
+    assert event.global_id == 1
+
+
+def test_a_view_says_when_each_tracklet_was_seen():
+    heard = Heard()
+    heard.see("a", 1, 0, 2, look(0))
+    heard.see("b", 1, 4, 6, look(0))
+    [person] = heard.linker.view().identities
+    assert person.tracks == (key("a", 1), key("b", 1)) and person.seen == ((at(0), at(2)), (at(4), at(6)))
+
+
+def test_nothing_of_who_is_forgotten_is_left_in_what_operators_said():
+    heard = three()
+    heard(command("name", 2, name="Bob"), command("merge", 1, 2))
+    heard(command("split", 1, tracks=[key("b", 1)]))
+    [bob] = [p.global_id for p in heard.linker.view().identities if p.name == "Bob"]
+    assert b"Bob" in heard.linker.checkpoint().state
+    heard(command("forget", bob))
+    assert b"Bob" not in heard.linker.checkpoint().state
+    assert msgspec.msgpack.decode(heard.linker.checkpoint().state)["rulings"] == {
+        "joined": [],
+        "parted": [],
+        "named": [],
+    }
 
 
 # ---- cameras -------------------------------------------------------------------------------------------------

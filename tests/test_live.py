@@ -18,15 +18,16 @@ import msgspec
 import numpy as np
 import pytest
 
+import run_tracker
 from tracker import roles
 from tracker.config import BusSettings, from_values
 from tracker.core.linker import Linker
 from tracker.errors import UserError
-from tracker.io import wire
-from tracker.io.bus import Hub, Uplink, local_endpoints, replay_endpoint, subscribe
+from tracker.io import store, wire
+from tracker.io.bus import Hub, Operator, Uplink, local_endpoints, replay_endpoint, subscribe
 from tracker.io.clock import WallClock
 from tracker.io.store import EventLog, Journal
-from tracker.io.tape import TapeWriter
+from tracker.io.tape import TapeReader, TapeWriter
 from tracker.roles import family
 from tracker.roles.following import Camera, Inbox, Inference, Outbox, capture, run_worker
 from tracker.roles.housekeeping import Metrics
@@ -43,9 +44,12 @@ from tracker.types import (
     Command,
     Event,
     Frame,
+    HandedOver,
     Identity,
     LinkerInput,
+    Merged,
     Sighting,
+    Split,
     TrackKey,
     Tracklet,
     Tracks,
@@ -178,6 +182,9 @@ class Plain:
             events.append(CameraLost(t_ns=message.t_ns, camera_id=message.camera_id, reason=message.reason))
         return events
 
+    def objection(self, command: Command) -> str:
+        return ""
+
     def identity_of(self, key: TrackKey) -> int | None:
         return self.owners.get(str(key))
 
@@ -205,6 +212,7 @@ class Running:
     def __init__(
         self, folder: Path, linker: Any = None, cameras: Sequence[str] = ("a", "b"), **how: Any
     ) -> None:
+        self._keep_tapes = how.pop("keep_tapes", False)
         self._folder, self._cameras, self._how = folder, cameras, {"patience_s": 0.2} | how
         self._linker = linker or Plain()
         self._up, self._end, self._crash = threading.Event(), threading.Event(), threading.Event()
@@ -219,7 +227,7 @@ class Running:
                 events = stack.enter_context(
                     EventLog(self._folder / "events.sqlite", started_ns=time.time_ns())
                 )
-                journal = stack.enter_context(Journal(self._folder))
+                journal = stack.enter_context(Journal(self._folder, keep_tapes=self._keep_tapes))
                 hub = stack.enter_context(Hub(self.bus))
                 self.loop = LinkerLoop(
                     self._linker,
@@ -480,8 +488,9 @@ def test_a_linker_that_fails_on_a_message_goes_on(tmp_path: Path) -> None:
 
     with Running(tmp_path, Fragile(), cameras=[]) as running:
         events = listen(running.bus)
-        with Uplink(running.bus, ["a"]) as uplink:
-            uplink._push.send(wire.encode(Command(t_ns=1, verb="name", global_ids=(5,), name="Ada")))
+        with Uplink(running.bus, ["a"]) as uplink, Operator(running.bus.replay) as operator:
+            told = operator.command("name", 5, name="Ada")
+            assert not told.obeyed and "failed" in told.reason
             uplink.send(update("a", 1, 0, 10, tracklet("a", 1, 1, 10)), now_s=0)
             assert tracks_of(take(events, 1)) == ["a/1/1"]
         running.crash()
@@ -498,7 +507,8 @@ def test_who_is_forgotten_is_gone_from_log_and_journal(tmp_path: Path) -> None:
             uplink.send(update("a", 1, 0, now_ns + 10, tracklet("a", 1, 1, now_ns)), now_s=0)
             uplink.send(update("a", 1, 1, now_ns + 20, tracklet("a", 1, 2, now_ns)), now_s=0)
             assert len(take(events, 2)) == 2
-            uplink._push.send(wire.encode(Command(t_ns=now_ns + 30, verb="forget", global_ids=(1,))))
+            with Operator(running.bus.replay) as operator:
+                assert operator.command("forget", 1).obeyed
             uplink.send(update("a", 1, 2, now_ns + 40, tracklet("a", 1, 3, now_ns)), now_s=0)
             assert len(take(events, 1)) == 1
     # The checkpoint of this stand-in still names the track; log and tape must not show what it looked like.
@@ -612,6 +622,267 @@ def test_identities_are_not_used_again_when_the_checkpoint_is_gone(tmp_path: Pat
     assert life(1) == [1]
     (tmp_path / "checkpoint").unlink()
     assert life(2) == [1, 2]  # the first of them from the log
+
+
+# Operators
+
+
+# Rows at distance 1 from each other: nobody resembles anybody.
+FACES = np.linalg.qr(np.random.default_rng(0).normal(size=(DIMENSIONS, DIMENSIONS)))[0].astype(np.float32)
+
+
+class Watched:
+    """A real linker in a thread, three people who were seen one after the other, and an operator."""
+
+    def __init__(self, folder: Path, *, seen: bool = True, **how: Any) -> None:
+        self.running = Running(folder, Linker(), cameras=[], **how)
+        self._seen = seen
+        self.bus = self.running.bus
+
+    def __enter__(self) -> Watched:
+        with ExitStack() as stack:
+            stack.enter_context(self.running)
+            self.uplink = stack.enter_context(Uplink(self.bus, ["a"]))
+            self.operator = stack.enter_context(Operator(self.bus.replay, timeout_s=PATIENCE_S))
+            self.events = listen(self.bus, kinds=["appeared", "merged", "split"])
+            if self._seen:
+                for number in (1, 2, 3):
+                    self.see(number)
+                assert tracks_of(take(self.events, 3)) == ["a/1/1", "a/1/2", "a/1/3"]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def see(self, number: int) -> None:
+        """Somebody whom nobody resembles, at a place of their own, for one frame."""
+        now_ns = time.time_ns()
+        left = 10 + 100 * number
+        box = np.array([left, 10, left + 40, 110], np.float32)
+        one = tracklet("a", 1, number, now_ns)
+        one = msgspec.structs.replace(one, first_box=box, last_box=box, mean_embedding=FACES[number])
+        message = msgspec.structs.replace(update("a", 1, number, now_ns), tracklets=(one,))
+        self.uplink.send(message, now_s=0)
+
+    def people(self) -> dict[int, tuple[str, list[str]]]:
+        return {p.global_id: (p.name, list(map(str, p.tracks))) for p in self.operator.view().identities}
+
+
+def bytes_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())
+
+
+def test_an_operators_words_are_obeyed_answered_and_published(tmp_path: Path) -> None:
+    with Watched(tmp_path) as site:
+        begin_ns = time.time_ns()
+        merged = site.operator.command("merge", 1, 2)
+        named = site.operator.command("name", 1, name="Ada")
+        split = site.operator.command("split", 1, track_keys=[TrackKey(camera_id="a", run=1, number=2)])
+        end_ns = time.time_ns()
+        assert merged.obeyed and named.obeyed and split.obeyed and named.events == ()
+        published = take(site.events, 2)
+        assert [*merged.events, *split.events] == published
+        (join,), (part,) = merged.events, split.events
+        assert isinstance(join, Merged) and (join.kept, join.absorbed) == (1, 2)
+        assert isinstance(part, Split) and (part.global_id, part.to, list(map(str, part.tracks))) == (
+            1,
+            4,
+            ["a/1/2"],
+        )
+        assert begin_ns <= join.t_ns <= part.t_ns <= end_ns  # the linker's own time
+        assert site.people() == {1: ("Ada", ["a/1/1"]), 3: ("", ["a/1/3"]), 4: ("", ["a/1/2"])}
+        audit = list(site.operator.audit())
+    assert [(o.number, o.verb, o.global_ids, o.by, o.obeyed) for o in audit] == [
+        (1, "merge", (1, 2), "", True),
+        (2, "name", (1,), "", True),
+        (3, "split", (1,), "", True),
+    ]
+    assert [o.id for o in audit] == [merged.id, named.id, split.id]
+    # In the order in which they were obeyed, with the time at which they were.
+    commands = [m for _, path in store.tapes_in(tmp_path) for m in TapeReader(path) if isinstance(m, Command)]
+    assert commands == []  # the last checkpoint holds them
+
+
+def test_what_is_refused_is_said_why_and_changes_nothing(tmp_path: Path) -> None:
+    with Watched(tmp_path) as site:
+        site.operator.command("merge", 1, 2)
+        before = site.people()
+        told = [
+            site.operator.command("merge", 1, 77),
+            site.operator.command("merge", 3, 2),
+            site.operator.command("split", 3, track_keys=[TrackKey(camera_id="a", run=1, number=3)]),
+            site.operator.command("forget", 77),
+        ]
+        assert [o.reason for o in told] == [
+            "no identity 77 is known now",
+            "no identity 2 is known now: 2 was merged into 1",
+            "nothing would be left of 3",
+            "no identity 77 is known now",
+        ]
+        assert not any(o.obeyed or o.events for o in told)
+        assert site.people() == before
+        assert [o.reason for o in site.operator.audit()] == ["", *(o.reason for o in told)]
+
+
+def test_a_command_is_done_once_however_often_it_is_said(tmp_path: Path) -> None:
+    command = Command(t_ns=0, verb="merge", global_ids=(1, 2), id="once")
+    with Watched(tmp_path) as site:
+        first = site.operator.send(command)
+        assert site.operator.send(command) == msgspec.structs.replace(first, number=1)
+        for wrong in (
+            msgspec.structs.replace(command, global_ids=(1, 3)),
+            msgspec.structs.replace(command, id=""),
+            msgspec.structs.replace(command, id="x" * 65),
+        ):
+            with pytest.raises(UserError, match="the id once was that of another|has an id of its own"):
+                site.operator.send(wrong)
+        assert len(take(site.events, 1)) == 1
+        site.running.crash()
+    with Watched(tmp_path, seen=False) as site:  # and in the next life
+        assert site.operator.send(command).events == first.events
+        assert len(list(site.operator.audit())) == 1 and len(site.people()) == 2
+
+
+def test_what_operators_said_outlives_a_crash(tmp_path: Path) -> None:
+    with Watched(tmp_path) as site:
+        site.operator.command("merge", 1, 2)
+        site.operator.command("name", 1, name="Ada")
+        site.operator.command("split", 1, track_keys=[TrackKey(camera_id="a", run=1, number=2)])
+        before = site.people()
+        site.running.crash()
+    with Watched(tmp_path, seen=False) as site:
+        assert site.people() == before
+        rulings = msgspec.msgpack.decode(site.running._linker.checkpoint().state)["rulings"]
+        assert len(rulings["parted"]) == 1 and rulings["joined"] == []
+
+
+@pytest.mark.parametrize("verb", ["merge", "forget"])
+def test_a_command_that_a_crash_kept_from_the_audit_gets_there_in_the_next_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Any
+) -> None:
+    """Killed between journal and log: it was obeyed, though nobody was told yet."""
+    command = Command(t_ns=0, verb=verb, global_ids=(2, 3) if verb == "merge" else (2,), id="once")
+
+    def killed(*_: Any) -> None:
+        raise UserError("killed")
+
+    with pytest.raises(UserError, match="killed"), Watched(tmp_path) as site:
+        monkeypatch.setattr(EventLog, "append", killed)
+        site.operator._timeout_s = 0.5
+        with pytest.raises(UserError, match="no linker answered"):
+            site.operator.send(command)
+    monkeypatch.undo()
+    with Watched(tmp_path, seen=False) as site:
+        told = site.operator.send(command)
+        assert told.obeyed and [type(e) for e in told.events] == ([Merged] if verb == "merge" else [])
+        assert len(list(site.operator.audit())) == 1
+        assert sorted(site.people()) == ([1, 2] if verb == "merge" else [1, 3])
+    if verb == "forget":
+        assert FACES[2].tobytes() not in bytes_in(tmp_path)
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+            assert not log.speaks_of(2)
+
+
+def test_nothing_is_left_of_who_is_forgotten_but_a_number_and_a_time(tmp_path: Path) -> None:
+    with Watched(tmp_path) as site:
+        site.operator.command("name", 2, name="Bob-of-the-yard")
+        site.operator.command("merge", 1, 2)
+        site.operator.command("name", 3, name="Cy")
+        stale = site.operator.view()
+        assert [p.name for p in stale.identities] == ["Bob-of-the-yard", "Cy"]
+        told = site.operator.command("forget", 1)
+        assert told.obeyed and told.events == ()
+        # It is gone when the answer comes, not a while after.
+        left = bytes_in(tmp_path)
+        assert [n for n in (1, 2, 3) if FACES[n].tobytes() in left] == [3]
+        assert b"Bob-of-the-yard" not in left and b"Cy" in left
+        page = wire.Ask(what="view", epoch=stale.epoch, seq=stale.seq, page=1)  # of the view of before
+        assert site.operator._questions.ask(page, wire.Page).page == 0  # it is not kept any more
+        assert [p.name for p in site.operator.view().identities] == ["Cy"]
+        audit = list(site.operator.audit())
+    assert [(o.verb, o.global_ids) for o in audit] == [
+        ("name", (2,)),
+        ("merge", (1, 2)),
+        ("name", (3,)),
+        ("forget", (1,)),
+    ]
+    with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+        assert {e.global_id for e in log.read() if isinstance(e, Appeared | HandedOver)} == {3}
+
+
+def test_whom_the_linker_no_longer_knows_the_log_forgets(tmp_path: Path) -> None:
+    with Watched(tmp_path) as site:
+        site.running._linker._drop(2)  # as age would
+        assert 2 not in site.people()
+        assert site.operator.command("forget", 2).obeyed
+        assert not site.operator.command("forget", 2).obeyed  # now nobody knows of them
+    with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+        assert not log.speaks_of(2) and log.speaks_of(1)
+
+
+def test_a_tape_with_an_operators_commands_gives_the_same_events_byte_for_byte(tmp_path: Path) -> None:
+    """The tape of a live linker, through a fresh one."""
+    with Watched(tmp_path, keep_tapes=True) as site:
+        site.operator.command("merge", 1, 2)
+        site.see(4)
+        take(site.events, 2)
+        site.operator.command("merge", 1, 77)  # refused: on no tape
+        site.operator.command("split", 1, track_keys=[TrackKey(camera_id="a", run=1, number=1)])
+        site.operator.command("name", 5, name="Ada")
+        site.see(5)
+        take(site.events, 2)
+    taped = [m for _, path in store.tapes_in(tmp_path) for m in TapeReader(path) if isinstance(m, Command)]
+    assert [c.verb for c in taped] == ["merge", "split", "name"]
+    with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+        live = log.read()
+    values = {"cameras": {"a": "0"}, "embedder": {"kind": "none"}}
+    again = roles.replay(from_values(values, source="test"), tmp_path, tmp_path / "again")
+    assert [wire.encode(msgspec.structs.replace(e, epoch=0)) for e in live] == [wire.encode(e) for e in again]
+    assert any(isinstance(e, Split) for e in again)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = run_tracker.main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_an_operator_at_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Watched(tmp_path) as site:
+
+        def identity(*words: str) -> str:
+            code, out, error = said(
+                capsys, "identity", *words, "--linker", site.bus.replay, "--timeout", "20"
+            )
+            assert (code, error) == (0, "")
+            return out
+
+        assert identity("merge", "1", "2", "3") == "2 is now 1\n3 is now 1\n"
+        assert identity("name", "1", "Ada Lovelace") == "1 is now called Ada Lovelace\n"
+        head, columns, *tracks = identity("show", "1").splitlines()
+        assert head == "1 Ada Lovelace" and columns.split() == ["tracklet", "from", "to"]
+        assert [line.split()[0] for line in tracks] == ["a/1/1", "a/1/2", "a/1/3"]
+        assert identity("split", "1", "--tracks", "a/1/2", "a/1/3") == "a/1/2, a/1/3: no longer 1, now 4\n"
+        rows = [line.split() for line in identity("list").splitlines()]
+        assert rows[0][:3] == ["id", "name", "here"]
+        assert {row[0]: row[-1] for row in rows[1:]} == {"1": "1", "4": "2"}
+        told = [json.loads(line) for line in identity("list", "--json").splitlines()]
+        assert {one["global_id"]: one["name"] for one in told} == {1: "Ada Lovelace", 4: ""}
+        assert identity("name", "1", "") == "1 has no name now\n"
+        assert json.loads(identity("name", "4", "Bob", "--json"))["obeyed"] is True
+        assert identity("forget", "4") == "4 is forgotten\n"
+        code, out, error = said(capsys, "identity", "merge", "1", "4", "--linker", site.bus.replay)
+        assert (code, out, error) == (2, "", "throughline: refused: no identity 4 is known now\n")
+        code, out, error = said(capsys, "identity", "show", "4", "--linker", site.bus.replay)
+        assert code == 2 and "no identity 4 is known now; 'identity list' shows who is" in error
+        lines = identity("log").splitlines()
+        assert [line.split()[3:5] for line in lines[1:3]] == [["merge", "1"], ["name", "1"]]
+        assert [line.rsplit("  ", 1)[-1] for line in lines[1:]] == [
+            *["done"] * 6,
+            "refused: no identity 4 is known now",
+        ]
+        assert len(identity("log", "--json").splitlines()) == 7
 
 
 # Parts

@@ -6,7 +6,9 @@ import contextlib
 import sqlite3
 import stat
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from tracker.core.topology import SiteModel
@@ -84,6 +86,101 @@ def test_what_append_returned_is_on_disk_even_if_the_program_dies(tmp_path: Path
         assert log.read() == events
 
 
+def outcome(command_id: str, *ids: int, verb: str = "merge", t_s: float = 1.0, **more: Any) -> wire.Outcome:
+    values = {"by": "ada", "obeyed": True} | more
+    return wire.Outcome(id=command_id, t_ns=round(t_s * S), verb=verb, global_ids=ids, **values)
+
+
+def test_an_outcome_is_kept_together_with_what_the_command_caused(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    with EventLog(path, started_ns=S) as log:
+        log.append([appeared(1), appeared(2)])
+        merged = Merged(t_ns=S, kept=1, absorbed=2, tracks=(key(2),))
+        caused = log.append([merged], outcome("x", 1, 2))
+        log.append([], outcome("y", 1, 3, obeyed=False, reason="no identity 3 is known now"))
+        log.append([appeared(4)])
+    with EventLog(path, started_ns=S) as log:
+        log.append([appeared(5)])
+        told = msgspec.structs.replace(outcome("x", 1, 2), number=1)
+        assert log.outcome("x") == msgspec.structs.replace(told, events=tuple(caused))
+        refused = log.outcome("y")
+        assert refused is not None and not refused.obeyed and refused.events == ()
+        assert log.outcome("z") is None
+        assert (
+            log.audit() == [told, refused]
+            and log.audit(after=1) == [refused]
+            and log.audit(limit=1) == [told]
+        )
+        with pytest.raises(UserError, match="cannot be written"):
+            log.append([appeared(6)], outcome("x", 7))  # an id names one command
+        assert log.count() == 5  # neither the command nor its event is there
+
+
+def test_the_audit_ages_with_the_events(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        log.append([appeared(1, t_s=1)], outcome("old", 1, t_s=1))
+        log.append([], outcome("older", 2, t_s=2))
+        log.append([], outcome("new", 3, t_s=9))
+        assert log.prune(before_ns=5 * S) == 1
+        assert [o.id for o in log.audit()] == ["new"]
+
+
+def test_of_who_is_forgotten_the_audit_keeps_numbers_and_times(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        log.append([appeared(17, camera="secret-place")])
+        reason = "17 and 1 cannot be one: secret-place saw secret-place/0/1 and secret-place/0/2 at once"
+        log.append([], outcome("a", 17, 1, obeyed=False, reason=reason))
+        log.append(
+            [], outcome("b", 1, 171, obeyed=False, reason="another reason")
+        )  # 17 is a part of its number
+        log.append([], outcome("c", 17, verb="forget", t_s=3))
+        assert log.speaks_of(17) and log.forgotten() == [17]
+        log.forget(17)
+        assert b"secret-place" not in bytes_on_disk(tmp_path) and not log.speaks_of(17)
+        told = [(o.global_ids, o.verb, o.t_ns, o.by, o.obeyed, o.reason) for o in log.audit()]
+        assert told == [
+            ((17, 1), "merge", S, "ada", False, ""),
+            ((1, 171), "merge", S, "ada", False, "another reason"),
+            ((17,), "forget", 3 * S, "ada", True, ""),
+        ]
+        assert log.largest_id() == 17  # its number stays used
+
+
+def test_whoever_was_merged_into_somebody_is_forgotten_with_them(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        log.append([appeared(n, camera=f"place-{n}-") for n in range(1, 8)])
+        log.append(
+            [
+                Merged(t_ns=S, kept=2, absorbed=3, tracks=(key(3),)),
+                Merged(t_ns=S, kept=1, absorbed=2, tracks=(key(2), key(3))),
+                Merged(t_ns=S, kept=1, absorbed=4, tracks=(key(4),)),
+                Split(t_ns=S, global_id=1, to=8, tracks=(key(4), key(9))),  # 4 goes on as 8
+                Split(t_ns=S, global_id=5, to=6, tracks=(key(6),)),
+                Merged(t_ns=S, kept=5, absorbed=6, tracks=(key(6),)),  # and back
+            ]
+        )
+        assert sorted(log.numbers_of(1)) == [1, 2, 3]
+        assert sorted(log.numbers_of(8)) == [4, 8]
+        assert sorted(log.numbers_of(5)) == [5, 6]
+        assert (log.absorbed_by(3), log.absorbed_by(4), log.absorbed_by(1)) == (2, 1, None)
+        log.forget(1)
+        left = bytes_on_disk(tmp_path)
+        assert [n for n in range(1, 8) if f"place-{n}-".encode() in left] == [4, 5, 6, 7]
+
+
+def test_a_log_of_before_there_was_an_audit_is_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    with EventLog(path, started_ns=S) as log:
+        log.append([appeared(1)])
+        log._db.execute("DROP TABLE commands")
+        log._db.execute("PRAGMA user_version = 1")
+    with EventLog(path, started_ns=S) as log:
+        assert log.count() == 1 and log.audit() == []
+        log.append([], outcome("x", 1))
+    with EventLog(path, started_ns=S) as log:
+        assert [o.id for o in log.audit()] == ["x"]
+
+
 def bytes_on_disk(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
 
@@ -148,7 +245,7 @@ def test_each_mistake_gets_its_sentence(tmp_path: Path) -> None:
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version = 9")
     db.close()
-    with pytest.raises(UserError, match=r"newer version .*schema 9, this one reads 1"):
+    with pytest.raises(UserError, match=r"newer version .*schema 9, this one reads 2"):
         EventLog(newer, started_ns=S)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be opened"):

@@ -215,13 +215,15 @@ class CameraStatus(Record, frozen=True, kw_only=True, tag="camera_status"):
 
 
 class Command(Record, frozen=True, kw_only=True, tag="command"):
-    """An operator says merge, split, name or forget."""
+    """An operator says: these identities are one, these tracklets of one are another, it is called so, forget it."""
 
-    t_ns: int
+    t_ns: int  # when it was obeyed, set by the linker
     verb: Literal["merge", "split", "name", "forget"]
-    global_ids: tuple[int, ...] = ()
-    track_keys: tuple[TrackKey, ...] = ()
+    global_ids: tuple[int, ...] = ()  # merge: the one that stays, then those that go into it
+    track_keys: tuple[TrackKey, ...] = ()  # split: who leaves
     name: str = ""
+    id: str = ""  # made by whoever sends it; sent again it is answered again, not done again
+    by: str = ""  # whose key it came with, set by the linker; "" where there are no keys
 
 
 class Advance(Record, frozen=True, kw_only=True, tag="advance"):
@@ -341,6 +343,7 @@ class Identity(Record, frozen=True, kw_only=True):
     last: Sighting
     here: bool  # seen within the patience
     name: str = ""
+    seen: tuple[tuple[int, int], ...] = ()  # first and last capture time of each of ``tracks``, ns
 
 
 class View(Record, frozen=True, kw_only=True, tag="view"):

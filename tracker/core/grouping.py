@@ -375,7 +375,7 @@ def _learned(
     last_ns: NDArray[np.int64],
     site: SiteModel,
 ) -> F:
-    """(N, N) what the site's ways add to the default curve of gaps, for the later of each pair coming after the earlier."""
+    """(N, N) what the site's ways add to the default curve of gaps, for the later of a pair coming after the earlier."""
     n = len(pieces)
     if not n or not site.ways:
         return np.zeros((n, n))
@@ -396,7 +396,7 @@ def _share_of_picture(box: NDArray[np.floating], image_size: tuple[int, int]) ->
 
 
 def overlap_llr(site: SiteModel, cameras: NDArray[np.str_]) -> F:
-    """(N, N) log-odds that somebody seen by one of two cameras is seen by the other at once, for pieces of N cameras."""
+    """(N, N) log-odds that somebody seen by one of two cameras is seen by the other at once, of N pieces' cameras."""
     names, at = np.unique(cameras, return_inverse=True)
     share = np.full((len(names), len(names)), 0.5)
     for i, a in enumerate(names.tolist()):

@@ -8,7 +8,9 @@ the better reading differs from what was said, it is said in the open: ``Merged`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import itertools
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
@@ -20,6 +22,7 @@ from tracker.core.assign import assign_or_new
 from tracker.core.boxes import covered
 from tracker.core.evidence import AppearanceModel
 from tracker.core.grouping import APART_S, Piece, Scores, group, score_pieces
+from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
 from tracker.core.traffic import taught
 from tracker.types import (
@@ -50,13 +53,14 @@ from tracker.types import (
     global_id_of,
 )
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 SAME_PERSON_COVER = 0.8  # two boxes of one camera, one this far inside the other, may be one person twice
 UPDATED_EVERY_NS = 1_000_000_000
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision: about half a second of one core; of more, those seen last
+NAME_LENGTH = 100  # characters; a name is shown on one line of a list, beside other things
 
 
 @dataclass
@@ -70,8 +74,6 @@ class Person:
     here: bool = True
     name: str = ""
     t_updated_ns: int = 0
-    apart: set[int] = field(default_factory=set)  # identities an operator says are others
-    pinned: bool = False  # an operator has said who this is
 
 
 class Linker:
@@ -98,6 +100,7 @@ class Linker:
         ] = {}  # frames together, frames as one box
         self.site_model = site_model or SiteModel()
         self._taught: set[TrackKey] = set()  # tracklets that the site model has learned from
+        self._rulings = Rulings()
         self._next = 1
         self._t_ns = 0
         self._t_revised_ns = 0
@@ -136,6 +139,10 @@ class Linker:
                     last=p.last,
                     here=p.here,
                     name=p.name,
+                    seen=tuple(
+                        (self._pieces[k].tracklet.t_first_ns, self._pieces[k].t_last_ns)
+                        for k in sorted(p.keys)
+                    ),
                 )
                 for p in people
             ),
@@ -299,14 +306,25 @@ class Linker:
         scores = score_pieces(
             pieces, self.settings, self.appearance, self._are_one_body, self.site_model, t_ns
         )
-        self._respect_operators(keys, scores)
+        people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
-        groups = group(scores, said, self._threshold())
+        groups = united(group(scores, said, self._threshold()), people)
+        if any(scores.conflict[np.ix_(g, g)].any() for g in groups):
+            # Looks would put somebody beside himself: what operators said comes first, and looks go by that.
+            for i, j in (pair for person in people for pair in itertools.combinations(sorted(person), 2)):
+                scores.force(i, j)
+            groups = group(scores, said, self._threshold())
         self._teach(pieces, groups, scores, t_ns)
         return self._say(keys, groups, scores, t_ns)
 
     def _teach(
-        self, pieces: list[Piece], groups: list[list[int]], scores: Scores, t_ns: int, *, everything: bool = False
+        self,
+        pieces: list[Piece],
+        groups: list[list[int]],
+        scores: Scores,
+        t_ns: int,
+        *,
+        everything: bool = False,
     ) -> None:
         """The site learns from each tracklet once, when what was decided of it has settled: never from itself."""
         until_ns = t_ns - (0 if everything else int(SETTLED_S * 1e9))
@@ -371,23 +389,23 @@ class Linker:
         self, source: int, target: int, keys: tuple[TrackKey, ...], evidence: Evidence | None, t_ns: int
     ) -> Event:
         giver, taker = self._people[source], self._people[target]
+        # Whom an operator has joined with them goes along, though it may be too long ago to be looked at again.
+        keys += tuple(sorted(self._rulings.bound_to(keys).intersection(giver.keys).difference(keys)))
         for key in keys:
             giver.keys.remove(key)
             self._join(taker, key)
         self._redate(taker)
         if giver.keys:
+            # Where the first sighting goes along too, the earliest of the rest is looked for.
+            if any(self._pieces[k].tracklet.t_first_ns == giver.first.t_ns for k in keys):
+                giver.first = giver.last
             self._redate(giver)
+            self._rulings.leave(keys, giver.keys)
+            giver.name = self._rulings.name_of(giver.keys, giver.name)
+            taker.name = self._rulings.name_of(taker.keys, taker.name)
             return Split(t_ns=t_ns, global_id=source, to=target, tracks=keys, evidence=evidence)
-        if giver.name and not taker.name:
-            taker.name = giver.name
+        taker.name = taker.name or giver.name
         taker.here = taker.here or giver.here
-        # What an operator has said of the absorbed one holds for the one that stays.
-        taker.pinned = taker.pinned or giver.pinned
-        taker.apart |= giver.apart
-        for person in self._people.values():
-            if source in person.apart:
-                person.apart = (person.apart - {source}) | {target}
-        taker.apart -= {source, target}
         del self._people[source]
         return Merged(t_ns=t_ns, kept=target, absorbed=source, tracks=keys, evidence=evidence)
 
@@ -399,15 +417,40 @@ class Linker:
             person.first = min(person.first, first.first_sighting(), key=lambda s: s.t_ns)
             person.last = last.last_sighting()
 
-    def _respect_operators(self, keys: list[TrackKey], scores: Scores) -> None:
-        """Who an operator has parted stays parted, who was joined stays joined."""
-        for i, a in enumerate(keys):
-            for j, b in enumerate(keys[:i]):
-                p, q = self._people[self._owner[a]], self._people[self._owner[b]]
-                if p is not q and (q.global_id in p.apart or p.global_id in q.apart):
-                    scores.forbid(i, j)
-                if p is q and p.pinned:
-                    scores.force(i, j)
+    def _respect_operators(self, keys: list[TrackKey], scores: Scores) -> list[set[int]]:
+        """Who an operator has parted stays parted; who was joined, as rows of ``keys``, is returned.
+
+        Where one camera has come to see people at once whom an operator joined before, that word is void.
+        """
+        row = {k: i for i, k in enumerate(keys)}
+        looked_at: dict[int, list[TrackKey]] = {}
+        for k in keys:
+            looked_at.setdefault(self._owner[k], []).append(k)
+
+        def rows(key: TrackKey) -> list[int]:
+            """Whoever is not looked at again is spoken for by their identity, those most like them first."""
+            if key in row:
+                return [row[key]]
+            return [row[k] for k in self._most_alike(self._pieces[key], looked_at.get(self._owner[key], []))]
+
+        for a, b in self._rulings.parted():
+            for i, j in itertools.product(rows(a), rows(b)):
+                scores.forbid(i, j)
+
+        def is_possible(person: Collection[TrackKey]) -> bool:
+            here = [row[k] for k in person if k in row]
+            return not scores.conflict[np.ix_(here, here)].any()
+
+        people = []
+        for person in self._rulings.people(is_possible):
+            here = [row[k] for k in person if k in row]
+            for key in sorted(person.difference(row)):
+                here += [i for i in rows(key)[:1] if not scores.conflict[i, here].any()]
+            others = np.any(scores.conflict[here], axis=0)  # whoever is not one of them is none of them
+            scores.conflict[here] |= others
+            scores.conflict[:, here] |= others[:, None]
+            people.append(set(here))
+        return people
 
     # ---- time ------------------------------------------------------------------------------------------------
 
@@ -448,14 +491,24 @@ class Linker:
             self._drop_piece(key)
 
     def _drop_piece(self, key: TrackKey) -> None:
-        self._pieces.pop(key, None)
         self._taught.discard(key)
+        piece = self._pieces.pop(key, None)
         owner = self._owner.pop(key, None)
         person = None if owner is None else self._people.get(owner)
+        heirs: list[TrackKey] = []
         if person is not None and key in person.keys:
             person.keys.remove(key)
+            heirs = [] if piece is None else self._most_alike(piece, person.keys)
+        self._rulings.forget(key, heirs)
         for pair in [p for p in self._overlaps if key in p]:
             del self._overlaps[pair]
+
+    def _most_alike(self, piece: Piece, keys: list[TrackKey]) -> list[TrackKey]:
+        """Tracklets in the order in which they could stand for another: by looks, then by age."""
+        far = {k: piece.distance(self._pieces[k]) for k in keys}
+        return sorted(
+            keys, key=lambda k: (np.nan_to_num(far[k], nan=np.inf), self._pieces[k].tracklet.t_first_ns, k)
+        )
 
     # ---- cameras and operators -------------------------------------------------------------------------------
 
@@ -472,30 +525,64 @@ class Linker:
         return []
 
     def _obey(self, command: Command) -> list[Event]:
-        """What an operator says; unknown identities are passed over."""
+        """What an operator says; nothing where there is an objection to it."""
+        if self.objection(command):
+            return []
         ids = [g for g in dict.fromkeys(command.global_ids) if g in self._people]
+        person, keys = self._people[ids[0]], tuple(dict.fromkeys(command.track_keys))
         match command.verb:
-            case "merge" if len(ids) >= 2:
-                kept = self._people[ids[0]]
-                kept.pinned = True
+            case "merge":
+                self._rulings.join([self._people[g].keys for g in ids])
                 return [
                     self._move(g, ids[0], tuple(self._people[g].keys), None, command.t_ns) for g in ids[1:]
                 ]
-            case "split" if ids:
-                leaving = tuple(k for k in command.track_keys if self._owner.get(k) == ids[0])
-                if not leaving or len(leaving) == len(self._people[ids[0]].keys):
-                    return []
-                other = self._new_person(None, self._pieces[leaving[0]].first_sighting())
-                other.apart.add(ids[0])
-                return [self._move(ids[0], other.global_id, leaving, None, command.t_ns)]
-            case "name" if ids:
-                self._people[ids[0]].name = command.name
-                return []
+            case "split":
+                self._rulings.part(keys, [k for k in person.keys if k not in keys])
+                other = self._new_person(None, self._pieces[keys[0]].first_sighting())
+                return [self._move(ids[0], other.global_id, keys, None, command.t_ns)]
+            case "name":
+                person.name = command.name
+                self._rulings.name(person.keys, command.name)
             case "forget":
                 for g in ids:
                     self._drop(g)
-                return []
         return []
+
+    def objection(self, command: Command) -> str:
+        """Why an operator's command cannot be obeyed, as a sentence without a full stop; "" where it can."""
+        ids = list(dict.fromkeys(command.global_ids))
+        unknown = [g for g in ids if g not in self._people]
+        if command.verb == "forget" and len(unknown) < len(ids):
+            return ""  # the others are forgotten already
+        if unknown:
+            return f"no identity {' or '.join(map(str, unknown))} is known now"
+        if command.verb == "merge":
+            return self._seen_at_once(ids) if len(ids) > 1 else "to merge takes two identities"
+        if len(ids) != 1:
+            return f"to {command.verb} takes one identity"
+        person = self._people[ids[0]]
+        if command.verb == "split":
+            if others := [str(k) for k in command.track_keys if k not in person.keys]:
+                return f"{', '.join(others)}: no tracklet of {ids[0]}"
+            if not command.track_keys:
+                return "to split takes the tracklets that are somebody else"
+            if set(command.track_keys) >= set(person.keys):
+                return f"nothing would be left of {ids[0]}"
+        if command.verb == "name" and not (command.name.isprintable() and len(command.name) <= NAME_LENGTH):
+            return f"a name is one line of at most {NAME_LENGTH} characters"
+        return ""
+
+    def _seen_at_once(self, ids: list[int]) -> str:
+        """Why these identities are not one person: what the next revision would part them for."""
+        pieces = [self._pieces[k] for g in ids for k in sorted(self._people[g].keys)]
+        scores = score_pieces(pieces, self.settings, self.appearance, self._are_one_body, self._sees_with)
+        for i, j in np.argwhere(np.triu(scores.conflict)):
+            p, q = pieces[i], pieces[j]
+            g, h = self._owner[p.key], self._owner[q.key]
+            if g != h:
+                seconds = f"{p.seen_together_s(q):.1f} s"
+                return f"{g} and {h} cannot be one: {p.key.camera_id} saw {p.key} and {q.key} at once for {seconds}"
+        return ""
 
     # ---- helpers ---------------------------------------------------------------------------------------------
 
@@ -565,8 +652,6 @@ class Linker:
                     "here": p.here,
                     "name": p.name,
                     "t_updated_ns": p.t_updated_ns,
-                    "apart": sorted(p.apart),
-                    "pinned": p.pinned,
                 }
                 for _, p in sorted(self._people.items())
             ],
@@ -574,6 +659,7 @@ class Linker:
                 [msgspec.to_builtins(a), msgspec.to_builtins(b), n, m]
                 for (a, b), (n, m) in sorted(self._overlaps.items())
             ],
+            "rulings": self._rulings.to_state(),
         }
         return Checkpoint(
             schema_version=STATE_VERSION,
@@ -603,8 +689,6 @@ class Linker:
                     here=p["here"],
                     name=p["name"],
                     t_updated_ns=p["t_updated_ns"],
-                    apart=set(p["apart"]),
-                    pinned=p["pinned"],
                 )
                 for p in state["people"]
             ]
@@ -614,6 +698,7 @@ class Linker:
                 (msgspec.convert(a, TrackKey), msgspec.convert(b, TrackKey)): (n, m)
                 for a, b, n, m in state["overlaps"]
             }
+            rulings = Rulings.from_state(state["rulings"])
         except (KeyError, TypeError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
         self._next, self._t_ns = state["next"], checkpoint.t_ns
@@ -625,6 +710,15 @@ class Linker:
         self._owner = {k: p.global_id for p in people for k in p.keys}
         self._overlaps = overlaps
         self.site_model, self._taught = site_model, known
+        self._rulings = rulings
+
+
+def united(groups: list[list[int]], people: list[set[int]]) -> list[list[int]]:
+    """Groups of rows, joined where some of theirs are one of ``people``; ordered by their first row."""
+    for person in people:
+        met = [g for g in groups if not person.isdisjoint(g)]
+        groups = [g for g in groups if g not in met] + ([sorted(itertools.chain(*met))] if met else [])
+    return sorted(groups)
 
 
 def _learned(appearance: AppearanceModel) -> dict[str, Any]:

@@ -43,7 +43,5 @@ def log_ratio_table(looks: F) -> F:
     total = looks.sum(axis=0)
     here, there = _SMOOTH @ (total.sum(axis=1) + 1 / PLACES), _SMOOTH @ (total.sum(axis=0) + 1 / PLACES)
     anywhere = np.outer(here, there) / (here.sum() * there.sum())
-    one, two = (
-        (_SMOOTH @ kind @ _SMOOTH.T + DOUBTS * anywhere) / (kind.sum() + DOUBTS) for kind in looks
-    )
+    one, two = ((_SMOOTH @ kind @ _SMOOTH.T + DOUBTS * anywhere) / (kind.sum() + DOUBTS) for kind in looks)
     return np.asarray(np.clip(np.log(one / two), -MAX_LOG_RATIO, MAX_LOG_RATIO))

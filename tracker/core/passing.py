@@ -41,7 +41,9 @@ EVENLY = 2.0  # starts that the prior, anywhere in the picture, counts as
 
 _Y, _X = np.divmod(np.arange(CELLS), GRID)
 _CENTRE = (np.stack([_X, _Y], axis=1) + 0.5) / GRID
-_NEARNESS = np.exp(-((_CENTRE[:, None] - _CENTRE) ** 2).sum(-1) / (2 * NEAR**2))  # (CELLS, CELLS), 1 at the same cell
+_NEARNESS = np.exp(
+    -((_CENTRE[:, None] - _CENTRE) ** 2).sum(-1) / (2 * NEAR**2)
+)  # (CELLS, CELLS), 1 at the same cell
 _SPREAD = _NEARNESS / _NEARNESS.mean(axis=0)  # a density over the picture of what was seen in one cell
 
 
@@ -57,7 +59,9 @@ class Entries:
         starts = counts[STARTS]
         self.density = (_SPREAD @ starts + EVENLY) / (starts.sum() + EVENLY)  # (CELLS,), 1 in the mean
         new = _SPREAD @ counts[NEW] + ARRIVAL_STRENGTH * self.density
-        self.new_per_s = new / (watched_s + ARRIVAL_STRENGTH / ARRIVALS_PER_S)  # (CELLS,) were it so everywhere
+        self.new_per_s = new / (
+            watched_s + ARRIVAL_STRENGTH / ARRIVALS_PER_S
+        )  # (CELLS,) were it so everywhere
 
 
 class Passing:
@@ -100,10 +104,11 @@ class Passing:
         if len(self._weights):
             for n, cell in enumerate(o):  # few rows: what is left is near few passages
                 near = np.flatnonzero(self._near[cell] > 1e-4)
-                here[n] = (self._spread[np.ix_(d, near)] * self._times[np.ix_(at[n], near)]) @ self._near[cell, near]
+                here[n] = (self._spread[np.ix_(d, near)] * self._times[np.ix_(at[n], near)]) @ self._near[
+                    cell, near
+                ]
             here *= per_s
         enters = (here + SHARE_STRENGTH * expected) / (self._ended[o][:, None] + SHARE_STRENGTH)
         anyhow = UNUSUAL * GOES_ON * self._entries.density[d] * default
         ratio = ((1 - UNUSUAL) * enters + anyhow) / self._entries.new_per_s[d]
         return np.where(usable, np.clip(np.log(ratio), -MAX_LOG_RATIO, MAX_LOG_RATIO), -MAX_LOG_RATIO)
-

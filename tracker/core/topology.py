@@ -196,7 +196,9 @@ class SiteModel:
     ways: Mapping[Pair, _Ways] = field(default_factory=dict)
     distances: Mapping[Pair, F] = field(default_factory=dict)  # (2, 3): same, different; number, sum, squares
     overlaps: Mapping[Pair, tuple[float, float]] = field(default_factory=dict)  # found, could have been
-    meetings: Mapping[Pair, F] = field(default_factory=dict)  # names rising; (2, PLACES, PLACES) of meeting.py
+    meetings: Mapping[Pair, F] = field(
+        default_factory=dict
+    )  # names rising; (2, PLACES, PLACES) of meeting.py
 
     # ---- learning --------------------------------------------------------------------------------------------
 
@@ -368,7 +370,9 @@ class SiteModel:
             if b not in self._entries:
                 there = self.pictures.get(b, _EMPTY)
                 self._entries[b] = Entries(there.counts, there.watched_s)
-            self._passings[a, b] = Passing(counts[ENDS], ways.keys, ways.weights, self._entries[b], since=since)
+            self._passings[a, b] = Passing(
+                counts[ENDS], ways.keys, ways.weights, self._entries[b], since=since
+            )
         return self._passings[a, b]
 
     @cached_property

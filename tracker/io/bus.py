@@ -3,7 +3,7 @@
     worker  --PUSH-->  PULL    ingest   updates and statuses; bounded, what does not fit is counted
     worker  <--SUB---  PUB     boxes    acknowledgements, and every frame's boxes; lossy, not logged
     anyone  <--SUB---  PUB     events   topic = kind of the event; every event is on disk before it is here
-    anyone  --DEALER-> ROUTER  replay   what a subscriber missed, or where everybody is now
+    anyone  --DEALER-> ROUTER  replay   what a subscriber missed, where everybody is now, commands of operators
 
 PUB loses messages whenever a subscriber is late or slow. Events are numbered without holes, and a heartbeat tells
 the last number: so a subscriber sees what it missed and asks for it (the Clone pattern of the ZeroMQ Guide, chapter
@@ -19,11 +19,12 @@ import ipaddress
 import logging
 import os
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import msgspec
 import zmq
@@ -57,6 +58,7 @@ from tracker.types import (
 log = logging.getLogger(__name__)
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5556"
+DEFAULT_REPLAY = "tcp://127.0.0.1:5557"
 EVENT_KINDS = wire.kinds_of(Event)
 HEARTBEAT_S = 1.0  # how often the linker says where its log stands
 _LINGER_MS = 1000  # a closing socket waits this long for what is still in its queue
@@ -122,6 +124,11 @@ def _read_key(path: Path) -> tuple[bytes, bytes | None]:
         raise UserError(
             f"{path}: no readable key ({error}); make keys first, or leave out bus.keys"
         ) from error
+
+
+def _public_keys(folder: Path) -> dict[str, str]:
+    """Public key -> name of its file, of all in a folder."""
+    return {_read_key(path)[0].decode(): path.stem for path in sorted(folder.glob("*.key"))}
 
 
 def _act_as_client(socket: zmq.Socket[bytes], keys: Path | None) -> None:
@@ -194,6 +201,8 @@ class Hub:
         self.counters = Counters()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
+        self._names: dict[str, str] = {}  # public key -> name of its file
+        self._operators: set[str] | None = None  # public keys of those who may command; None: everybody here
         self._sockets: list[zmq.Socket[bytes]] = []
         try:
             secret = self._authenticate(settings)
@@ -221,6 +230,9 @@ class Hub:
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
         self._authenticator.configure_curve(domain="*", location=str(keys / "allowed"))
+        self._names = _public_keys(keys / "allowed")
+        if (keys / "operators").is_dir():
+            self._operators = set(_public_keys(keys / "operators"))
         return public, secret
 
     def _bind(
@@ -246,41 +258,48 @@ class Hub:
         """Wait for messages or questions; whether there are any."""
         return bool(self._poller.poll(round(timeout_s * 1000)))
 
-    def receive(self) -> list[CameraUpdate | CameraStatus | Command | wire.Repeated]:
+    def receive(self) -> list[CameraUpdate | CameraStatus | wire.Repeated]:
         """What has come in, at most a burst of it. What is none of ours is refused, counted and said once."""
-        messages: list[CameraUpdate | CameraStatus | Command | wire.Repeated] = []
+        messages: list[CameraUpdate | CameraStatus | wire.Repeated] = []
         for _ in range(_BURST):
             try:
                 frames = self._ingest.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             message = self._decoded(frames[-1])
-            # Time is the linker's own business: nobody sends it an Advance.
-            if isinstance(message, CameraUpdate | CameraStatus | Command | wire.Repeated):
+            # Time is the linker's own business, and a command wants an answer: neither is sent here.
+            if isinstance(message, CameraUpdate | CameraStatus | wire.Repeated):
                 self.counters.received += 1
                 messages.append(message)
             elif message is not None:
                 self._refuse(f"a {wire.kind_of(message)} does not belong here")
         return messages
 
-    def questions(self) -> Iterator[tuple[list[bytes], wire.Ask]]:
-        """Some of the questions that have come in, each with the address that ``answer`` wants."""
+    def questions(self) -> Iterator[tuple[list[bytes], wire.Ask | Command]]:
+        """Some of the questions and commands that have come in, each with the address that ``answer`` wants.
+
+        A command says ``by`` whom it was sent: the name of the file that holds the sender's public key.
+        """
         for _ in range(_MAX_ANSWERS):
             try:
-                *address, body = self._replay.recv_multipart(zmq.NOBLOCK)
+                *head, frame = self._replay.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            message = self._decoded(body)
+            address, key = [part.bytes for part in head], _sender(frame)
+            message = self._decoded(frame.bytes)
             if isinstance(message, wire.Ask):
                 yield address, message
+            elif isinstance(message, Command) and (self._operators is None or key in self._operators):
+                yield address, msgspec.structs.replace(message, by=self._names.get(key, key))
             else:
+                reason = "send an 'ask' or a 'command' message; docs/events.md has their fields"
+                if isinstance(message, Command):
+                    reason = "your key may ask, not command; it is none of those in operators/ of the linker's keys"
                 if message is not None:
-                    self._refuse(f"a {wire.kind_of(message)} is no question")
-                self.answer(
-                    address, wire.Refused(reason="send an 'ask' message; docs/events.md has its fields")
-                )
+                    self._refuse(f"a {wire.kind_of(message)} from {self._names.get(key, key) or 'somebody'}")
+                self.answer(address, wire.Refused(reason=reason))
 
-    def answer(self, address: list[bytes], reply: wire.Replay | wire.Page | wire.Refused) -> None:
+    def answer(self, address: list[bytes], reply: wire.Answer) -> None:
         """Answer a question. Never waits: who does not take the answer asks again."""
         with contextlib.suppress(zmq.Again):
             self._replay.send_multipart([*address, wire.encode(reply)], zmq.NOBLOCK)
@@ -338,6 +357,14 @@ class Hub:
         self.close()
 
 
+def _sender(frame: zmq.Frame) -> str:
+    """The public key that a message came with; "" where there are no keys."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""
+
+
 class Answers:
     """Answers the questions of subscribers from the log and the linker's view."""
 
@@ -347,12 +374,14 @@ class Answers:
         self._view = view
         self._views: OrderedDict[Place, View] = OrderedDict()
 
-    def to(self, question: wire.Ask) -> wire.Replay | wire.Page:
-        """The events after a place, or a page of the view."""
+    def to(self, question: wire.Ask) -> wire.Answer:
+        """The events after a place, a page of the view, or what operators did after a number."""
+        limit = min(max(question.limit, 1), _MAX_REPLAY)
         if question.what == "view":
             return self._page(question)
+        if question.what == "audit":
+            return wire.Audit(outcomes=tuple(self._log.audit(question.seq, limit)))
         since = (question.epoch, question.seq)
-        limit = min(max(question.limit, 1), _MAX_REPLAY)
         events = self._log.read(since, limit)
         place = self._log.place
         through = (events[-1].epoch, events[-1].seq) if len(events) == limit else place
@@ -364,6 +393,10 @@ class Answers:
             seq=place[1],
             gone=self._log.lost_since(since),
         )
+
+    def forget(self) -> None:
+        """Keep no view of before: somebody in it is to be forgotten."""
+        self._views.clear()
 
     def _page(self, question: wire.Ask) -> wire.Page:
         place, page = (question.epoch, question.seq), question.page
@@ -585,7 +618,7 @@ def cameras_of(event: Event) -> frozenset[CameraId]:
             return frozenset((event.camera_id,))
 
 
-_Answer = TypeVar("_Answer", wire.Replay, wire.Page)
+_Answer = TypeVar("_Answer", wire.Replay, wire.Page, wire.Outcome, wire.Audit)
 
 
 class _TimeOver(Exception):
@@ -646,7 +679,8 @@ class _Follower:
     def _start(self, questions: _Questions, since: Place | int | None) -> Generator[Event, None, Place]:
         """Yields the present state where no start was given; returns the place to go on from."""
         if since is None:
-            view = self._view(questions)
+            view = questions.view()
+            self._heard = True
             for identity in view.identities:
                 if identity.here:
                     yield self._handed_on(
@@ -683,20 +717,6 @@ class _Follower:
             place = max(place, (answer.through_epoch, answer.through_seq))
             if place >= now:
                 return place
-
-    def _view(self, questions: _Questions) -> View:
-        """All pages of one view; begins again when the linker no longer has it."""
-        first = questions.ask(wire.Ask(what="view"), wire.Page)
-        self._heard = True
-        pages = [first]
-        while len(pages) < first.pages:
-            question = wire.Ask(what="view", epoch=first.view.epoch, seq=first.view.seq, page=len(pages))
-            page = questions.ask(question, wire.Page)
-            if page.page == 0:
-                first, pages = page, []
-            pages.append(page)
-        rows = tuple(identity for page in pages for identity in page.view.identities)
-        return msgspec.structs.replace(first.view, identities=rows)
 
     def _next(self, live: zmq.Socket[bytes]) -> Event | wire.Heartbeat:
         while True:
@@ -739,8 +759,8 @@ class _Questions:
         self._context, self._endpoint, self._keys, self._wait = context, endpoint, keys, wait
         self._socket: zmq.Socket[bytes] | None = None
 
-    def ask(self, question: wire.Ask, expected: type[_Answer]) -> _Answer:
-        """The answer to one question, of the kind that belongs to it."""
+    def ask(self, question: wire.Ask | Command, expected: type[_Answer]) -> _Answer:
+        """The answer to one question, of the kind that belongs to it. Raises UserError when it is refused."""
         said = False
         while True:
             socket = self._socket or self._open()
@@ -753,10 +773,25 @@ class _Questions:
                     continue
                 if isinstance(answer, expected):
                     return answer
+                if isinstance(answer, wire.Refused):
+                    raise UserError(f"{self._endpoint}: {answer.reason}")
             self.close()  # a late answer to this question must not meet the next one
             if not said:
                 log.warning("%s: the linker does not answer; asking on", self._endpoint)
                 said = True
+
+    def view(self) -> View:
+        """All pages of one view; begins again when the linker no longer has it."""
+        first = self.ask(wire.Ask(what="view"), wire.Page)
+        pages = [first]
+        while len(pages) < first.pages:
+            question = wire.Ask(what="view", epoch=first.view.epoch, seq=first.view.seq, page=len(pages))
+            page = self.ask(question, wire.Page)
+            if page.page == 0:
+                first, pages = page, []
+            pages.append(page)
+        rows = tuple(identity for page in pages for identity in page.view.identities)
+        return msgspec.structs.replace(first.view, identities=rows)
 
     def _open(self) -> zmq.Socket[bytes]:
         socket = _socket(self._context, zmq.DEALER, queue=10)
@@ -776,3 +811,96 @@ class _Questions:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+# Operator
+
+
+class Operator:
+    """Says to a running linker who is who, and asks whom it knows. Used in a ``with``, in one thread."""
+
+    def __init__(
+        self, endpoint: str = DEFAULT_REPLAY, *, keys: Path | str | None = None, timeout_s: float = 10.0
+    ) -> None:
+        """
+        Args:
+            endpoint: The linker's ``bus.replay``.
+            keys: Folder with ``linker.key`` and ``client.key_secret``, where the linker asks for keys.
+            timeout_s: How long to go on asking. A command is sent again meanwhile; it is done once.
+        """
+        self._endpoint, self._timeout_s, self._until_s = endpoint, timeout_s, 0.0
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._questions = _Questions(
+            self._context, endpoint, Path(keys) if keys is not None else None, self._wait
+        )
+
+    def command(
+        self,
+        verb: Literal["merge", "split", "name", "forget"],
+        *global_ids: int,
+        track_keys: Sequence[TrackKey] = (),
+        name: str = "",
+    ) -> wire.Outcome:
+        """Have one thing done, or be told why it was not: ``Outcome.obeyed``.
+
+        Args:
+            global_ids: merge: who stays, then those who go into it; else whom it is about.
+            track_keys: split: who leaves. They become an identity of their own.
+            name: name: what it is called from now on; "" takes its name away.
+
+        Raises:
+            UserError: nobody answers, or this key may not command.
+        """
+        return self.send(
+            Command(
+                t_ns=0,  # the linker knows better
+                verb=verb,
+                global_ids=global_ids,
+                track_keys=tuple(track_keys),
+                name=name,
+                id=uuid.uuid4().hex,
+            )
+        )
+
+    def send(self, command: Command) -> wire.Outcome:
+        """What became of a command with an ``id`` of yours: done now, or the first time that it was sent.
+
+        Raises UserError when nobody answers, this key may not command, or the id was that of another command.
+        """
+        self._begin()
+        return self._questions.ask(command, wire.Outcome)
+
+    def view(self) -> View:
+        """Whom the linker knows now. Raises UserError when nobody answers."""
+        self._begin()
+        return self._questions.view()
+
+    def audit(self) -> Iterator[wire.Outcome]:
+        """All that operators had done, or wanted done, that is kept. Raises UserError when nobody answers."""
+        last = 0
+        while True:
+            self._begin()
+            found = self._questions.ask(wire.Ask(what="audit", seq=last), wire.Audit).outcomes
+            if not found:
+                return
+            yield from found
+            last = found[-1].number
+
+    def _begin(self) -> None:
+        self._until_s = time.monotonic() + self._timeout_s
+
+    def _wait(self, socket: zmq.Socket[bytes], at_most_s: float | None) -> bool:
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            raise UserError(
+                f"{self._endpoint}: no linker answered within {self._timeout_s:g} s; is it running there, and does "
+                "it ask for keys? A command may still have been heard: 'identity log' tells"
+            )
+        return bool(socket.poll(round(1000 * min(left_s, at_most_s or left_s))))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._questions.close()
+        self._context.term()

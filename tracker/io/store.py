@@ -36,7 +36,7 @@ from tracker.types import (
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Place = tuple[int, int]  # (epoch, seq) of an event; (epoch, 0) is before the first of that epoch
 _CREATE = """
 CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, started_ns INTEGER NOT NULL);
@@ -52,6 +52,13 @@ CREATE INDEX events_of_other ON events (other_id) WHERE other_id IS NOT NULL;
 CREATE INDEX events_by_time ON events (t_ns);
 CREATE TABLE deleted (epoch INTEGER NOT NULL, seq INTEGER NOT NULL);  -- the last place that age has taken
 """
+_CREATE_AUDIT = """
+CREATE TABLE commands (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, t_ns INTEGER NOT NULL, verb TEXT NOT NULL,
+    global_ids TEXT NOT NULL,  -- ' 1 2 '
+    operator TEXT NOT NULL, obeyed INTEGER NOT NULL, reason TEXT NOT NULL,
+    epoch INTEGER NOT NULL, seq INTEGER NOT NULL, events INTEGER NOT NULL  -- so many events after this place
+)"""
 
 
 class EventLog:
@@ -102,20 +109,27 @@ class EventLog:
             with self._transaction():
                 for statement in _CREATE.split(";\n"):
                     self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                self._db.execute("PRAGMA user_version = 1")
+        if found < 2:
+            with self._transaction():
+                self._db.execute(_CREATE_AUDIT)
+                self._db.execute("PRAGMA user_version = 2")
 
     @property
     def place(self) -> Place:
         """The last event's (epoch, seq)."""
         return self.epoch, self.seq
 
-    def append(self, events: Sequence[Event]) -> list[Event]:
+    def append(self, events: Sequence[Event], outcome: wire.Outcome | None = None) -> list[Event]:
         """The same events with their epoch and seq, on disk when this returns. No events: nothing happens.
+
+        Args:
+            outcome: Of the command that caused them: goes into the audit together with them, or not at all.
 
         Raises:
             UserError: the disk is full or broken. None of these events is written then, all earlier ones are.
         """
-        if not events:
+        if not events and outcome is None:
             return []
         numbered = [
             msgspec.structs.replace(event, epoch=self.epoch, seq=self.seq + i)
@@ -127,6 +141,10 @@ class EventLog:
         ]
         with self._explained("written"), self._transaction():
             self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            if outcome is not None:
+                o, ids = outcome, f" {' '.join(map(str, outcome.global_ids))} "
+                row = (o.id, o.t_ns, o.verb, ids, o.by, o.obeyed, o.reason, *self.place, len(events))
+                self._db.execute("INSERT INTO commands VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         self.seq += len(numbered)
         return numbered
 
@@ -141,19 +159,80 @@ class EventLog:
         last = self._db.execute("SELECT epoch, seq FROM deleted").fetchone()
         return last is not None and tuple(last) > since
 
+    def outcome(self, command_id: str) -> wire.Outcome | None:
+        """What became of a command, with those of its events that are kept; None when it never came."""
+        found = self._db.execute(f"{_AUDIT} WHERE id = ?", (command_id,)).fetchone()
+        if found is None:
+            return None
+        epoch, seq, count = found[-3:]
+        events = self.read((epoch, seq), count) if count else []
+        caused = tuple(e for e in events if e.epoch == epoch and e.seq <= seq + count)
+        return msgspec.structs.replace(_outcome(found), events=caused)
+
+    def audit(self, after: int = 0, limit: int = 1000) -> list[wire.Outcome]:
+        """The first ``limit`` commands after a number, in the order in which they came, without their events."""
+        query = f"{_AUDIT} WHERE number > ? ORDER BY number LIMIT ?"
+        with self._explained("read"):
+            return [_outcome(row) for row in self._db.execute(query, (after, limit))]
+
+    def forgotten(self) -> list[int]:
+        """Whom an operator has had forgotten, as far back as the audit goes."""
+        return [
+            g for row in self._db.execute(f"{_AUDIT} WHERE verb = 'forget' AND obeyed") for g in _ids(row[4])
+        ]
+
+    def speaks_of(self, global_id: int) -> bool:
+        """Whether any kept event names this identity."""
+        return bool(self._of(global_id, limit=1))
+
+    def absorbed_by(self, global_id: int) -> int | None:
+        """The identity into which this one was merged; None where no kept event says so."""
+        moves = self._of(global_id, ("merged",))
+        return next((e.kept for e in moves if isinstance(e, Merged) and e.absorbed == global_id), None)
+
+    def _of(self, global_id: int, kinds: Sequence[str] = (), limit: int = -1) -> list[Event]:
+        """The kept events that name an identity, in their order; ``kinds``: only these."""
+        which = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+        query = f"SELECT blob FROM events WHERE (global_id = ? OR other_id = ?) {which} ORDER BY epoch, seq LIMIT ?"
+        with self._explained("read"):
+            return [
+                _event(blob) for (blob,) in self._db.execute(query, (global_id, global_id, *kinds, limit))
+            ]
+
+    def numbers_of(self, global_id: int) -> list[int]:
+        """All numbers that an identity has had: its own, and those that were merged into it and not taken back."""
+        numbers = [global_id]
+        for number in numbers:
+            came, went = self._merged_into(number), []
+            for split in (e for e in self._of(number, ("split",)) if isinstance(e, Split)):
+                if split.global_id == number:
+                    went.append(split)
+                else:  # whoever was merged into another and left it again with all their tracklets
+                    came += [m for m in self._merged_into(split.global_id) if _takes_back(split, m)]
+            numbers += [
+                m.absorbed
+                for m in came
+                if m.absorbed not in numbers and not any(_takes_back(split, m) for split in went)
+            ]
+        return numbers
+
+    def _merged_into(self, global_id: int) -> list[Merged]:
+        moves = self._of(global_id, ("merged",))
+        return [e for e in moves if isinstance(e, Merged) and e.kept == global_id]
+
     def count(self) -> int:
         """Events kept."""
         return int(self._one("SELECT count(*) FROM events"))
 
     def largest_id(self) -> int:
-        """The largest identity that any kept event names, 0 for none."""
-        return int(
-            self._one("SELECT max(max(coalesce(global_id, 0), coalesce(other_id, 0))) FROM events") or 0
-        )
+        """The largest identity that any kept event names, or that was forgotten; 0 for none."""
+        named = self._one("SELECT max(max(coalesce(global_id, 0), coalesce(other_id, 0))) FROM events")
+        return max(named or 0, *self.forgotten(), 0)
 
     def prune(self, before_ns: int) -> int:
         """Delete the events of before ``before_ns`` (capture time); returns how many."""
         with self._explained("written"), self._transaction():
+            self._db.execute("DELETE FROM commands WHERE t_ns < ?", (before_ns,))
             last = self._db.execute(
                 "SELECT epoch, seq FROM events WHERE t_ns < ? ORDER BY epoch DESC, seq DESC LIMIT 1",
                 (before_ns,),
@@ -168,11 +247,22 @@ class EventLog:
         return gone
 
     def forget(self, global_id: int) -> int:
-        """Delete every event that speaks of one identity; returns how many. Numbers stay used."""
+        """Delete every event that speaks of one identity under any of its numbers; returns how many.
+
+        Numbers stay used. Of what operators did with it the audit keeps the numbers, the time and who it was.
+        """
+        numbers = self.numbers_of(global_id)
         with self._explained("written"), self._transaction():
-            gone = self._db.execute(
-                "DELETE FROM events WHERE global_id = ? OR other_id = ?", (global_id, global_id)
-            ).rowcount
+            gone = 0
+            for number in numbers:
+                gone += self._db.execute(
+                    "DELETE FROM events WHERE global_id = ? OR other_id = ?", (number, number)
+                ).rowcount
+                # Reasons name tracklets.
+                self._db.execute(
+                    "UPDATE commands SET reason = '' WHERE reason != '' AND global_ids LIKE ?",
+                    (f"% {number} %",),
+                )
         self._empty_wal()
         return gone
 
@@ -226,6 +316,35 @@ def _remedy(error: Exception) -> str:
     if "not a database" in str(error):
         return "give another folder"
     return "see whether its folder exists and may be written"
+
+
+_AUDIT = (
+    "SELECT number, id, t_ns, verb, global_ids, operator, obeyed, reason, epoch, seq, events FROM commands"
+)
+
+
+def _outcome(row: Sequence[Any]) -> wire.Outcome:
+    number, command_id, t_ns, verb, ids, operator, obeyed, reason, *_ = row
+    return wire.Outcome(
+        number=number,
+        id=command_id,
+        t_ns=t_ns,
+        verb=verb,
+        global_ids=_ids(ids),
+        by=operator,
+        obeyed=bool(obeyed),
+        reason=reason,
+    )
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
+
+
+def _takes_back(split: Split, merged: Merged) -> bool:
+    """Whether a split took away all that an earlier merge had brought."""
+    is_later = (split.epoch, split.seq) > (merged.epoch, merged.seq)
+    return is_later and bool(merged.tracks) and set(merged.tracks) <= set(split.tracks)
 
 
 def _event(blob: bytes) -> Event:

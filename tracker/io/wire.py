@@ -87,12 +87,12 @@ class Heartbeat(Record, frozen=True, tag="heartbeat"):
 
 
 class Ask(Record, frozen=True, tag="ask"):
-    """Subscriber -> linker: the events after ``(epoch, seq)``, or a page of the open identities."""
+    """Subscriber -> linker: the events after ``(epoch, seq)``, a page of the open identities, or the audit."""
 
-    what: Literal["replay", "view"]
+    what: Literal["replay", "view", "audit"]
     epoch: int = 0  # replay: events after this place; view: the view of this place, once page 0 has named it
-    seq: int = 0
-    limit: int = 1000  # replay: at most so many events in one answer
+    seq: int = 0  # audit: commands after this number
+    limit: int = 1000  # replay, audit: at most so many events or commands in one answer
     page: int = 0  # view
 
 
@@ -127,27 +127,37 @@ class Page(Record, frozen=True, tag="page"):
     pages: int
 
 
+class Outcome(Record, frozen=True, tag="outcome"):
+    """Linker -> operator: what became of a ``Command``. On disk too, as the audit: there without its events.
+
+    Nothing in it says who somebody is but the numbers: what was named, and which tracklets left, is not kept.
+    """
+
+    id: str  # the command's
+    t_ns: int  # wall clock of the linker, as in the command on its tape
+    verb: str
+    global_ids: tuple[int, ...]
+    by: str  # whose key it came with; "" where there are no keys
+    obeyed: bool
+    reason: str = ""  # why not
+    events: tuple[Event, ...] = ()  # what it caused, numbered as in the log
+    number: int = 0  # in the audit, from 1
+
+
+class Audit(Record, frozen=True, tag="audit"):
+    """Linker -> operator: what operators had done, or wanted done, in the order in which they said it."""
+
+    outcomes: tuple[Outcome, ...]
+
+
 class Refused(Record, frozen=True, tag="refused"):
     """Linker -> subscriber: the question made no sense."""
 
     reason: str
 
 
-Message = (
-    LinkerInput
-    | Event
-    | View
-    | Checkpoint
-    | Saved
-    | Ack
-    | Repeated
-    | Boxes
-    | Heartbeat
-    | Ask
-    | Replay
-    | Page
-    | Refused
-)
+Answer = Replay | Page | Outcome | Audit | Refused
+Message = LinkerInput | Event | View | Checkpoint | Saved | Ack | Repeated | Boxes | Heartbeat | Ask | Answer
 
 
 def encode(record: Message) -> bytes:

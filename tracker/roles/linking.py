@@ -45,11 +45,14 @@ log = logging.getLogger(__name__)
 GROUP_S = 0.05  # events of this long are put on disk together
 _CLOCK_AHEAD_NS = 2 * 10**9  # machines kept in time by NTP are far closer
 _KEYS_KEPT = 100_000  # ended tracklets remembered, so that a repeated one is known
+_ID_LENGTH = 64  # characters of a command's id; a UUID has 36
+_FAILED = "the linker failed on it and goes on as before; its own log says why"
 
 
 class Linking(IdentityLinker, Protocol):
-    """A linker that also says whose a tracklet is now, and leaves out identities that are used up."""
+    """A linker that also says whose a tracklet is now, why not to obey, and leaves out identities that are used up."""
 
+    def objection(self, command: Command) -> str: ...
     def identity_of(self, key: TrackKey) -> int | None: ...
     def start_after(self, global_id: int) -> None: ...
 
@@ -90,7 +93,6 @@ class LinkerLoop:
         self._model_hash = ""
         self._waiting: list[Event] = []
         self._to_acknowledge: list[TrackKey] = []
-        self._forgotten: list[int] = []
         self._latency_s: dict[CameraId, deque[float]] = {}
         self._beat_s = self._advanced_s = self._committed_s = self._saved_s = now_s
         self._pruned_s = -float("inf")
@@ -116,11 +118,14 @@ class LinkerLoop:
             self.commit()
         for address, question in self._hub.questions():
             self.commit()  # a view must not know more than the log
-            self._hub.answer(address, self._answers.to(question))
+            if isinstance(question, Command):
+                self._hub.answer(address, self._obey(question))
+            else:
+                self._hub.answer(address, self._answers.to(question))
         if now_s - self._beat_s >= HEARTBEAT_S:
             self._beat_s = now_s
             self._hub.heartbeat(self._events.place, now_ns)
-        if now_s - self._saved_s >= self._checkpoint_s or self._forgotten:
+        if now_s - self._saved_s >= self._checkpoint_s:
             self.save()
         if now_s - self._pruned_s >= 3600:
             self._pruned_s = now_s
@@ -142,14 +147,11 @@ class LinkerLoop:
             self._to_acknowledge = []
 
     def save(self) -> None:
-        """Write a checkpoint, and really delete who is to be forgotten."""
+        """Write a checkpoint."""
         self.commit()
         self._saved_s = time.monotonic()
         self._journal.begin(self._linker.checkpoint(), self._events.place)
         self.checkpoints += 1
-        for global_id in self._forgotten:
-            self._events.forget(global_id)
-        self._forgotten = []
 
     def finish(self) -> None:
         """Everything that is held or queued, applied and saved: the end of a clean life."""
@@ -161,8 +163,8 @@ class LinkerLoop:
 
     # Messages
 
-    def _take(self, message: CameraUpdate | CameraStatus | Command | wire.Repeated) -> None:
-        if not isinstance(message, Command) and self._known and message.camera_id not in self._known:
+    def _take(self, message: CameraUpdate | CameraStatus | wire.Repeated) -> None:
+        if self._known and message.camera_id not in self._known:
             self.unknown += 1
             if self.unknown == 1:
                 log.warning("%s: no camera of this site (further messages are counted)", message.camera_id)
@@ -170,12 +172,10 @@ class LinkerLoop:
         if isinstance(message, wire.Repeated):
             self._take_repeated(message)
             return
-        if isinstance(message, CameraUpdate | CameraStatus):
-            message = self._on_our_clock(message)
-        if isinstance(message, CameraUpdate | CameraStatus):
-            self._heard_s[message.camera_id] = time.monotonic()
-            self._runs[message.camera_id] = message.run
-            self._states[message.camera_id] = message.state if isinstance(message, CameraStatus) else "up"
+        message = self._on_our_clock(message)
+        self._heard_s[message.camera_id] = time.monotonic()
+        self._runs[message.camera_id] = message.run
+        self._states[message.camera_id] = message.state if isinstance(message, CameraStatus) else "up"
         if isinstance(message, CameraUpdate):
             self.updates += 1
             for tracklet in message.tracklets:
@@ -234,8 +234,52 @@ class LinkerLoop:
             if isinstance(one.message, CameraUpdate):
                 self._to_acknowledge += [t.key for t in one.message.tracklets if t.ended]
                 self._publish_boxes(one.message)
-            if isinstance(one.message, Command) and one.message.verb == "forget":
-                self._forgotten += one.message.global_ids
+
+    def _obey(self, command: Command) -> wire.Outcome | wire.Refused:
+        """Do at once what an operator says, and once only: said again it is answered again.
+
+        When this returns, command, events and outcome are on disk, or all that is to be forgotten is off it.
+        """
+        if not 0 < len(command.id) <= _ID_LENGTH:
+            return wire.Refused(reason=f"a command has an id of its own, of at most {_ID_LENGTH} characters")
+        before = self._events.outcome(command.id)
+        if before is not None:
+            if (before.verb, before.global_ids) != (command.verb, command.global_ids):
+                return wire.Refused(reason=f"the id {command.id} was that of another command")
+            return before
+        command = msgspec.structs.replace(command, t_ns=self._clock.now_ns())
+        reason, events = self._objection(command), []
+        if not reason:
+            failed = self.failed
+            self._journal.write(command)
+            events = self._step(command)
+            reason = _FAILED if self.failed > failed else ""
+            self._journal.flush(sync=True)
+        outcome = _outcome(command, reason)
+        numbered = self._events.append(events, outcome)
+        self._hub.publish(numbered)
+        if command.verb == "forget" and not reason:
+            self.save()  # the journal that still knows them goes with it
+            for global_id in command.global_ids:
+                self._events.forget(global_id)
+            self._answers.forget()
+        return msgspec.structs.replace(outcome, events=tuple(numbered))
+
+    def _objection(self, command: Command) -> str:
+        """Why a command cannot be obeyed; "" where it can."""
+        ids = command.global_ids
+        if command.verb == "forget" and ids and all(map(self._events.speaks_of, ids)):
+            return ""  # whom the linker no longer knows the log may know
+        try:
+            reason = self._linker.objection(command)
+        except Exception:
+            self.failed += 1
+            log.exception("the linker failed on a command to %s", command.verb)
+            return _FAILED
+        merged = [(g, kept) for g in ids if (kept := self._events.absorbed_by(g)) is not None]
+        if not reason or not merged:
+            return reason
+        return f"{reason}: {', '.join(f'{g} was merged into {kept}' for g, kept in merged)}"
 
     def _step(self, message: LinkerInput) -> list[Event]:
         if isinstance(message, CameraUpdate):
@@ -319,9 +363,16 @@ class LinkerLoop:
                 ) from error
         said = _Said(self._events, since)
         messages = 0
+        fresh: list[Event] = []
+        obeyed: list[
+            tuple[int, int, Command]
+        ] = []  # commands new to the audit, with where their events begin and end
         for message in self._journal.messages():
             messages += 1
-            self._waiting += said.without_known(self._step(message))
+            begin = len(fresh)
+            fresh += said.without_known(self._step(message))
+            if isinstance(message, Command) and message.id and self._events.outcome(message.id) is None:
+                obeyed.append((begin, len(fresh), message))
             if isinstance(message, CameraUpdate):
                 for tracklet in message.tracklets:
                     if tracklet.ended:
@@ -333,9 +384,15 @@ class LinkerLoop:
             log.warning("%d messages of the journal could not be read", self._journal.damaged)
         if said.differs:
             log.warning("the linker now reads the past in another way; what it says next mends what was said")
-        numbered = self._events.append(self._waiting)
-        self._waiting = []
+        numbered, logged = [], 0
+        for begin, end, command in obeyed:
+            numbered += self._events.append(fresh[logged:begin])
+            numbered += self._events.append(fresh[begin:end], _outcome(command))
+            logged = end
+        numbered += self._events.append(fresh[logged:])
         self._journal.begin(self._linker.checkpoint(), self._events.place)
+        for global_id in self._events.forgotten():  # where the last life ended before it was done
+            self._events.forget(global_id)
         self._hub.publish(numbered)
 
     # Figures
@@ -376,6 +433,18 @@ class LinkerLoop:
             camera_id: {"state": state} | _percentiles(self._latency_s.get(camera_id, ()))
             for camera_id, state in self._states.items()
         }
+
+
+def _outcome(command: Command, reason: str = "") -> wire.Outcome:
+    return wire.Outcome(
+        id=command.id,
+        t_ns=command.t_ns,
+        verb=command.verb,
+        global_ids=command.global_ids,
+        by=command.by,
+        obeyed=not reason,
+        reason=reason,
+    )
 
 
 def _earlier(tracklets: tuple[Tracklet, ...], by_ns: int) -> tuple[Tracklet, ...]:
