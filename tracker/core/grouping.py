@@ -284,12 +284,14 @@ def score_pieces(
     appearance: AppearanceModel,
     are_one_body: Callable[[Piece, Piece], bool],
     site: SiteModel,
+    overlaps: SiteModel,
     now_ns: int,
 ) -> Scores:
     """Every cue for every pair of N pieces.
 
     Args:
         site: what the site has taught of the ways between its cameras.
+        overlaps: how often two cameras see somebody at once; what is seen now may be part of it.
         now_ns: who was seen just before is still in view.
     """
     n = len(pieces)
@@ -316,7 +318,7 @@ def score_pieces(
     learned = _learned(pieces, cameras, first, last, site)
     link = np.maximum(link + learned, NEVER)
 
-    meeting, placed = overlap_llr(site, cameras), np.zeros((n, n), bool)
+    meeting, placed = overlap_llr(overlaps, cameras), np.zeros((n, n), bool)
     # Who is still in one view while somebody comes into another has not gone there.
     in_view = last >= now_ns - IN_VIEW_S * 1e9
     stays = np.where(earlier, in_view[:, None], in_view[None, :])
@@ -375,7 +377,7 @@ def _learned(
     last_ns: NDArray[np.int64],
     site: SiteModel,
 ) -> F:
-    """(N, N) what the site's ways add to the default curve of gaps, for the later of a pair coming after the earlier."""
+    """(N, N) what the site's ways add to the default curve of gaps, for the later of two coming after the earlier."""
     n = len(pieces)
     if not n or not site.ways:
         return np.zeros((n, n))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from tracker.core.evidence import AppearanceModel
 from tracker.core.grouping import APART_S, Piece, Scores, group, score_pieces
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
-from tracker.core.traffic import taught
+from tracker.core.traffic import seen_at_once, taught
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,
@@ -99,6 +99,7 @@ class Linker:
             tuple[TrackKey, TrackKey], tuple[int, int]
         ] = {}  # frames together, frames as one box
         self.site_model = site_model or SiteModel()
+        self._overlaps_now = self.site_model  # with who is seen at once right now
         self._taught: set[TrackKey] = set()  # tracklets that the site model has learned from
         self._rulings = Rulings()
         self._next = 1
@@ -225,6 +226,7 @@ class Linker:
             self.appearance,
             self._are_one_body,
             self.site_model,
+            self._overlaps_now,
             update.t_ns,
         )
         open_ids = sorted({self._owner[k] for k in recent})
@@ -304,7 +306,13 @@ class Linker:
         pieces = [self._pieces[k] for k in keys]
         self._learn_strangers(pieces)
         scores = score_pieces(
-            pieces, self.settings, self.appearance, self._are_one_body, self.site_model, t_ns
+            pieces,
+            self.settings,
+            self.appearance,
+            self._are_one_body,
+            self.site_model,
+            self._overlaps_now,
+            t_ns,
         )
         people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
@@ -332,6 +340,8 @@ class Linker:
         if counts.any():
             self.site_model = taught(self.site_model, pieces, groups, scores, t_ns, counts)
             self._taught |= {p.key for p, fresh in zip(pieces, counts, strict=True) if fresh}
+        untaught = np.array([p.key not in self._taught for p in pieces], bool)
+        self._overlaps_now = seen_at_once(self.site_model, pieces, groups, scores, untaught)
 
     def _learn_strangers(self, pieces: list[Piece]) -> None:
         """Who is seen at once in one camera is two people: free negatives."""
@@ -641,6 +651,9 @@ class Linker:
             "t_revised_ns": self._t_revised_ns,
             "cameras": self._cameras,
             "site": self.site_model.to_file_text(),
+            "overlaps_now": [
+                [a, b, *counts] for (a, b), counts in sorted(self._overlaps_now.overlaps.items())
+            ],
             "taught": [msgspec.to_builtins(k) for k in sorted(self._taught)],
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
             "people": [
@@ -693,6 +706,7 @@ class Linker:
                 for p in state["people"]
             ]
             site_model = SiteModel.from_text(state["site"])
+            now = {(a, b): (float(found), float(could)) for a, b, found, could in state["overlaps_now"]}
             known = {msgspec.convert(k, TrackKey) for k in state["taught"]}
             overlaps = {
                 (msgspec.convert(a, TrackKey), msgspec.convert(b, TrackKey)): (n, m)
@@ -710,6 +724,7 @@ class Linker:
         self._owner = {k: p.global_id for p in people for k in p.keys}
         self._overlaps = overlaps
         self.site_model, self._taught = site_model, known
+        self._overlaps_now = replace(site_model, overlaps=now)
         self._rulings = rulings
 
 

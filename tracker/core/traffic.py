@@ -34,7 +34,7 @@ def taught(
     """
     counts = np.ones(len(pieces), bool) if counts is None else counts
     site = site.learn(*traffic(pieces, groups, scores, now_ns, counts), now_ns=now_ns)
-    return _with_meetings(site, pieces, groups, scores, counts)
+    return seen_at_once(site, pieces, groups, scores, counts, with_places=True)
 
 
 def traffic(
@@ -68,14 +68,16 @@ def traffic(
     return _passages(passed), _crossings(came, is_entry=True), _crossings(went, is_entry=False)
 
 
-def _with_meetings(
+def seen_at_once(
     site: SiteModel,
     pieces: Sequence[Piece],
     groups: Sequence[Sequence[int]],
     scores: Scores,
     counts: NDArray[np.bool_],
+    *,
+    with_places: bool = False,
 ) -> SiteModel:
-    """Who is found in two views at once, and where in both."""
+    """The site model with who is found in two views at once and, if asked, where in both; see `taught`."""
     person = np.zeros(len(pieces), int)
     for n, members in enumerate(groups):
         person[list(members)] = n
@@ -92,7 +94,7 @@ def _with_meetings(
             site = site.learn_overlap(
                 a, b, float(together[here].any(axis=1).sum()), float(met[here].any(axis=1).sum())
             )
-            if a < b and together[here].any():
+            if with_places and a < b and together[here].any():
                 site = _with_places(site, a, b, pieces, scores, met, together, counts)
     return site
 
