@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 F = NDArray[np.float64]
 
 MAX_APPEARANCE_LLR = 6.0  # an embedder is never surer than 400 : 1
 MAX_PLACE_LLR = 8.0
+FLOOR_M2 = 60.0  # that two cameras see together, where nobody knows better
+HIDDEN_FEET = 0.2  # share of looks in which the feet are elsewhere than they seem
+MOST_LOOKS = 6.0
 
 
 @dataclass
@@ -94,59 +97,75 @@ def gap_llr(gap_s: F, *, typical_s: float, window_s: float) -> F:
     return np.asarray(np.where(gap <= window_s, ratio, -np.inf))
 
 
-def meeting_llr(distances_m: F, sigmas_m: F, *, area_m2: float = 60.0) -> float:
-    """Of two tracks seen at the same instants by two calibrated cameras, (N,) metres apart with (N,) uncertainties.
+def look_llr(distance_m: F, sigma_m: F) -> F:
+    """Of two places, seen at one instant by two calibrated cameras: on one spot, or anywhere on the floor seen.
 
-    The lower quartile is used, since feet are often hidden in one of the views, which only ever adds distance.
+    Feet are often hidden in one of the views, so that one person's places may lie apart without speaking much
+    against it: a mixture of a normal error and of anywhere.
+
+    Args:
+        distance_m, sigma_m: any shape; the standard deviation of each axis of the difference.
     """
-    known = np.isfinite(distances_m) & np.isfinite(sigmas_m)
-    d, s = distances_m[known], np.maximum(sigmas_m[known], 1e-3)
-    if not len(d):
-        return 0.0
-    near = d <= np.quantile(d, 0.5)
-    z2 = float(np.mean((d[near] / s[near]) ** 2))
-    sigma2 = float(np.mean(s[near] ** 2))
-    # Rayleigh density of the distance if one person, uniform over the floor seen if two.
-    one = -z2 / 2 - np.log(2 * np.pi * sigma2)
-    two = -np.log(area_m2)
-    looks = min(len(d), 4)  # neighbouring instants err alike: more than a few say nothing new
-    return float(np.clip((one - two) * looks / 2, -MAX_PLACE_LLR, MAX_PLACE_LLR))
+    sigma = np.maximum(sigma_m, 1e-3)
+    # Density on the plane (Rayleigh's over its circumference) if one person, uniform over the floor seen if two.
+    near = np.exp(-((distance_m / sigma) ** 2) / 2) / (2 * np.pi * sigma**2) * FLOOR_M2
+    return np.asarray(np.log((1 - HIDDEN_FEET) * near + HIDDEN_FEET))
+
+
+def meeting_llr(mean_look_llr: F, looks: F) -> F:
+    """Of two tracklets from the mean of their looks, any shape: neighbouring instants err alike, so that more than a
+    few say nothing new."""
+    return np.clip(mean_look_llr * np.minimum(looks, MOST_LOOKS) / 2, -MAX_PLACE_LLR, MAX_PLACE_LLR)
 
 
 def walk_llr(
-    distance_m: float, sigma_m: float, gap_s: float, *, speed_m_s: float = 1.3, top_m_s: float = 3.0
-) -> float:
-    """Of a walk over ``distance_m`` in ``gap_s``: impossible when faster than people go."""
-    if not (np.isfinite(distance_m) and np.isfinite(sigma_m)):
-        return 0.0
-    slack = 3 * sigma_m + 0.5
-    if distance_m > top_m_s * max(gap_s, 0) + slack:
-        return -MAX_PLACE_LLR
-    reach = speed_m_s * max(gap_s, 0) + sigma_m
-    one = -((distance_m / reach) ** 2) / 2 - np.log(2 * np.pi * reach**2)
-    return float(np.clip(one + np.log(60.0), -3.0, 3.0))
+    distance_m: ArrayLike,
+    sigma_m: ArrayLike,
+    gap_s: ArrayLike,
+    *,
+    speed_m_s: float = 1.3,
+    top_m_s: float = 3.0,
+) -> F:
+    """Of walks over ``distance_m`` in ``gap_s``, any shape: impossible when faster than people go; NaN says nothing."""
+    distance, sigma, gap = np.broadcast_arrays(distance_m, sigma_m, np.maximum(gap_s, 0.0))
+    known = np.isfinite(distance) & np.isfinite(sigma)
+    distance, sigma = np.where(known, distance, 0.0), np.where(known, sigma, 1.0)
+    too_fast = distance > top_m_s * gap + 3 * sigma + 0.5
+    reach = speed_m_s * gap + sigma
+    one = -((distance / reach) ** 2) / 2 - np.log(2 * np.pi * reach**2)
+    ratio = np.where(too_fast, -MAX_PLACE_LLR, np.clip(one + np.log(FLOOR_M2), -3.0, 3.0))
+    return np.asarray(np.where(known, ratio, 0.0))
 
 
 def stitch_llr(
     end_box: NDArray[np.floating],
     velocity_px_s: NDArray[np.floating],
     start_box: NDArray[np.floating],
-    gap_s: float,
+    gap_s: ArrayLike,
     *,
     window_s: float,
-) -> float:
-    """Of one camera's track going on as another after ``gap_s``: is the second where the first was heading?"""
-    size = max((end_box[3] - end_box[1] + start_box[3] - start_box[1]) / 2, 1.0)
-    end = np.array([(end_box[0] + end_box[2]) / 2, (end_box[1] + end_box[3]) / 2])
-    start = np.array([(start_box[0] + start_box[2]) / 2, (start_box[1] + start_box[3]) / 2])
+) -> F:
+    """Of one camera's tracks going on as others after ``gap_s``: is the second where the first was heading?
+
+    Args:
+        end_box, start_box: (..., 4).
+        velocity_px_s: (..., 2) of the centre at the end.
+        gap_s: (...).
+    """
+    end_box, start_box = np.asarray(end_box, float), np.asarray(start_box, float)
+    gap = np.maximum(gap_s, 0.0)
+    height, other = (np.maximum(box[..., 3] - box[..., 1], 1.0) for box in (end_box, start_box))
+    size = np.maximum((end_box[..., 3] - end_box[..., 1] + start_box[..., 3] - start_box[..., 1]) / 2, 1.0)
+    end, start = ((box[..., :2] + box[..., 2:]) / 2 for box in (end_box, start_box))
     # How far the heading can be trusted fades: expected is between standing still and walking on.
-    carry = min(gap_s, 1.0)
-    off = float(np.linalg.norm(start - end - velocity_px_s * carry)) / size
-    sigma = 0.25 + 0.6 * max(gap_s, 0.0)
-    grow = abs(np.log(max(start_box[3] - start_box[1], 1.0) / max(end_box[3] - end_box[1], 1.0)))
+    carry = np.minimum(gap_s, 1.0)[..., None]
+    moved = start - end - np.asarray(velocity_px_s, float) * carry
+    off = np.hypot(moved[..., 0], moved[..., 1]) / size
+    sigma = 0.25 + 0.6 * gap
+    grow = np.abs(np.log(other / height))
     one = -((off / sigma) ** 2) / 2 - np.log(2 * np.pi * sigma**2) - (grow / 0.25) ** 2 / 2
     two = -np.log(40.0)  # a picture is some 40 square heights of people
-    return float(np.clip(one - two + max(0.0, 1.0 - gap_s / window_s), -MAX_PLACE_LLR, 5.0))
+    return np.clip(one - two + np.maximum(0.0, 1.0 - np.asarray(gap_s) / window_s), -MAX_PLACE_LLR, 5.0)
 
 
 def at_border(box: NDArray[np.floating], image_size: tuple[int, int], margin: float = 0.02) -> bool:

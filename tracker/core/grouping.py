@@ -6,27 +6,20 @@ else at the same time in the same view) and the alternative "new person", so eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.config import LinkSettings
-from tracker.core.evidence import AppearanceModel, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.core.evidence import AppearanceModel
 from tracker.core.meeting import PLACES, places_of
-from tracker.core.topology import SiteModel
-from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
 F = NDArray[np.float64]
 
 MANY_PICTURES = 12.0  # more pictures of one walk show little new
-APART_S = 0.35  # seen at once by one camera for longer than this: two people
-TRAIL_EVERY_S = 0.2
-TRAIL_LENGTH = 600
-PRESENCE_GAP_S = 0.6  # unseen for longer: the presence is cut
 MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
 SAID_LLR = 1.0  # what was said stays said unless there is better
 MAX_MEETING_LLR = 20.0
@@ -43,6 +36,7 @@ MOST_LOOKS = 4
 IN_VIEW_S = 0.15  # seen this short ago: still there
 LEARNED_LLR = 2.0  # learned ways this clear need no looks
 NEVER = -1e6
+SURE = 20.0  # odds beyond 500 million : 1 are no better: sums of them must keep what is small
 
 
 class Piece:
@@ -52,12 +46,11 @@ class Piece:
         self.tracklet = tracklet
         self.key = tracklet.key
         self.t_last_ns = tracklet.t_last_ns
-        self.presence: list[list[int]] = [[tracklet.t_first_ns, tracklet.t_last_ns]]
-        self.trail: list[tuple[int, float, float, float]] = []  # t_ns, x, y, sigma in metres
         self.sights: list[tuple[int, int]] = []  # t_ns, cell of the picture (meeting.py)
         self.box: NDArray[np.float32] = tracklet.last_box
         self.place: tuple[float, float] | None = None
         self.first_place: tuple[float, float] | None = None
+        self.sigma_m, self.first_sigma_m = float("nan"), float("nan")
         self.walked = False  # has been elsewhere than where it began: no chair, no poster
         self._looks: NDArray[np.float32] | None = None
         self._take_looks()
@@ -71,11 +64,6 @@ class Piece:
 
     def see(self, t_ns: int, box: NDArray[np.float32], floor_xy_m: NDArray, sigma_m: float) -> None:
         """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
-        last = self.presence[-1]
-        if t_ns - last[1] <= PRESENCE_GAP_S * 1e9:
-            last[1] = max(last[1], t_ns)
-        else:
-            self.presence.append([t_ns, t_ns])
         self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
         if not self.sights or t_ns - self.sights[-1][0] >= SIGHT_EVERY_S * 1e9:
             self.sights.append((t_ns, int(places_of(self.went_xy)[0])))
@@ -86,10 +74,9 @@ class Piece:
             self.walked = bool(off > WALKED_HEIGHTS * (first[3] - first[1]))
         if np.isfinite(floor_xy_m).all() and np.isfinite(sigma_m):
             self.place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
-            self.first_place = self.first_place or self.place
-            if not self.trail or t_ns - self.trail[-1][0] >= TRAIL_EVERY_S * 1e9:
-                self.trail.append((t_ns, *self.place, float(sigma_m)))
-                del self.trail[:-TRAIL_LENGTH]
+            self.sigma_m = float(sigma_m)
+            if self.first_place is None:
+                self.first_place, self.first_sigma_m = self.place, self.sigma_m
 
     @property
     def looks(self) -> NDArray[np.float32] | None:
@@ -125,14 +112,6 @@ class Piece:
             return float("nan")
         return 1.0 - float(self._looks @ other._looks)
 
-    def seen_together_s(self, other: Piece) -> float:
-        """For how long both were in view."""
-        shared = 0
-        for a0, a1 in self.presence:
-            for b0, b1 in other.presence:
-                shared += max(0, min(a1, b1) - max(a0, b0))
-        return shared / 1e9
-
     def first_sighting(self) -> Sighting:
         t = self.tracklet
         return _sighting(self.key, t.t_first_ns, t.first_box, self.first_place)
@@ -145,13 +124,12 @@ class Piece:
         return {
             "tracklet": msgspec.to_builtins(self.tracklet, builtin_types=(bytes,), enc_hook=array_to_plain),
             "t_last_ns": self.t_last_ns,
-            "presence": self.presence,
-            "trail": self.trail,
             "sights": self.sights,
             "box": [float(v) for v in self.box],
             "place": self.place,
             "walked": self.walked,
             "first_place": self.first_place,
+            "sigmas_m": [None if np.isnan(v) else v for v in (self.sigma_m, self.first_sigma_m)],
             "looks": self._looks is not None,
         }
 
@@ -160,8 +138,7 @@ class Piece:
         """Back from a checkpoint."""
         piece = cls(msgspec.convert(state["tracklet"], Tracklet, dec_hook=plain_to_array))
         piece.t_last_ns = state["t_last_ns"]
-        piece.presence = [list(span) for span in state["presence"]]
-        piece.trail = [(int(t), x, y, s) for t, x, y, s in state["trail"]]
+        piece.sigma_m, piece.first_sigma_m = (np.nan if v is None else v for v in state["sigmas_m"])
         piece.sights = [(int(t), int(cell)) for t, cell in state["sights"]]
         piece.box = np.array(state["box"], np.float32)
         piece.walked = bool(state["walked"])
@@ -278,148 +255,6 @@ def pooled(looks: F, pictures: F) -> tuple[F, float]:
     return np.asarray((weights[:, None] * looks).sum(axis=0) / total), total
 
 
-def score_pieces(
-    pieces: Sequence[Piece],
-    settings: LinkSettings,
-    appearance: AppearanceModel,
-    are_one_body: Callable[[Piece, Piece], bool],
-    site: SiteModel,
-    overlaps: SiteModel,
-    now_ns: int,
-) -> Scores:
-    """Every cue for every pair of N pieces.
-
-    Args:
-        site: what the site has taught of the ways between its cameras.
-        overlaps: how often two cameras see somebody at once; what is seen now may be part of it.
-        now_ns: who was seen just before is still in view.
-    """
-    n = len(pieces)
-    dim = max((len(p.looks) for p in pieces if p.looks is not None), default=1)
-    looks = np.zeros((n, dim))
-    for i, p in enumerate(pieces):
-        if p.looks is not None and len(p.looks) == dim:
-            looks[i] = p.looks
-    pictures = np.array([p.pictures for p in pieces], float)
-    first = np.array([p.tracklet.t_first_ns for p in pieces], np.int64)
-    last = np.array([p.t_last_ns for p in pieces], np.int64)
-    cameras = np.array([p.key.camera_id for p in pieces])
-    here = cameras[:, None] == cameras[None, :]
-    # Gap from the end of the earlier to the start of the later; negative where the spans overlap.
-    gap_s = np.maximum(first[None, :] - last[:, None], first[:, None] - last[None, :]) / 1e9
-
-    link = gap_llr(np.maximum(gap_s, 0), typical_s=4.0, window_s=settings.max_gap_s)
-    border_first = np.array([at_border(p.tracklet.first_box, p.tracklet.image_size) for p in pieces])
-    border_last = np.array([_went_out(p) for p in pieces])
-    earlier = first[:, None] <= first[None, :]
-    left = np.where(earlier, border_last[:, None], border_last[None, :])
-    came = np.where(earlier, border_first[None, :], border_first[:, None])
-    link = link + MID_VIEW_LLR * (~left).astype(float) + MID_VIEW_LLR * (~came).astype(float)
-    learned = _learned(pieces, cameras, first, last, site)
-    link = np.maximum(link + learned, NEVER)
-
-    meeting, placed = overlap_llr(overlaps, cameras), np.zeros((n, n), bool)
-    # Who is still in one view while somebody comes into another has not gone there.
-    in_view = last >= now_ns - IN_VIEW_S * 1e9
-    stays = np.where(earlier, in_view[:, None], in_view[None, :])
-    met = ((gap_s < -APART_S) | (gap_s < 0) & stays) & ~here
-    conflict = np.zeros((n, n), bool)
-    np.fill_diagonal(met, False)
-    # Whoever leaves a view by its edge seldom comes back to the same view soon.
-    link = link + np.where(here & (gap_s >= 0) & left, settings.return_log_odds, 0.0)
-    trails = [_trail(p) for p in pieces]
-    has_place = np.array([p.place is not None for p in pieces], bool)
-    walks = has_place[:, None] & has_place[None, :] & (link > NEVER / 2)
-    # Most pairs are far apart in time: only where there is more to know is a pair looked at by itself.
-    close = np.where(here, gap_s <= settings.stitch_s, met | walks)
-    for i, j in np.argwhere(np.tril(close, -1)):
-        a, b = (i, j) if first[i] <= first[j] else (j, i)
-        one, other, gap = pieces[a], pieces[b], float(gap_s[i, j])
-        if here[i, j]:
-            if gap < 0 and one.seen_together_s(other) > APART_S:
-                conflict[i, j] = not are_one_body(one, other)
-                link[i, j] = 5.0 if not conflict[i, j] else NEVER
-            elif gap < 0 and border_last[a]:
-                link[i, j] += settings.return_log_odds
-            if gap >= 0:
-                velocity_px_s, box = one.tracklet.velocity_px_s, other.tracklet.first_box
-                going_on = stitch_llr(one.box, velocity_px_s, box, gap, window_s=settings.stitch_s)
-                link[i, j] = max(link[i, j], going_on)
-        elif met[i, j]:
-            found = _meeting(trails[a], trails[b])
-            if found is not None:
-                meeting[i, j], placed[i, j], placed[j, i] = found, True, True
-            else:
-                meeting[i, j] += sights_llr(one, other, site)
-        elif one.place is not None and other.first_place is not None:
-            distance = float(
-                np.hypot(one.place[0] - other.first_place[0], one.place[1] - other.first_place[1])
-            )
-            sigma = np.hypot(one.trail[-1][3], other.trail[0][3]) if one.trail and other.trail else 0.5
-            link[i, j] += walk_llr(distance, float(sigma), max(gap, 0.0))
-    for matrix in (conflict, link, meeting):
-        matrix[:] = np.where(np.tri(n, dtype=bool), matrix, matrix.T)
-    # Coming when somebody else has gone is no reason by itself: between cameras, looks must speak too.
-    unknown = (pictures == 0)[:, None] | (pictures == 0)[None, :]
-    link = np.where(unknown & ~here & (learned < LEARNED_LLR), np.minimum(link, UNSEEN_LOOKS_LLR), link)
-    meeting = np.where(unknown & ~placed, np.minimum(meeting, UNSEEN_LOOKS_LLR), meeting)
-    np.fill_diagonal(link, NEVER)
-    scores = Scores(looks, pictures, link, meeting, met, conflict, gap_s, appearance)
-    scores.placed = placed
-    scores.core = np.array([p.is_core for p in pieces], bool)
-    return scores
-
-
-def _learned(
-    pieces: Sequence[Piece],
-    cameras: NDArray[np.str_],
-    first_ns: NDArray[np.int64],
-    last_ns: NDArray[np.int64],
-    site: SiteModel,
-) -> F:
-    """(N, N) what the site's ways add to the default curve of gaps, for the later of two coming after the earlier."""
-    n = len(pieces)
-    if not n or not site.ways:
-        return np.zeros((n, n))
-    went = np.array([p.went_xy for p in pieces])
-    came = np.array([p.came_xy for p in pieces])
-    gap_s = (first_ns[None, :] - last_ns[:, None]) / 1e9  # row went, column came
-    ratio = site.log_ratio(cameras, went, cameras, came, gap_s)
-    usual = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=WINDOW_S)
-    added = np.where((gap_s >= EARLIEST_S) & (gap_s <= WINDOW_S), ratio - usual, 0.0)
-    return np.where(first_ns[:, None] <= first_ns[None, :], added, added.T)
-
-
-def _share_of_picture(box: NDArray[np.floating], image_size: tuple[int, int]) -> tuple[float, float]:
-    w, h = image_size
-    if not (w and h):
-        return float("nan"), float("nan")
-    return float((box[0] + box[2]) / 2 / w), float(box[3] / h)
-
-
-def overlap_llr(site: SiteModel, cameras: NDArray[np.str_]) -> F:
-    """(N, N) log-odds that somebody seen by one of two cameras is seen by the other at once, of N pieces' cameras."""
-    names, at = np.unique(cameras, return_inverse=True)
-    share = np.full((len(names), len(names)), 0.5)
-    for i, a in enumerate(names.tolist()):
-        for j, b in enumerate(names.tolist()):
-            # One view may lie inside the other, so the larger share counts.
-            share[i, j] = max(site.overlap_share(a, b), site.overlap_share(b, a))
-    return np.asarray(np.clip(np.log(share / (1 - share)), *OVERLAP_LIMITS))[np.ix_(at, at)]
-
-
-def sights_llr(a: Piece, b: Piece, site: SiteModel) -> float:
-    """Place cue of two pieces seen at once by cameras without a common floor: from where people are in the pictures."""
-    table = site.meeting_table(a.key.camera_id, b.key.camera_id)
-    if table is None:
-        return 0.0
-    here, there = sights_at_once(a, b)
-    if not len(here):
-        return 0.0
-    looks = min(len(here), MOST_LOOKS)  # neighbouring instants err alike
-    return float(np.clip(table[here, there].mean() * looks / 2, *SIGHT_LIMITS))
-
-
 def sights_at_once(a: Piece, b: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(K,) cells of both pictures in which two pieces were at the same instants, each pair of cells once."""
     none = np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -435,34 +270,11 @@ def sights_at_once(a: Piece, b: Piece) -> tuple[NDArray[np.int64], NDArray[np.in
     return here, there
 
 
-def _went_out(piece: Piece) -> bool:
-    """Was somebody at the picture's edge when last seen, or about to be?"""
-    ahead = piece.box + np.tile(piece.tracklet.velocity_px_s, 2) * LEAVING_S
-    size = piece.tracklet.image_size
-    return at_border(piece.box, size) or at_border(ahead, size)
-
-
-def _trail(piece: Piece) -> tuple[NDArray[np.int64], F]:
-    """Times (K,) in ns, and (K, 3) places on the floor with their uncertainty in metres."""
-    return (
-        np.array([t for t, *_ in piece.trail], np.int64),
-        np.array([place for _, *place in piece.trail], float).reshape(-1, 3),
-    )
-
-
-def _meeting(a: tuple[NDArray[np.int64], F], b: tuple[NDArray[np.int64], F]) -> float | None:
-    """Place cue of two trails that two calibrated cameras see at once; None if never at the same instant."""
-    (t_a, p), (t_b, q) = a, b
-    if not (len(t_a) and len(t_b)):
-        return None
-    at = np.clip(np.searchsorted(t_b, t_a), 0, len(t_b) - 1)
-    at = np.where((at > 0) & (np.abs(t_b[at - 1] - t_a) < np.abs(t_b[at] - t_a)), at - 1, at)
-    near = np.abs(t_b[at] - t_a) <= TRAIL_EVERY_S * 1e9
-    if not near.any():
-        return None
-    p, q = p[near], q[at[near]]
-    distance = np.hypot(p[:, 0] - q[:, 0], p[:, 1] - q[:, 1])
-    return meeting_llr(distance, np.hypot(p[:, 2], q[:, 2]))
+def _share_of_picture(box: NDArray[np.floating], image_size: tuple[int, int]) -> tuple[float, float]:
+    w, h = image_size
+    if not (w and h):
+        return float("nan"), float("nan")
+    return float((box[0] + box[2]) / 2 / w), float(box[3] / h)
 
 
 def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[int]]:
@@ -510,16 +322,18 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
     excluded = others.astype(float)
     S = likely(slice(None), [m + m.T for m in (known @ excluded, near @ excluded, near**2 @ excluded)])
     weight, barred = _weight(S), conflict.astype(float)
-    against = weight @ barred  # as in `competed`; below, only what a join changes is worked out again
+    against = weight @ barred  # as in `competed`; below, only what a join changes is added
     odds = _odds(S, weight, against)
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
     core, stage = scores.core.copy(), 0
+    may = core[:, None] & core
     while n and stage < 3:
-        may = (core[:, None] & core, core[:, None] | core, np.True_)[stage]
-        best = int(np.argmax(np.where(may, odds, -np.inf)))
+        view = odds if stage == 2 else np.where(may, odds, -np.inf)
+        best = int(np.argmax(view))
         i, j = sorted(divmod(best, n))
-        if not (odds[i, j] >= threshold and np.broadcast_to(may, odds.shape)[i, j]):
+        if not view[i, j] >= threshold:
             stage += 1
+            may = core[:, None] | core
             continue
         w_i, w_j = pictures[i], pictures[j]
         if w_i + w_j > 0:
@@ -533,7 +347,9 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
         nearer = gap[j] < gap[i] if core[i] == core[j] else np.full(n, core[j])
         link[i] = link[:, i] = np.where(nearer, link[j], link[i])
         gap[i] = gap[:, i] = np.where(nearer, gap[j], gap[i])
-        core[i] |= core[j]
+        if core[j] and not core[i]:
+            core[i] = True
+            may[i], may[:, i] = (core, core) if stage == 0 else (True, True)
         for matrix in (count, total, shared, guesses):
             matrix[i] = matrix[:, i] = matrix[i] + matrix[j]
         for flags in (conflict, same_said, forced):
@@ -550,11 +366,14 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
             slice(i, i + 1), [(m[i] @ excluded + m @ excluded[i])[None] for m in (known, near, near**2)]
         )[0]
         changed = np.flatnonzero(conflict[i])  # i and j among them
+        pair = [i, j]
+        against[:, changed] -= weight[:, pair] @ barred[np.ix_(pair, changed)]
         barred[i] = barred[:, i] = conflict[i]
-        for k in (i, j):
+        for k in pair:
             weight[k] = weight[:, k] = _weight(S[k])
-        against[:, changed] = weight @ barred[:, changed]
-        against[[i, j]] = weight[[i, j]] @ barred
+        against[:, changed] += weight[:, pair] @ barred[np.ix_(pair, changed)]
+        against[:, pair] = weight @ barred[:, pair]
+        against[pair] = weight[pair] @ barred
         odds[changed] = _odds(S, weight, against, changed)
         odds[:, changed] = odds[changed].T
     return sorted(g for g in groups if g)
@@ -571,7 +390,7 @@ def competed(S: F, conflict: NDArray[np.bool_]) -> F:
 
 def _weight(S: F) -> F:
     """The odds of log-odds, 0 where impossible; any shape."""
-    return np.where(np.isfinite(S), np.exp(np.clip(S, -50, 50)), 0.0)
+    return np.where(np.isfinite(S), np.exp(np.clip(S, -SURE, SURE)), 0.0)
 
 
 def _odds(S: F, weight: F, against: F, rows: NDArray[np.intp] | slice = slice(None)) -> F:

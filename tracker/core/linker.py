@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
 from tracker.core.assign import assign_or_new
-from tracker.core.boxes import covered
+from tracker.core.company import Company
+from tracker.core.cues import score_pieces
 from tracker.core.evidence import AppearanceModel
-from tracker.core.grouping import APART_S, Piece, Scores, group, score_pieces
+from tracker.core.grouping import KNOWN_PICTURES, Piece, Scores, group
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
 from tracker.core.traffic import seen_at_once, taught
@@ -56,7 +57,6 @@ from tracker.types import (
 STATE_VERSION = 2
 
 
-SAME_PERSON_COVER = 0.8  # two boxes of one camera, one this far inside the other, may be one person twice
 UPDATED_EVERY_NS = 1_000_000_000
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision: about half a second of one core; of more, those seen last
@@ -95,9 +95,7 @@ class Linker:
         self._owner: dict[TrackKey, int] = {}
         self._people: dict[int, Person] = {}
         self._cameras: dict[str, str] = {}
-        self._overlaps: dict[
-            tuple[TrackKey, TrackKey], tuple[int, int]
-        ] = {}  # frames together, frames as one box
+        self._company = Company()
         self.site_model = site_model or SiteModel()
         self._overlaps_now = self.site_model  # with who is seen at once right now
         self._taught: set[TrackKey] = set()  # tracklets that the site model has learned from
@@ -182,6 +180,7 @@ class Linker:
             self.model_hash = tracklet.model_hash
         if known is None:
             self._pieces[tracklet.key] = Piece(tracklet)
+            self._company.add(tracklet.key)
         else:
             known.update(tracklet)
 
@@ -198,17 +197,14 @@ class Linker:
             piece = self._pieces.get(key)
             if piece is not None:
                 piece.see(update.t_ns, tracks.boxes[n], tracks.floor_xy_m[n], float(tracks.floor_sigma_m[n]))
-        if len(seen) > 1:
-            inside = covered(tracks.boxes[seen], tracks.boxes[seen])
-            told = [key in self._pieces for key in keys]  # nothing is counted of who was forgotten
-            for a in range(len(seen)):
-                for b in range(a):
-                    if not (told[a] and told[b]):
-                        continue
-                    pair = (keys[a], keys[b]) if keys[a] < keys[b] else (keys[b], keys[a])
-                    together, as_one = self._overlaps.get(pair, (0, 0))
-                    one = max(inside[a, b], inside[b, a]) > SAME_PERSON_COVER
-                    self._overlaps[pair] = (together + 1, as_one + bool(one))
+        self._company.watch(
+            update.camera_id,
+            update.t_ns,
+            keys,
+            tracks.boxes[seen],
+            tracks.floor_xy_m[seen],
+            tracks.floor_sigma_m[seen],
+        )
 
     def _key(self, update: CameraUpdate, number: int) -> TrackKey:
         return TrackKey(camera_id=update.camera_id, run=update.run, number=number)
@@ -224,10 +220,11 @@ class Linker:
             [self._pieces[k] for k in (*keys, *recent)],
             self.settings,
             self.appearance,
-            self._are_one_body,
+            self._company,
             self.site_model,
             self._overlaps_now,
             update.t_ns,
+            of=len(keys),
         )
         open_ids = sorted({self._owner[k] for k in recent})
         rows = {g: [len(keys) + n for n, k in enumerate(recent) if self._owner[k] == g] for g in open_ids}
@@ -304,16 +301,16 @@ class Linker:
         if len(keys) < 2:
             return []
         pieces = [self._pieces[k] for k in keys]
-        self._learn_strangers(pieces)
         scores = score_pieces(
             pieces,
             self.settings,
             self.appearance,
-            self._are_one_body,
+            self._company,
             self.site_model,
             self._overlaps_now,
             t_ns,
         )
+        self._learn_strangers(pieces, scores)
         people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
         groups = united(group(scores, said, self._threshold()), people)
@@ -343,23 +340,12 @@ class Linker:
         untaught = np.array([p.key not in self._taught for p in pieces], bool)
         self._overlaps_now = seen_at_once(self.site_model, pieces, groups, scores, untaught)
 
-    def _learn_strangers(self, pieces: list[Piece]) -> None:
+    def _learn_strangers(self, pieces: list[Piece], scores: Scores) -> None:
         """Who is seen at once in one camera is two people: free negatives."""
-        known = [p for p in pieces if p.looks is not None and p.pictures >= 3]
-        distances = [
-            np.array(
-                [
-                    p.distance(q)
-                    for q in known
-                    if q is not p
-                    and p.key.camera_id == q.key.camera_id
-                    and p.seen_together_s(q) > APART_S
-                    and not self._are_one_body(p, q)
-                ]
-            )
-            for p in known
-        ]
-        self.appearance.fit(distances)
+        known = np.array([p.pictures >= KNOWN_PICTURES for p in pieces], bool)
+        two = scores.conflict & known[:, None] & known
+        distance = 1 - scores.looks @ scores.looks.T
+        self.appearance.fit([distance[i, two[i]] for i in np.flatnonzero(two.any(axis=1))])
 
     def _say(self, keys: list[TrackKey], groups: list[list[int]], scores: Scores, t_ns: int) -> list[Event]:
         """Keep every group under the identity that knows most of it; move the rest, in the open."""
@@ -510,8 +496,7 @@ class Linker:
             person.keys.remove(key)
             heirs = [] if piece is None else self._most_alike(piece, person.keys)
         self._rulings.forget(key, heirs)
-        for pair in [p for p in self._overlaps if key in p]:
-            del self._overlaps[pair]
+        self._company.forget(key)
 
     def _most_alike(self, piece: Piece, keys: list[TrackKey]) -> list[TrackKey]:
         """Tracklets in the order in which they could stand for another: by looks, then by age."""
@@ -585,12 +570,11 @@ class Linker:
     def _seen_at_once(self, ids: list[int]) -> str:
         """Why these identities are not one person: what the next revision would part them for."""
         pieces = [self._pieces[k] for g in ids for k in sorted(self._people[g].keys)]
-        scores = score_pieces(pieces, self.settings, self.appearance, self._are_one_body, self._sees_with)
-        for i, j in np.argwhere(np.triu(scores.conflict)):
+        for i, j in np.argwhere(np.triu(self._company.beside([p.key for p in pieces]).are_two)):
             p, q = pieces[i], pieces[j]
             g, h = self._owner[p.key], self._owner[q.key]
             if g != h:
-                seconds = f"{p.seen_together_s(q):.1f} s"
+                seconds = f"{self._company.seconds(p.key, q.key):.1f} s"
                 return f"{g} and {h} cannot be one: {p.key.camera_id} saw {p.key} and {q.key} at once for {seconds}"
         return ""
 
@@ -607,12 +591,6 @@ class Linker:
         recent = (k for k, p in self._pieces.items() if k in self._owner and p.t_last_ns >= horizon_ns)
         newest = sorted(recent, key=lambda k: (-self._pieces[k].t_last_ns, k))
         return sorted(newest[:MOST_PIECES])
-
-    def _are_one_body(self, a: Piece, b: Piece) -> bool:
-        """Two tracks of one camera on one body: one box inside the other nearly whenever both are seen."""
-        pair = (a.key, b.key) if a.key < b.key else (b.key, a.key)
-        together, as_one = self._overlaps.get(pair, (0, 0))
-        return together > 0 and as_one >= 0.8 * together
 
     def _new_person(self, key: TrackKey | None, sighting: Sighting) -> Person:
         person = Person(global_id_of(self.site, self._next), [], sighting, sighting)
@@ -668,11 +646,7 @@ class Linker:
                 }
                 for _, p in sorted(self._people.items())
             ],
-            "overlaps": [
-                [msgspec.to_builtins(a), msgspec.to_builtins(b), n, m]
-                for (a, b), (n, m) in sorted(self._overlaps.items())
-            ],
-            "rulings": self._rulings.to_state(),
+            "company": self._company.to_state(),
         }
         return Checkpoint(
             schema_version=STATE_VERSION,
@@ -708,10 +682,7 @@ class Linker:
             site_model = SiteModel.from_text(state["site"])
             now = {(a, b): (float(found), float(could)) for a, b, found, could in state["overlaps_now"]}
             known = {msgspec.convert(k, TrackKey) for k in state["taught"]}
-            overlaps = {
-                (msgspec.convert(a, TrackKey), msgspec.convert(b, TrackKey)): (n, m)
-                for a, b, n, m in state["overlaps"]
-            }
+            company = Company.from_state(state["company"])
             rulings = Rulings.from_state(state["rulings"])
         except (KeyError, TypeError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
@@ -722,7 +693,7 @@ class Linker:
         self._pieces = {p.key: p for p in pieces}
         self._people = {p.global_id: p for p in people}
         self._owner = {k: p.global_id for p in people for k in p.keys}
-        self._overlaps = overlaps
+        self._company = company
         self.site_model, self._taught = site_model, known
         self._overlaps_now = replace(site_model, overlaps=now)
         self._rulings = rulings

@@ -90,6 +90,7 @@ class Passing:
         borrowed = weights * (BORROWED / max(number, BORROWED))
         self._known = float(borrowed.sum())
         self._usual = self._times @ borrowed  # (BINS,)
+        self._tables: dict[int, F] = {}
 
     def log_ratio(self, o: Whole, d: Whole, gap_s: F) -> F:
         """(N, M) for (N,) cells left, (M,) cells entered and gaps (N, M); see `SiteModel.log_ratio`."""
@@ -102,13 +103,18 @@ class Passing:
         expected = self._share * self._enters[d] * usual
         here = np.zeros_like(gap_s)
         if len(self._weights):
-            for n, cell in enumerate(o):  # few rows: what is left is near few passages
-                near = np.flatnonzero(self._near[cell] > 1e-4)
-                here[n] = (self._spread[np.ix_(d, near)] * self._times[np.ix_(at[n], near)]) @ self._near[
-                    cell, near
-                ]
+            for cell in np.unique(o).tolist():
+                from_here = o == cell
+                here[from_here] = self._seen(cell)[d, at[from_here]]
             here *= per_s
         enters = (here + SHARE_STRENGTH * expected) / (self._ended[o][:, None] + SHARE_STRENGTH)
         anyhow = UNUSUAL * GOES_ON * self._entries.density[d] * default
         ratio = ((1 - UNUSUAL) * enters + anyhow) / self._entries.new_per_s[d]
         return np.where(usable, np.clip(np.log(ratio), -MAX_LOG_RATIO, MAX_LOG_RATIO), -MAX_LOG_RATIO)
+
+    def _seen(self, cell: int) -> F:
+        """(CELLS, BINS) passages by cell entered and time, of those that left near one cell; worked out once."""
+        if cell not in self._tables:
+            near = np.flatnonzero(self._near[cell] > 1e-4)
+            self._tables[cell] = (self._spread[:, near] * self._near[cell, near]) @ self._times[:, near].T
+        return self._tables[cell]

@@ -33,7 +33,7 @@ ARRIVAL_STRENGTH = 1.0  # new people
 BORROWED = 4.0  # passages that other zones of two cameras count as at most: their ways are of another length
 UNUSUAL = 0.02  # share of people who do what nobody did before: stop for a talk, turn round, take a new door
 
-GRID = 16  # cells along each side of a picture
+GRID = 8  # cells along each side of a picture
 CELLS = GRID * GRID
 STARTS, NEW, ENDS, GONE = range(4)  # what is counted in a cell
 MOST_ZONES = 8  # in a picture, besides everything else

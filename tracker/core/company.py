@@ -1,0 +1,184 @@
+"""Who is seen beside whom: two in one camera's frame, or two that two cameras see at one instant.
+
+Sums over pairs of tracklets, kept as dense matrices with a row for each tracklet, so that a frame with n people costs a
+few operations on arrays and a revision reads what it needs at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.core.boxes import covered
+from tracker.core.evidence import look_llr
+from tracker.types import TrackKey
+
+F = NDArray[np.float64]
+
+SAME_PERSON_COVER = 0.8  # two boxes of one camera, one this far inside the other, may be one person twice
+ONE_BODY_SHARE = 0.8  # of the frames that show both: it is one person twice
+APART_S = 0.35  # seen at once by one camera for longer than this: two people
+FRAME_S = 0.6  # a frame stands for the time since the one before, at most this
+LOOK_EVERY_S = 0.2  # places are compared this often; nearer instants err alike
+AT_ONCE_S = 0.2  # two cameras' frames this close in time show one instant
+FIRST_ROWS = 64
+
+
+class Beside(NamedTuple):
+    """Of N tracklets, each beside each."""
+
+    seconds: F  # (N, N) seen at once by one camera
+    is_one_body: NDArray[np.bool_]  # (N, N) two boxes on one person
+    looks: F  # (N, N) instants at which two cameras knew both their places
+    place: F  # (N, N) mean log-likelihood ratio of one such instant
+    sights: F  # (N, N) what was noted of where in two pictures they were
+
+    @property
+    def are_two(self) -> NDArray[np.bool_]:
+        """(N, N) certainly two people."""
+        return (self.seconds > APART_S) & ~self.is_one_body
+
+
+class Company:
+    """Remembers every pair of the tracklets that it was told of."""
+
+    def __init__(self) -> None:
+        self._row: dict[TrackKey, int] = {}
+        self._free: list[int] = []
+        self._sums = np.zeros((6, FIRST_ROWS, FIRST_ROWS), np.float32)  # as in `Beside`, with frames
+        self._where = np.full((FIRST_ROWS, 5), np.nan)  # t_s, x_m, y_m, sigma_m, when last compared
+        self._camera = np.full(FIRST_ROWS, -1)
+        self._cameras: dict[str, int] = {}
+        self._seen_ns: dict[str, int] = {}  # last frame of each camera
+
+    def add(self, key: TrackKey) -> None:
+        """A new tracklet."""
+        if key in self._row:
+            return
+        if not self._free:
+            rows = len(self._camera)
+            if len(self._row) == rows:
+                self._grow(2 * rows)
+            self._free = sorted(set(range(len(self._camera))) - set(self._row.values()), reverse=True)
+        self._row[key] = row = self._free.pop()
+        self._camera[row] = self._cameras.setdefault(key.camera_id, len(self._cameras))
+
+    def forget(self, key: TrackKey) -> None:
+        """A tracklet that is dropped."""
+        row = self._row.pop(key, None)
+        if row is not None:
+            self._sums[:, row], self._sums[:, :, row] = 0.0, 0.0
+            self._where[row], self._camera[row] = np.nan, -1
+            self._free.append(row)
+
+    def watch(
+        self,
+        camera_id: str,
+        t_ns: int,
+        keys: Sequence[TrackKey],
+        boxes: NDArray[np.floating],
+        floor_xy_m: NDArray[np.floating],
+        sigma_m: NDArray[np.floating],
+    ) -> None:
+        """One frame of one camera.
+
+        Args:
+            keys: of N tracklets that are seen; those never added are passed over.
+            boxes: (N, 4).
+            floor_xy_m, sigma_m: (N, 2) and (N,) their places on the floor, NaN where unknown.
+        """
+        frame_s = min((t_ns - self._seen_ns.get(camera_id, t_ns)) / 1e9, FRAME_S)
+        self._seen_ns[camera_id] = t_ns
+        told = [n for n, key in enumerate(keys) if key in self._row]
+        if not told:
+            return
+        rows = np.array([self._row[keys[n]] for n in told])
+        if len(told) > 1:
+            inside = covered(boxes[told], boxes[told])
+            here = np.ix_(rows, rows)
+            self._sums[0][here] += np.float32(frame_s)
+            self._sums[1][here] += 1
+            self._sums[2][here] += np.maximum(inside, inside.T) > SAME_PERSON_COVER
+        known = np.isfinite(floor_xy_m[told]).all(axis=1) & np.isfinite(sigma_m[told])
+        rows = rows[known]
+        t_s = t_ns / 1e9
+        self._where[rows, 0] = t_s
+        self._where[rows, 1:3] = floor_xy_m[told][known]
+        self._where[rows, 3] = sigma_m[told][known]
+        last_s = self._where[rows, 4]
+        due = rows[~(t_s - last_s < LOOK_EVERY_S - 1e-6)]
+        if len(due):
+            self._where[due, 4] = t_s
+            self._compare(due, t_s)
+
+    def _compare(self, rows: NDArray[np.intp], t_s: float) -> None:
+        others = np.flatnonzero(
+            (np.abs(self._where[:, 0] - t_s) <= AT_ONCE_S) & (self._camera != self._camera[rows[0]])
+        )
+        if not len(others):
+            return
+        apart = self._where[rows, None, 1:3] - self._where[None, others, 1:3]
+        sigma = np.hypot(self._where[rows, None, 3], self._where[None, others, 3])
+        ratio = look_llr(np.hypot(apart[..., 0], apart[..., 1]), sigma)
+        for n, more in ((3, 1.0), (4, ratio)):
+            self._sums[n][np.ix_(rows, others)] += more
+            self._sums[n][np.ix_(others, rows)] = self._sums[n][np.ix_(rows, others)].T
+
+    def beside(self, keys: Sequence[TrackKey], of: int | None = None) -> Beside:
+        """Each of N tracklets beside each, or the first ``of`` beside all."""
+        rows = np.array([self._row[k] for k in keys], np.intp)
+        seconds, frames, as_one, looks, place, sights = self._sums[:, rows[:of, None], rows].astype(
+            np.float64
+        )
+        one = (frames > 0) & (as_one >= ONE_BODY_SHARE * frames)
+        return Beside(seconds, one, looks, place / np.maximum(looks, 1), sights)
+
+    def note_sights(self, a: TrackKey, b: TrackKey, llr: float) -> None:
+        """What speaks for one person in where two tracklets are in two pictures; it holds until noted anew."""
+        i, j = self._row[a], self._row[b]
+        self._sums[5, i, j] = self._sums[5, j, i] = llr
+
+    def seconds(self, a: TrackKey, b: TrackKey) -> float:
+        """For how long one camera saw both."""
+        return float(self._sums[0, self._row[a], self._row[b]])
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        keys = sorted(self._row)
+        rows = np.array([self._row[k] for k in keys], np.intp)
+        return {
+            "keys": [msgspec.to_builtins(k) for k in keys],
+            "sums": [
+                [int(i), int(j), *self._sums[:, rows[i], rows[j]].tolist()]
+                for i, j in np.argwhere(self._sums[:, rows[:, None], rows].any(axis=0))
+            ],
+            "where": [[None if np.isnan(v) else v for v in self._where[row].tolist()] for row in rows],
+            "seen_ns": self._seen_ns,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Company:
+        """Back from a checkpoint."""
+        company = cls()
+        rows = []
+        for plain, where in zip(state["keys"], state["where"], strict=True):
+            key = msgspec.convert(plain, TrackKey)
+            company.add(key)
+            rows.append(company._row[key])
+            company._where[rows[-1]] = [np.nan if v is None else v for v in where]
+        for i, j, *sums in state["sums"]:
+            company._sums[:, rows[i], rows[j]] = sums
+        company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
+        return company
+
+    def _grow(self, rows: int) -> None:
+        old = len(self._camera)
+        sums = np.zeros((6, rows, rows), np.float32)
+        sums[:, :old, :old] = self._sums
+        where, camera = np.full((rows, 5), np.nan), np.full(rows, -1)
+        where[:old], camera[:old] = self._where, self._camera
+        self._sums, self._where, self._camera = sums, where, camera

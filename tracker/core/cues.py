@@ -1,0 +1,218 @@
+"""What speaks for two tracklets being one person: every cue for every pair, in a few operations on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.config import LinkSettings
+from tracker.core.company import APART_S, Beside, Company
+from tracker.core.evidence import AppearanceModel, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.core.grouping import NEVER, Piece, Scores, sights_at_once
+from tracker.core.topology import SiteModel
+from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
+
+F = NDArray[np.float64]
+
+MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
+ONE_BODY_LLR = 5.0  # two boxes on one person
+LEAVING_S = 1.0  # who would reach the picture's edge within this time has left by it
+UNSEEN_LOOKS_LLR = -2.0
+LEARNED_LLR = 2.0  # learned ways this clear need no looks
+OVERLAP_LIMITS = (-3.0, 2.0)
+SIGHT_LIMITS = (-4.0, 4.0)
+MOST_SIGHTS = 4  # neighbouring instants err alike
+IN_VIEW_S = 0.15  # seen this short ago: still there
+
+
+def score_pieces(
+    pieces: Sequence[Piece],
+    settings: LinkSettings,
+    appearance: AppearanceModel,
+    company: Company,
+    site: SiteModel,
+    overlaps: SiteModel,
+    now_ns: int,
+    *,
+    of: int | None = None,
+) -> Scores:
+    """Every cue for every pair of N pieces.
+
+    Args:
+        company: who was seen beside whom; knows all of them.
+        site: what the site has taught of the ways between its cameras.
+        overlaps: how often two cameras see somebody at once; what is seen now may be part of it.
+        now_ns: who was seen just before is still in view.
+        of: cues of the first so many pieces with all N only (what cannot be one is known of all).
+    """
+    keys = [p.key for p in pieces]
+    first = np.array([p.tracklet.t_first_ns for p in pieces], np.int64)
+    last = np.array([p.t_last_ns for p in pieces], np.int64)
+    cameras = np.array([p.key.camera_id for p in pieces], np.str_)
+    rows = slice(of)
+    beside = company.beside(keys, of)
+    here = cameras[rows, None] == cameras
+    # Gap from the end of the earlier to the start of the later; negative where the spans overlap.
+    gap_s = np.maximum(first[None, :] - last[rows, None], first[rows, None] - last[None, :]) / 1e9
+    earlier = first[rows, None] <= first[None, :]
+
+    came = np.array([at_border(p.tracklet.first_box, p.tracklet.image_size) for p in pieces], bool)
+    went = np.array([_went_out(p) for p in pieces], bool)
+    left = np.where(earlier, went[rows, None], went)
+    entered = np.where(earlier, came, came[rows, None])
+    learned = _learned(pieces, cameras, first, last, site, of)
+    link = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=settings.max_gap_s)
+    link = link + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered + learned
+    # Whoever leaves a view by its edge seldom comes back to the same view soon.
+    link = np.maximum(link + np.where(here & left, settings.return_log_odds, 0.0), NEVER)
+    _stitch(link, pieces, here, gap_s, earlier, settings)
+
+    # Who is still in one view while somebody comes into another has not gone there.
+    in_view = last >= now_ns - IN_VIEW_S * 1e9
+    stays = np.where(earlier, in_view[rows, None], in_view)
+    met = ((gap_s < -APART_S) | (gap_s < 0) & stays) & ~here
+    placed = met & (beside.looks > 0)
+    meeting = overlap_llr(overlaps, cameras)[rows] + _sights(
+        pieces, met & ~placed, in_view, beside, company, site, of
+    )
+    meeting = np.where(placed, meeting_llr(beside.place, beside.looks), meeting)
+    link = link + np.where(here | met, 0.0, _walks(pieces, earlier, gap_s, of))
+
+    # Coming when somebody else has gone is no reason by itself: between cameras, looks must speak too.
+    pictures = np.array([p.pictures for p in pieces], float)
+    unknown = (pictures[rows] == 0)[:, None] | (pictures == 0)
+    link = np.where(unknown & ~here & (learned < LEARNED_LLR), np.minimum(link, UNSEEN_LOOKS_LLR), link)
+    meeting = np.where(unknown & ~placed, np.minimum(meeting, UNSEEN_LOOKS_LLR), meeting)
+    at_once = here & (beside.seconds > APART_S)
+    link = np.where(at_once, np.where(beside.is_one_body, ONE_BODY_LLR, NEVER), link)
+    link[np.arange(len(link)), np.arange(len(link))] = NEVER
+    conflict = (beside if of is None else company.beside(keys)).are_two
+    np.fill_diagonal(conflict, False)
+    scores = Scores(_rows_of(pieces), pictures, link, meeting, met, conflict, gap_s, appearance)
+    scores.placed = placed
+    scores.core = np.array([p.is_core for p in pieces], bool)
+    return scores
+
+
+def _rows_of(pieces: Sequence[Piece]) -> F:
+    """(N, D) mean embeddings, zero where there is none."""
+    dim = max((len(p.looks) for p in pieces if p.looks is not None), default=1)
+    looks = np.zeros((len(pieces), dim))
+    for i, p in enumerate(pieces):
+        if p.looks is not None and len(p.looks) == dim:
+            looks[i] = p.looks
+    return looks
+
+
+def _stitch(
+    link: F,
+    pieces: Sequence[Piece],
+    here: NDArray[np.bool_],
+    gap_s: F,
+    earlier: NDArray[np.bool_],
+    settings: LinkSettings,
+) -> None:
+    """Raises the links of tracks of one camera that go on as one another."""
+    i, j = np.nonzero(here & (gap_s >= 0) & (gap_s <= settings.stitch_s))
+    if not len(i):
+        return
+    before, after = np.where(earlier[i, j], i, j), np.where(earlier[i, j], j, i)
+    ends = np.array([p.box for p in pieces], float)
+    starts = np.array([p.tracklet.first_box for p in pieces], float)
+    velocity_px_s = np.array([p.tracklet.velocity_px_s for p in pieces], float)
+    going_on = stitch_llr(
+        ends[before], velocity_px_s[before], starts[after], gap_s[i, j], window_s=settings.stitch_s
+    )
+    link[i, j] = np.maximum(link[i, j], going_on)
+
+
+def _walks(pieces: Sequence[Piece], earlier: NDArray[np.bool_], gap_s: F, of: int | None) -> F:
+    """What the walk from where the earlier was last to where the later was first says; 0 where a place is unknown."""
+    nowhere = (np.nan, np.nan)
+    last = np.array([(*(p.place or nowhere), p.sigma_m) for p in pieces]).reshape(-1, 3)
+    first = np.array([(*(p.first_place or nowhere), p.first_sigma_m) for p in pieces]).reshape(-1, 3)
+    if np.isnan(last).all():
+        return np.zeros_like(gap_s)
+    a, b = last[:of, None] - first, first[:of, None] - last
+    on = np.where(earlier, np.hypot(a[..., 0], a[..., 1]), np.hypot(b[..., 0], b[..., 1]))
+    sigma = np.where(
+        earlier, np.hypot(last[:of, None, 2], first[:, 2]), np.hypot(first[:of, None, 2], last[:, 2])
+    )
+    return walk_llr(on, sigma, gap_s)
+
+
+def _learned(
+    pieces: Sequence[Piece],
+    cameras: NDArray[np.str_],
+    first_ns: NDArray[np.int64],
+    last_ns: NDArray[np.int64],
+    site: SiteModel,
+    of: int | None,
+) -> F:
+    """What the site's ways add to the default curve of gaps, for the later of two coming after the earlier."""
+    n = len(pieces)
+    rows = slice(of)
+    if not n or not site.ways:
+        return np.zeros((len(first_ns[rows]), n))
+    went = np.array([p.went_xy for p in pieces])
+    came = np.array([p.came_xy for p in pieces])
+
+    def added(out: slice, into: slice) -> F:
+        gap_s = (first_ns[None, into] - last_ns[out, None]) / 1e9
+        ratio = site.log_ratio(cameras[out], went[out], cameras[into], came[into], gap_s)
+        usual = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=WINDOW_S)
+        return np.where((gap_s >= EARLIEST_S) & (gap_s <= WINDOW_S), ratio - usual, 0.0)
+
+    earlier = first_ns[rows, None] <= first_ns[None, :]
+    into_rows = added(slice(None), rows).T
+    return np.where(earlier, into_rows.T if of is None else added(rows, slice(None)), into_rows)
+
+
+def overlap_llr(site: SiteModel, cameras: NDArray[np.str_]) -> F:
+    """(N, N) log-odds that somebody seen by one of two cameras is seen by the other at once, of N pieces' cameras."""
+    names, at = np.unique(cameras, return_inverse=True)
+    share = np.full((len(names), len(names)), 0.5)
+    for i, a in enumerate(names.tolist()):
+        for j, b in enumerate(names.tolist()):
+            # One view may lie inside the other, so the larger share counts.
+            share[i, j] = max(site.overlap_share(a, b), site.overlap_share(b, a))
+    return np.asarray(np.clip(np.log(share / (1 - share)), *OVERLAP_LIMITS))[np.ix_(at, at)]
+
+
+def _sights(
+    pieces: Sequence[Piece],
+    met: NDArray[np.bool_],
+    in_view: NDArray[np.bool_],
+    beside: Beside,
+    company: Company,
+    site: SiteModel,
+    of: int | None,
+) -> F:
+    """Where no floor is common: what is known of pieces' places in two pictures; worked out for those in view."""
+    known = beside.sights.copy()
+    if not site.meetings:
+        return known
+    for i, j in np.argwhere(met & (in_view[:of, None] | in_view)):
+        if of is None and i > j:
+            continue
+        a, b = pieces[i], pieces[j]
+        table = site.meeting_table(a.key.camera_id, b.key.camera_id)
+        if table is None:
+            continue
+        here, there = sights_at_once(a, b)
+        looks = min(len(here), MOST_SIGHTS)
+        llr = float(np.clip(table[here, there].mean() * looks / 2, *SIGHT_LIMITS)) if looks else 0.0
+        company.note_sights(a.key, b.key, llr)
+        known[i, j] = llr
+        if of is None:
+            known[j, i] = llr
+    return known
+
+
+def _went_out(piece: Piece) -> bool:
+    """Was somebody at the picture's edge when last seen, or about to be?"""
+    ahead = piece.box + np.tile(piece.tracklet.velocity_px_s, 2) * LEAVING_S
+    size = piece.tracklet.image_size
+    return at_border(piece.box, size) or at_border(ahead, size)
