@@ -547,15 +547,15 @@ class Linker:
         return ""
 
     def _seen_at_once(self, ids: list[int]) -> str:
-        """Why these identities are not one person: what the next revision would part them for."""
+        """Why these identities are not one person: for what the next revision would part them."""
         pieces = [self._pieces[k] for g in ids for k in sorted(self._people[g].keys)]
-        scores = score_pieces(pieces, self.settings, self.appearance, self._are_one_body, self._sees_with)
-        for i, j in np.argwhere(np.triu(scores.conflict)):
-            p, q = pieces[i], pieces[j]
+        for p, q in itertools.combinations(pieces, 2):
             g, h = self._owner[p.key], self._owner[q.key]
-            if g != h:
-                seconds = f"{p.seen_together_s(q):.1f} s"
-                return f"{g} and {h} cannot be one: {p.key.camera_id} saw {p.key} and {q.key} at once for {seconds}"
+            if g == h or p.key.camera_id != q.key.camera_id or self._are_one_body(p, q):
+                continue
+            if (seconds := p.seen_together_s(q)) > APART_S:
+                seen = f"{p.key.camera_id} saw {p.key} and {q.key} at once for {seconds:.1f} s"
+                return f"{g} and {h} cannot be one: {seen}"
         return ""
 
     # ---- helpers ---------------------------------------------------------------------------------------------
