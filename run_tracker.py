@@ -341,7 +341,7 @@ def list_identities(arguments: argparse.Namespace) -> int:
         here = "yes" if one.here else "no"
         last = [one.last.camera_id, local_time(one.last.t_ns)]
         rows.append([str(one.global_id), one.name, here, *last, str(len(one.tracks))])
-    print(_table(rows))
+    print(_columns(rows))
     return OK
 
 
@@ -357,7 +357,7 @@ def show_identity(arguments: argparse.Namespace) -> int:
     spans = sorted(zip(one.seen, one.tracks, strict=True))
     print(f"{one.global_id} {one.name}".rstrip())
     rows = [[str(key), local_time(first_ns), local_time(last_ns)] for (first_ns, last_ns), key in spans]
-    print(_table([["tracklet", "from", "to"], *rows]))
+    print(_columns([["tracklet", "from", "to"], *rows]))
     return OK
 
 
@@ -372,8 +372,7 @@ def list_commands(arguments: argparse.Namespace) -> int:
         outcome = "done" if one.obeyed else f"refused: {one.reason}".removesuffix(": ")
         ids = " ".join(map(str, one.global_ids))
         rows.append([local_time(one.t_ns), one.by or "-", one.verb, ids, outcome])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    print("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
+    print(_columns(rows))
     return OK
 
 
@@ -621,6 +620,12 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width, all to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
 def _plain(value: Any) -> Any:
     """JSON knows no NaN: nothing was counted is null."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -653,8 +658,7 @@ def list_models(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"schema_version": 1, "models": told}, indent=1))
         return OK
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    print("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
+    print(_columns(rows))
     for said, names in terms.items():
         print(f"\n{', '.join(names)}: {said}")
     return OK

@@ -436,12 +436,14 @@ def test_strange_messages_are_refused_and_counted(tmp_path: Path) -> None:
         push.send(wire.encode(update(1)))
         assert desk.received.get(timeout=PATIENCE_S).seq == 1
         ask.connect(desk.endpoints.replay)
-        for bad in (b"\x00garbage", wire.encode(update(1))):
+        long = Command(t_ns=1, verb="name", name="x" * (256 << 10), id="1")
+        for bad in (b"\x00garbage", wire.encode(update(1)), wire.encode(long)):
             ask.send_multipart([b"", bad])
             assert ask.poll(int(PATIENCE_S * 1000))
             reply = wire.decode(ask.recv_multipart()[-1])
-            assert isinstance(reply, wire.Refused) and "ask" in reply.reason
-        assert desk.counters.refused == 5  # three and two; counted before the answer leaves
+            assert isinstance(reply, wire.Refused) and ("ask" in reply.reason or "bytes" in reply.reason)
+        assert desk.counters.refused == 6  # three of each; counted before the answer leaves
+        assert desk.commands == []
         push.linger = ask.linger = 0
 
 

@@ -18,6 +18,7 @@ from run_tracker import CAMERA, main, named_camera
 from tracker.core.topology import Crossings, Passages, SiteModel
 from tracker.errors import UserError
 from tracker.io.store import save_site
+from tracker.types import TrackKey
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,6 +50,7 @@ def test_help_answers_in_half_a_second():
         "worker",
         "linker",
         "subscribe",
+        "identity",
         "evaluate",
         "models",
         "doctor",
@@ -68,6 +70,7 @@ def test_help_answers_in_half_a_second():
         "worker",
         "linker",
         "subscribe",
+        "identity",
         "evaluate",
         "models",
         "doctor",
@@ -122,6 +125,12 @@ def test_a_camera_is_named_or_takes_its_stem():
         (["site", "show", "nowhere.json"], "nowhere.json: no such file"),
         (["site", "show", "good.yaml"], "good.yaml: cannot be read (no site model"),
         (["site", "reset", "good.yaml", "--yes"], "good.yaml: cannot be read (no site model"),
+        (["identity", "list", "--linker", "the linker"], "the linker: is no endpoint"),
+        (
+            ["identity", "forget", "7", "--linker", "ipc://nobody", "--timeout", "0.1"],
+            "no linker answered within 0.1 s",
+        ),
+        (["identity", "merge", "1", "2", "--keys", "nowhere"], "no readable key"),
         (["models", "show", "nanodet"], "no model is named 'nanodet'"),
         (["models", "fetch", "reid_smal"], "no model is named"),
     ],
@@ -182,6 +191,32 @@ def test_small_matrices_are_done_on_one_thread_unless_somebody_says_otherwise():
             capture_output=True, text=True, check=True, env={**plain, **given},
         )  # fmt: skip
         assert done.stdout.splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["merge", "1"], "the following arguments are required: OTHER"),
+        (["merge", "1", "ada"], "invalid int value: 'ada'"),
+        (["split", "1"], "the following arguments are required: --tracks"),
+        (
+            ["split", "1", "--tracks", "hall/12"],
+            "hall/12 is no tracklet; they look like hall/1795465796499/12",
+        ),
+        (["split", "1", "--tracks", "hall/1/x"], "hall/1/x is no tracklet"),
+    ],
+)
+def test_what_an_operator_mistypes_is_said(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as stop:
+        main(["identity", *words])
+    assert stop.value.code == 2 and sentence in capsys.readouterr().err
+
+
+def test_a_tracklet_is_typed_as_it_is_shown():
+    key = TrackKey(camera_id="hall.2", run=1795465796499, number=12)
+    assert run_tracker.track_key(str(key)) == key
 
 
 def test_config_check_lists_all_mistakes_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

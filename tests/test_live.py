@@ -713,12 +713,14 @@ def test_what_is_refused_is_said_why_and_changes_nothing(tmp_path: Path) -> None
             site.operator.command("merge", 3, 2),
             site.operator.command("split", 3, track_keys=[TrackKey(camera_id="a", run=1, number=3)]),
             site.operator.command("forget", 77),
+            site.operator.command("split", 3, track_keys=[TrackKey(camera_id="\x1b[2J", run=1, number=3)]),
         ]
         assert [o.reason for o in told] == [
             "no identity 77 is known now",
             "no identity 2 is known now: 2 was merged into 1",
             "nothing would be left of 3",
             "no identity 77 is known now",
+            "?[2J/1/3: no tracklet of 3",
         ]
         assert not any(o.obeyed or o.events for o in told)
         assert site.people() == before

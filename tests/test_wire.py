@@ -22,6 +22,7 @@ from tracker.types import (
     Appeared,
     CameraStatus,
     CameraUpdate,
+    Command,
     Event,
     Evidence,
     Merged,
@@ -160,6 +161,20 @@ records = st.one_of(
     updates(),
     st.builds(CameraStatus, camera_id=names, run=ints, t_ns=ints, state=st.sampled_from(["up", "gone"])),
     st.builds(Advance, t_ns=ints, final=st.booleans()),
+    st.builds(
+        Command, t_ns=ints, verb=st.just("split"), track_keys=st.tuples(keys), name=names, id=names, by=names
+    ),
+    st.builds(
+        wire.Outcome,
+        id=names,
+        t_ns=ints,
+        verb=names,
+        global_ids=st.tuples(ints, ints),
+        by=names,
+        obeyed=st.booleans(),
+        reason=names,
+        events=st.tuples(st.builds(Merged, t_ns=ints, kept=ints, absorbed=ints, tracks=st.tuples(keys))),
+    ),
     st.builds(Appeared, t_ns=ints, global_id=ints, track=keys, sighting=sightings, evidence=evidence),
     st.builds(Merged, t_ns=ints, kept=ints, absorbed=ints, tracks=st.tuples(keys, keys)),
 )
@@ -288,6 +303,11 @@ def test_fields_of_a_newer_program_are_skipped_and_missing_new_ones_have_default
     assert wire.decode(msgspec.msgpack.encode((version, body))) == event
 
 
+def test_a_command_of_before_it_had_an_id_still_reads() -> None:
+    old = {"type": "command", "t_ns": 5, "verb": "forget", "global_ids": [7], "track_keys": [], "name": ""}
+    assert wire.decode(msgspec.msgpack.encode((1, old))) == Command(t_ns=5, verb="forget", global_ids=(7,))
+
+
 def test_precision_may_change_between_versions() -> None:
     coarse = np.array([[0.5, 0.25, 0, 0], [0, 1, 0, 0]], np.float64)
     message = tampered(an_update(a_tracklet()), "tracklets.0.prototypes", ["<f8", [2, 4], coarse.tobytes()])
@@ -387,6 +407,9 @@ def test_the_docs_tell_every_field_of_an_event_and_their_example_is_one(kind: ty
         ("replay", wire.Replay),
         ("page", wire.Page),
         ("boxes", wire.Boxes),
+        ("command", Command),
+        ("outcome", wire.Outcome),
+        ("audit", wire.Audit),
     ],
 )
 def test_the_docs_tell_every_field_of_the_other_records(name: str, kind: type[Record]) -> None:

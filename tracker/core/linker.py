@@ -423,14 +423,12 @@ class Linker:
         for k in keys:
             looked_at.setdefault(self._owner[k], []).append(k)
 
-        def rows(key: TrackKey) -> list[int]:
-            """Whoever is not looked at again is spoken for by their identity, those most like them first."""
-            if key in row:
-                return [row[key]]
-            return [row[k] for k in self._most_alike(self._pieces[key], looked_at.get(self._owner[key], []))]
+        def rows(key: TrackKey) -> tuple[int, ...]:
+            """Whoever is not looked at again is spoken for by the whole identity."""
+            return (row[key],) if key in row else tuple(row[k] for k in looked_at.get(self._owner[key], ()))
 
-        for a, b in self._rulings.parted():
-            for i, j in itertools.product(rows(a), rows(b)):
+        for these, those in {(rows(a), rows(b)) for a, b in self._rulings.parted()}:
+            for i, j in itertools.product(these, those):
                 scores.forbid(i, j)
 
         def is_possible(person: Collection[TrackKey]) -> bool:
@@ -440,8 +438,9 @@ class Linker:
         people = []
         for person in self._rulings.people(is_possible):
             here = [row[k] for k in person if k in row]
-            for key in sorted(person.difference(row)):
-                here += [i for i in rows(key)[:1] if not scores.conflict[i, here].any()]
+            for key in sorted(person.difference(row)):  # and here by whoever of it is most like them
+                like = self._most_alike(self._pieces[key], looked_at.get(self._owner[key], []))[:1]
+                here += [row[k] for k in like if not scores.conflict[row[k], here].any()]
             others = np.any(scores.conflict[here], axis=0)  # whoever is not one of them is none of them
             scores.conflict[here] |= others
             scores.conflict[:, here] |= others[:, None]
@@ -568,7 +567,7 @@ class Linker:
         return ""
 
     def _seen_at_once(self, ids: list[int]) -> str:
-        """Why these identities are not one person: what the next revision would part them for."""
+        """Why these identities are not one person: for what the next revision would part them."""
         pieces = [self._pieces[k] for g in ids for k in sorted(self._people[g].keys)]
         for i, j in np.argwhere(np.triu(self._company.beside([p.key for p in pieces]).are_two)):
             p, q = pieces[i], pieces[j]

@@ -67,6 +67,7 @@ _PAGE = 500  # identities in one page of a view
 _VIEWS_KEPT = 8  # views whose further pages can still be asked for
 _MAX_REPLAY = 2000  # events in one answer
 _MAX_ANSWERS = 4  # questions answered between two looks at the other sockets: 25 ms each at most
+_MAX_COMMAND_BYTES = 256 << 10  # a split that names 3,000 tracklets is shorter
 _MAX_PENDING = 10_000  # ended tracklets that wait for their acknowledgement, per worker
 _BURST = 1000  # messages taken in between two looks at the other sockets
 
@@ -287,13 +288,17 @@ class Hub:
                 return
             address, key = [part.bytes for part in head], _sender(frame)
             message = self._decoded(frame.bytes)
+            is_short = len(frame) <= _MAX_COMMAND_BYTES
+            is_operator = self._operators is None or key in self._operators
             if isinstance(message, wire.Ask):
                 yield address, message
-            elif isinstance(message, Command) and (self._operators is None or key in self._operators):
+            elif isinstance(message, Command) and is_operator and is_short:
                 yield address, msgspec.structs.replace(message, by=self._names.get(key, key))
             else:
                 reason = "send an 'ask' or a 'command' message; docs/events.md has their fields"
                 if isinstance(message, Command):
+                    reason = f"a command has at most {_MAX_COMMAND_BYTES} bytes"
+                if isinstance(message, Command) and not is_operator:
                     reason = "your key may ask, not command; it is none of those in operators/ of the linker's keys"
                 if message is not None:
                     self._refuse(f"a {wire.kind_of(message)} from {self._names.get(key, key) or 'somebody'}")

@@ -277,9 +277,10 @@ class LinkerLoop:
             log.exception("the linker failed on a command to %s", command.verb)
             return _FAILED
         merged = [(g, kept) for g in ids if (kept := self._events.absorbed_by(g)) is not None]
-        if not reason or not merged:
-            return reason
-        return f"{reason}: {', '.join(f'{g} was merged into {kept}' for g, kept in merged)}"
+        if reason and merged:
+            reason += f": {', '.join(f'{g} was merged into {kept}' for g, kept in merged)}"
+        # It may name what the command named, and be shown on terminals.
+        return "".join(c if c.isprintable() else "?" for c in reason)
 
     def _step(self, message: LinkerInput) -> list[Event]:
         if isinstance(message, CameraUpdate):
