@@ -145,12 +145,15 @@ def _is_here(kind: str) -> bool:
 def build_pipeline(camera_id: str, site: Site, run: int = 0, model_hash: str = "") -> CameraPipeline:
     """One camera's step. ``model_hash`` names the embedder."""
     camera = site.cameras[camera_id]
-    tracker = CameraTracker(camera_id, track_settings(site, camera), run=run, model_hash=model_hash)
+    plan = build_plan(camera.calibration)
+    tracker = CameraTracker(
+        camera_id, track_settings(site, camera), run=run, model_hash=model_hash, plan=plan
+    )
     return CameraPipeline(
         camera_id,
         tracker=tracker,
         run=run,
-        plan=build_plan(camera.calibration),
+        plan=plan,
         regions=[np.array(polygon) for polygon in camera.regions],
         ignore=[np.array(polygon) for polygon in camera.ignore],
         mask=_mask(camera_id, camera),

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 Boxes = NDArray[np.floating]
 
+FOOT_SIGMA = 0.04  # how far a box's lower edge is from the foot, as a share of its height
+CUT_FOOT_SIGMA = 0.25  # where the picture's lower edge cuts the legs off
+
 
 def areas(boxes: Boxes) -> NDArray[np.float64]:
     """(N,) areas in square pixels; 0 for boxes without area."""
@@ -132,6 +135,30 @@ class FloorPlan:
         here = self.locate(p)
         moved = [self.locate(p + s * step) for step in (np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]))]
         return np.asarray(np.sqrt(sum(((m - here) ** 2).sum(axis=1) for m in moved)))
+
+    def stand(
+        self, boxes: Boxes, image_size: tuple[int, int] = (0, 0)
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where the feet of boxes (N, 4) are: (N, 2) metres, and (N,) their standard deviation; NaN where unknown.
+
+        Args:
+            image_size: width and height, px; a box that reaches the lower edge has its legs cut off. (0, 0): unknown.
+        """
+        feet, height = foot_points(boxes), center_form(boxes)[:, 3]
+        _, h = image_size
+        cut = np.asarray(boxes)[:, 3] > h - 2 if h else np.zeros(len(feet), bool)
+        place = self.locate(feet)
+        sigma = self.spread(feet, np.where(cut, CUT_FOOT_SIGMA, FOOT_SIGMA) * height)
+        unknown = ~np.isfinite(place).all(axis=1) | ~np.isfinite(sigma)
+        place[unknown], sigma[unknown] = np.nan, np.nan
+        return place, sigma
+
+    def metres_per_px(self, boxes: Boxes) -> NDArray[np.float64]:
+        """(N,) metres from side to side that a pixel is at the feet of boxes (N, 4)."""
+        feet = foot_points(boxes)
+        return np.asarray(
+            np.linalg.norm(self.locate(feet + [0.5, 0.0]) - self.locate(feet - [0.5, 0.0]), axis=1)
+        )
 
     def _undistorted(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pixels without lens distortion (Brown-Conrady; fixed-point iteration as OpenCV does)."""

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from reid.gallery import select_diverse
 from tracker.config import TrackSettings
-from tracker.core.assign import Matching, assign
+from tracker.core.assign import Matching, assign, assign_or_new
 from tracker.core.boxes import (
+    FloorPlan,
     areas,
     buffered_iou,
     center_form,
@@ -25,6 +26,7 @@ from tracker.core.boxes import (
     intersections,
     iou,
 )
+from tracker.core.footing import CERTAIN, Footing, certainty
 from tracker.core.keyframes import Outlook
 from tracker.core.motion import MotionBatch
 from tracker.types import (
@@ -49,6 +51,10 @@ MOST_DOUBTS = 50  # pictures that agree neither with the track's person nor with
 AGREE_SHARE = 0.5  # pictures closer than this are of one person
 MAX_SURPRISE = 15.0  # squared Mahalanobis distance of centre and height: 99.8 % of chi^2 with 3 degrees
 BLIND_S = 0.6  # after this long unseen, place alone brings nobody back
+
+RARE_S = 0.35  # from one look to the next a walker (1.3 m/s) goes further than they are wide (0.45 m)
+DOUBTED = 0.6  # a pair on the floor that is hardly likelier than all its rivals together
+LOOKS_LOG = 3.0  # there, one's own looks speak for a pair by this much, a stranger's against it
 
 MIN_ALIKE = 0.6  # nobody's box shrinks or grows by more from one frame to the next
 NEAR_COST = 0.6  # a sure box that fits this well is taken at once
@@ -140,17 +146,21 @@ class CameraTracker:
         run: int = 0,
         image_size: tuple[int, int] = (0, 0),
         model_hash: str = "",
+        plan: FloorPlan | None = None,
     ) -> None:
         """
         Args:
             image_size: width and height in pixels; (0, 0) as long as they are unknown.
             model_hash: names the embedder whose rows come in the detections.
+            plan: the way from the picture to the floor, where the camera is calibrated.
         """
         self.settings = settings or TrackSettings()
         self.camera_id, self.run = camera_id, run
         self.image_size, self.model_hash = image_size, model_hash
         self._tracks: list[Track] = []
         self._motion = MotionBatch()
+        self._plan, self._footing = plan, None if plan is None else Footing(plan)
+        self._parted: list[Tracklet] = []  # ended in this step, since who goes on was in doubt
         self.sure_score = (
             RECORDED_SURE_SCORE if self.settings.sure_score is None else self.settings.sure_score
         )
@@ -195,11 +205,16 @@ class CameraTracker:
         kept = self._distinct(detections)
         sure = detections.scores >= self.sure_score
         sure_rows, doubtful_rows = np.flatnonzero(sure & kept), np.flatnonzero(~sure & kept)
-        alive = np.arange(len(self._tracks))
         for track in self._tracks:
             track.row = NO_DETECTION
 
-        confirmed = np.array([t.confirmed for t in self._tracks], bool)
+        alive = np.arange(len(self._tracks))
+        if self._footing is not None and self._is_rare:
+            sure_rows = self._associate_on_floor(t_ns, alive, sure_rows, detections, quality)
+            waiting = self._unmatched(alive)
+            doubtful_rows = self._associate_on_floor(t_ns, waiting, doubtful_rows, detections, quality)
+            alive = np.flatnonzero(~self._footing.known)  # who never stood on it is followed in the picture
+        confirmed = np.array([self._tracks[i].confirmed for i in alive], bool)
         free_sure = self._associate(t_ns, alive[confirmed], sure_rows, detections, quality, gate=NEAR_COST)
         waiting = self._unmatched(alive[confirmed])
         fresh = np.array([self._unseen_s(t_ns, i) <= self._coast_s for i in waiting], bool)
@@ -208,10 +223,12 @@ class CameraTracker:
         # A sure box further off comes after a weak one in place: it may well be somebody else.
         free_sure = self._associate(t_ns, self._unmatched(alive[confirmed]), free_sure, detections, quality)
         free_sure = self._associate(t_ns, alive[~confirmed], free_sure, detections, quality)
-        free_sure = self._revive(t_ns, self._unmatched(alive[confirmed]), free_sure, detections, quality)
+        lost = [i for i in self._unmatched(np.arange(len(self._tracks))) if self._tracks[i].confirmed]
+        free_sure = self._revive(t_ns, np.array(lost, np.intp), free_sure, detections, quality)
         self._cut(t_ns)
         self._start(t_ns, free_sure, detections, quality)
-        ended = self._end(t_ns, detections)
+        ended = self._parted + self._end(t_ns)
+        self._parted = []
         self._anchors = self._motion.boxes()
         return self._tracks_now(), ended + self._tracklets_changed(t_ns)
 
@@ -219,6 +236,7 @@ class CameraTracker:
         """The camera has ended: everybody's last tracklet."""
         last = [self._tracklet(t, ended=True) for t in self._tracks if t.confirmed]
         self._tracks, self._motion = [], MotionBatch(self._motion.model)
+        self._footing = None if self._plan is None else Footing(self._plan)
         self._anchors = self._motion.boxes()
         return last
 
@@ -264,6 +282,11 @@ class CameraTracker:
             [(t_ns - t.t_embedded_ns) / 1e9 if t.embedding_count else np.inf for t in self._tracks]
         )
 
+    @property
+    def _is_rare(self) -> bool:
+        """Are looks so rare that people are known by where they stand rather than by overlap?"""
+        return self._footing is not None and RARE_S <= self._pause_ns / 1e9 < np.inf
+
     # ---- the steps -------------------------------------------------------------------------------------------
 
     def _predict(
@@ -275,6 +298,8 @@ class CameraTracker:
         shown = np.array([t.row != NO_DETECTION for t in self._tracks], bool)
         before = self._motion.boxes()
         self._motion.predict(dt, np.where(shown, 0.0, unseen))
+        if self._footing is not None:
+            self._footing.predict(dt)
         self._t_ns = t_ns
         if flow is not None and len(flow) == len(self._tracks):
             trust = np.ones(len(flow), np.float32) if trust is None else trust
@@ -319,6 +344,8 @@ class CameraTracker:
         inside = shared / own[:, None]
         same = (overlap > self.settings.duplicate_iou) | (inside > self.settings.duplicate_cover)
         same |= self.settings.duplicate_cover + 0.1 < inside.T
+        if self._footing is not None:
+            same &= ~self._footing.apart(boxes, self.image_size)
         order = np.lexsort((-expected, -np.round(detections.scores, 2)))
         better = np.tril(
             same[np.ix_(order, order)], -1
@@ -351,6 +378,53 @@ class CameraTracker:
             self._take(t_ns, int(tracks[i]), int(rows[j]), detections, quality)
         self._correct(tracks[matched.rows], rows[matched.columns], detections)
         return rows[matched.free_columns]
+
+    def _associate_on_floor(
+        self,
+        t_ns: int,
+        tracks: NDArray[np.intp],
+        rows: NDArray[np.intp],
+        detections: Detections,
+        quality: NDArray[np.float64],
+    ) -> NDArray[np.intp]:
+        """Match tracks with detection rows by where they stand; returns the rows left over.
+
+        Where two readings are about as good, the better one is taken, and the tracklet parted: who it was is in doubt.
+        """
+        if self._footing is None or not len(tracks) or not len(rows):
+            return rows
+        boxes = detections.boxes[rows]
+        unseen_s = np.array([self._unseen_s(t_ns, int(i)) for i in tracks])
+        missed = np.maximum(np.round(unseen_s * 1e9 / self._pause_ns) - 1, 0)
+        gain = self._footing.gain(tracks, boxes, self.image_size, missed)
+        looks = self._distances(tracks, detections.where(rows)) - self._looks.own
+        known = np.isfinite(looks)
+        gain[known] += LOOKS_LOG * (
+            1 - 2 * np.clip(looks[known] / (self._looks.other - self._looks.own), 0, 1)
+        )
+        chosen = assign_or_new(-gain, np.zeros(len(tracks)))
+        sure = certainty(gain)
+        taken = np.flatnonzero(chosen >= 0)
+        certain = taken[sure[taken, chosen[taken]] >= CERTAIN]
+        self._footing.learn(tracks[certain], boxes[chosen[certain]], self.image_size)
+        for k in taken:
+            index, row = int(tracks[k]), int(rows[chosen[k]])
+            if sure[k, chosen[k]] < DOUBTED:
+                self._part(t_ns, index, row, detections, quality)
+            else:
+                self._take(t_ns, index, row, detections, quality)
+        self._correct(tracks[taken], rows[chosen[taken]], detections)
+        return np.delete(rows, chosen[taken])
+
+    def _part(
+        self, t_ns: int, index: int, row: int, detections: Detections, quality: NDArray[np.float64]
+    ) -> None:
+        """End a track here and go on as a new one. Somebody was there both times: neither is tentative."""
+        old = self._tracks[index]
+        old.confirmed = True
+        self._parted.append(self._tracklet(old, ended=True))
+        new = self._tracks[index] = self._begun(t_ns, row, detections, quality)
+        new.confirmed = new.changed = True
 
     def _cost(
         self,
@@ -457,6 +531,8 @@ class CameraTracker:
         fresh.start(box[None])
         for name in ("mean", "speed", "p", "c", "v"):
             getattr(self._motion, name)[index] = getattr(fresh, name)[0]
+        if self._footing is not None:
+            self._footing.restart(index, box, self.image_size)
 
     def _take(
         self, t_ns: int, index: int, row: int, detections: Detections, quality: NDArray[np.float64]
@@ -518,6 +594,8 @@ class CameraTracker:
     def _correct(self, tracks: NDArray[np.intp], rows: NDArray[np.intp], detections: Detections) -> None:
         trust = 0.5 + 0.5 * detections.scores[rows].astype(np.float64)
         self._motion.correct(tracks, detections.boxes[rows], trust)
+        if self._footing is not None:
+            self._footing.correct(tracks, detections.boxes[rows], self.image_size)
 
     def _start(
         self, t_ns: int, rows: NDArray[np.intp], detections: Detections, quality: NDArray[np.float64]
@@ -527,17 +605,26 @@ class CameraTracker:
         taken = [t.box for t in self._tracks if t.row != NO_DETECTION]
         if len(rows) and taken:
             # A second box on somebody who has one already is no second person.
-            rows = rows[covered(detections.boxes[rows], np.stack(taken)).max(axis=1) < 0.85]
-        for row in rows:
-            box = detections.boxes[row]
-            track = Track(self._next, t_ns, t_ns, box, box, float(detections.scores[row]), row=int(row))
-            track.score_sum = track.score
-            track.t_sure_ns, track.sure_height = t_ns, float(box[3] - box[1])
-            track.confirmed = track.changed = self.settings.confirm_s == 0
-            self._next += 1
-            self._tracks.append(track)
-            self._remember(t_ns, track, int(row), detections, float(quality[row]))
+            second = covered(detections.boxes[rows], np.stack(taken)) >= 0.85
+            if self._footing is not None:
+                both = np.concatenate((detections.boxes[rows], taken))
+                second &= ~self._footing.apart(both, self.image_size)[: len(rows), len(rows) :]
+            rows = rows[~second.any(axis=1)]
+        self._tracks += [self._begun(t_ns, int(row), detections, quality) for row in rows]
         self._motion.start(detections.boxes[rows])
+        if self._footing is not None:
+            self._footing.start(detections.boxes[rows], self.image_size)
+
+    def _begun(self, t_ns: int, row: int, detections: Detections, quality: NDArray[np.float64]) -> Track:
+        """A new track that begins with detection ``row``."""
+        box = detections.boxes[row]
+        track = Track(self._next, t_ns, t_ns, box, box, float(detections.scores[row]), row=row)
+        track.score_sum = track.score
+        track.t_sure_ns, track.sure_height = t_ns, float(box[3] - box[1])
+        track.confirmed = track.changed = self.settings.confirm_s == 0
+        self._next += 1
+        self._remember(t_ns, track, row, detections, float(quality[row]))
+        return track
 
     def _cut(self, t_ns: int) -> None:
         """Part a track that has gone over to somebody else: the old one is lost, the rest is a new one."""
@@ -559,6 +646,8 @@ class CameraTracker:
             new.t_embedded_ns = old.t_embedded_ns
             self._tracks.append(new)
             self._motion.copy(index)
+            if self._footing is not None:
+                self._footing.copy(index)
             old.doubts, old.row, old.t_seen_ns = [], NO_DETECTION, since_ns
 
     def _agree(self, doubts: list[tuple[int, NDArray[np.float32], float]]) -> bool:
@@ -567,10 +656,12 @@ class CameraTracker:
         apart = 1 - rows @ rows.T
         return bool(apart[np.triu_indices(len(rows), 1)].mean() < self._looks.between(AGREE_SHARE))
 
-    def _end(self, t_ns: int, detections: Detections) -> list[Tracklet]:
+    def _end(self, t_ns: int) -> list[Tracklet]:
+        # Somebody new is missed once, where the next look is later than a track takes to be told.
+        patience_s = MISSED_LOOKS * self._pause_ns / 1e9 if self._is_rare else 0.0
         keep = np.array(
             [
-                self._unseen_s(t_ns, n) <= self._lost_s if t.confirmed else t.row != NO_DETECTION
+                self._unseen_s(t_ns, n) <= (self._lost_s if t.confirmed else patience_s)
                 for n, t in enumerate(self._tracks)
             ],
             bool,
@@ -582,6 +673,8 @@ class CameraTracker:
         ]
         self._tracks = [t for t, kept in zip(self._tracks, keep, strict=True) if kept]
         self._motion.keep(keep)
+        if self._footing is not None:
+            self._footing.keep(keep)
         return ended
 
     # ---- what is told ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ are shares of the box height, as people near the camera move by more pixels than
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,94 @@ class MotionModel:
     )  # per s, before anything is known
     velocity_fade_s: float = 1.5  # an unseen target's velocity halves over this time: people stop and turn
     flow_sigma: float = 0.03  # how far a displacement read from optical flow is off
+
+
+@dataclass(frozen=True)
+class FloorModel:
+    """How people walk on the floor, the same in every direction."""
+
+    accel_sigma_m: float = (
+        0.25  # per s^1.5: between walkers who cross a square (0.18) and who turn in a room (0.26)
+    )
+    start_speed_sigma_m_s: float = 1.0  # before anything is known
+    least_sigma_m: float = 0.05  # nobody's foot is known better
+
+
+class FloorBatch:
+    """Where N tracks of one camera stand on the floor; NaN where a foot was never on it. Row n is track n's."""
+
+    def __init__(self, model: FloorModel | None = None) -> None:
+        self.model = model or FloorModel()
+        self.mean = np.zeros((0, 2))  # metres
+        self.speed = np.zeros((0, 2))  # per second
+        self.p = np.zeros(0)  # variance of mean, covariance of mean and speed, variance of speed
+        self.c = np.zeros(0)
+        self.v = np.zeros(0)
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def start(self, places_m: F, sigmas_m: F) -> None:
+        """Append filters at rest for places (K, 2), NaN where unknown, with their uncertainty (K,)."""
+        rest = np.full(len(places_m), self.model.start_speed_sigma_m_s**2)
+        rows = (places_m, np.zeros_like(places_m), self._variance(sigmas_m), np.zeros(len(places_m)), rest)
+        self._set(np.concatenate((old, new)) for old, new in zip(self._columns(), rows, strict=True))
+
+    def copy(self, row: int) -> None:
+        """Append a filter like the one of ``row``."""
+        self._set(np.concatenate((column, column[row : row + 1])) for column in self._columns())
+
+    def put(self, row: int, other: FloorBatch) -> None:
+        """Replace the filter of ``row`` by the first one of ``other``."""
+        for column, new in zip(self._columns(), other._columns(), strict=True):
+            column[row] = new[0]
+
+    def keep(self, mask: NDArray[np.bool_]) -> None:
+        """Drop the filters whose mask is False."""
+        self._set(column[mask] for column in self._columns())
+
+    def predict(self, dt_s: float) -> None:
+        """Move every filter on by ``dt_s`` seconds."""
+        if dt_s <= 0:
+            return
+        q = self.model.accel_sigma_m**2
+        self.mean = self.mean + self.speed * dt_s
+        self.p = self.p + 2 * dt_s * self.c + dt_s**2 * self.v + q * dt_s**3 / 3
+        self.c = self.c + dt_s * self.v + q * dt_s**2 / 2
+        self.v = self.v + q * dt_s
+
+    def log_density(self, places_m: F, sigmas_m: F) -> tuple[F, F]:
+        """(N, M) natural logarithm of how densely N people are expected at M places, per square metre; and d^2.
+
+        Both are NaN where a place or a filter's is unknown. d^2 is the squared Mahalanobis distance, chi^2 with 2
+        degrees.
+        """
+        s = self.p[:, None] + self._variance(sigmas_m)[None, :]
+        d2 = ((self.mean[:, None] - places_m[None]) ** 2).sum(axis=2) / s
+        return np.asarray(-d2 / 2 - np.log(2 * np.pi * s)), np.asarray(d2)
+
+    def correct(self, rows: NDArray[np.intp], places_m: F, sigmas_m: F) -> None:
+        """Take in places (K, 2) of the filters ``rows`` (K,): who was nowhere starts there; NaN changes nothing."""
+        known = np.isfinite(places_m).all(axis=1)
+        rows, places_m, r = rows[known], places_m[known], self._variance(sigmas_m[known])
+        new = np.asarray(np.isnan(self.mean[rows]).any(axis=1))
+        p, c, v = self.p[rows], self.c[rows], self.v[rows]
+        Kp, Kv = p / (p + r), c / (p + r)
+        off = np.where(new[:, None], 0.0, places_m - self.mean[rows])
+        self.mean[rows] = np.where(new[:, None], places_m, self.mean[rows] + Kp[:, None] * off)
+        self.speed[rows] = np.where(new[:, None], 0.0, self.speed[rows] + Kv[:, None] * off)
+        self.p[rows] = np.where(new, r, (1 - Kp) * p)
+        self.c[rows] = np.where(new, 0.0, (1 - Kp) * c)
+        self.v[rows] = np.where(new, self.model.start_speed_sigma_m_s**2, v - Kv * c)
+
+    def _variance(self, sigmas_m: F) -> F:
+        return np.maximum(np.nan_to_num(sigmas_m, nan=np.inf), self.model.least_sigma_m) ** 2
+
+    def _columns(self) -> tuple[F, F, F, F, F]:
+        return self.mean, self.speed, self.p, self.c, self.v
+
+    def _set(self, columns: Iterable[F]) -> None:
+        self.mean, self.speed, self.p, self.c, self.v = columns
 
 
 class MotionBatch:

@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from flow.warp import IDENTITY, box_trust, camera_motion, is_still, move_boxes
 from tracker.config import KeyframeSettings
-from tracker.core.boxes import FloorPlan, center_form, foot_points, inside_polygon, iou
+from tracker.core.boxes import FloorPlan, foot_points, inside_polygon, iou
 from tracker.core.camera_tracker import CameraTracker, picture_quality, sound
 from tracker.core.keyframes import is_due
 from tracker.stages import Detector, Embedder
 from tracker.types import TENTATIVE, CameraUpdate, Detections, Frame, Record, Tracks
 
-FOOT_SIGMA = 0.04  # how far a box's lower edge is from the foot, as a share of its height
-CUT_FOOT_SIGMA = 0.25  # where the picture's lower edge cuts the legs off
 MIN_EMBED_QUALITY = 0.15  # worse pictures say more about the background than about the person
 SURE_OVERLAP, ALONE_OVERLAP = 0.6, 0.2  # a track that is there and nobody near
 
@@ -223,14 +221,8 @@ class CameraPipeline:
         """With the foot points on the floor, for a calibrated camera."""
         if self._plan is None or not len(tracks):
             return tracks
-        feet = foot_points(tracks.boxes)
-        height = center_form(tracks.boxes)[:, 3]
-        _, h = self._tracker.image_size
-        cut = tracks.boxes[:, 3] > h - 2 if h else np.zeros(len(tracks), bool)
-        sigma_px = np.where(cut, CUT_FOOT_SIGMA, FOOT_SIGMA) * height
-        place = self._plan.locate(feet)
-        sigma = self._plan.spread(feet, sigma_px)
-        unknown = ~np.isfinite(place).all(axis=1) | ~np.isfinite(sigma) | (tracks.states == TENTATIVE)
+        place, sigma = self._plan.stand(tracks.boxes, self._tracker.image_size)
+        unknown = tracks.states == TENTATIVE
         place[unknown], sigma[unknown] = np.nan, np.nan
         return msgspec.structs.replace(
             tracks, floor_xy_m=place.astype(np.float32), floor_sigma_m=sigma.astype(np.float32)
