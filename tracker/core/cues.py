@@ -24,6 +24,7 @@ LEARNED_LLR = 2.0  # learned ways this clear need no looks
 OVERLAP_LIMITS = (-3.0, 2.0)
 SIGHT_LIMITS = (-4.0, 4.0)
 MOST_SIGHTS = 4  # neighbouring instants err alike
+CARRY_S = 2.0  # a walker's velocity leads nowhere after this
 IN_VIEW_S = 0.15  # seen this short ago: still there
 
 
@@ -67,7 +68,9 @@ def score_pieces(
     link = link + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered + learned
     # Whoever leaves a view by its edge seldom comes back to the same view soon.
     link = np.maximum(link + np.where(here & left, settings.return_log_odds, 0.0), NEVER)
-    _stitch(link, pieces, here, gap_s, earlier, settings)
+    walks, walked = _walks(pieces, earlier, gap_s, of)
+    link = link + walks
+    _stitch(link, np.minimum(walks, 0.0), pieces, here, gap_s, earlier, settings)
 
     # Who is still in one view while somebody comes into another has not gone there.
     in_view = last >= now_ns - IN_VIEW_S * 1e9
@@ -78,12 +81,12 @@ def score_pieces(
         pieces, met & ~placed, in_view, beside, company, site, of
     )
     meeting = np.where(placed, meeting_llr(beside.place, beside.looks), meeting)
-    link = link + np.where(here | met, 0.0, _walks(pieces, earlier, gap_s, of))
 
     # Coming when somebody else has gone is no reason by itself: between cameras, looks must speak too.
     pictures = np.array([p.pictures for p in pieces], float)
     unknown = (pictures[rows] == 0)[:, None] | (pictures == 0)
-    link = np.where(unknown & ~here & (learned < LEARNED_LLR), np.minimum(link, UNSEEN_LOOKS_LLR), link)
+    blind = unknown & ~here & ~walked & (learned < LEARNED_LLR)
+    link = np.where(blind, np.minimum(link, UNSEEN_LOOKS_LLR), link)
     meeting = np.where(unknown & ~placed, np.minimum(meeting, UNSEEN_LOOKS_LLR), meeting)
     at_once = here & (beside.seconds > APART_S)
     link = np.where(at_once, np.where(beside.is_one_body, ONE_BODY_LLR, NEVER), link)
@@ -108,13 +111,14 @@ def _rows_of(pieces: Sequence[Piece]) -> F:
 
 def _stitch(
     link: F,
+    walks: F,
     pieces: Sequence[Piece],
     here: NDArray[np.bool_],
     gap_s: F,
     earlier: NDArray[np.bool_],
     settings: LinkSettings,
 ) -> None:
-    """Raises the links of tracks of one camera that go on as one another."""
+    """Raises the links of tracks of one camera that go on as one another, where ``walks`` (at most 0) allow it."""
     i, j = np.nonzero(here & (gap_s >= 0) & (gap_s <= settings.stitch_s))
     if not len(i):
         return
@@ -125,22 +129,30 @@ def _stitch(
     going_on = stitch_llr(
         ends[before], velocity_px_s[before], starts[after], gap_s[i, j], window_s=settings.stitch_s
     )
-    link[i, j] = np.maximum(link[i, j], going_on)
+    link[i, j] = np.maximum(link[i, j], going_on + walks[i, j])
 
 
-def _walks(pieces: Sequence[Piece], earlier: NDArray[np.bool_], gap_s: F, of: int | None) -> F:
-    """What the walk from where the earlier was last to where the later was first says; 0 where a place is unknown."""
+def _walks(
+    pieces: Sequence[Piece], earlier: NDArray[np.bool_], gap_s: F, of: int | None
+) -> tuple[F, NDArray[np.bool_]]:
+    """What the walk from where the earlier was last to where the later was first says, and for whom it is known."""
     nowhere = (np.nan, np.nan)
-    last = np.array([(*(p.place or nowhere), p.sigma_m) for p in pieces]).reshape(-1, 3)
-    first = np.array([(*(p.first_place or nowhere), p.first_sigma_m) for p in pieces]).reshape(-1, 3)
-    if np.isnan(last).all():
-        return np.zeros_like(gap_s)
-    a, b = last[:of, None] - first, first[:of, None] - last
-    on = np.where(earlier, np.hypot(a[..., 0], a[..., 1]), np.hypot(b[..., 0], b[..., 1]))
+    last = np.array([(*(p.place or nowhere), p.sigma_m, *p.speed_m_s) for p in pieces], float).reshape(-1, 5)
+    first = np.array([(*(p.first_place or nowhere), p.first_sigma_m) for p in pieces], float).reshape(-1, 3)
+    known = np.isfinite(last[:, 0])
+    if not known.any():
+        return np.zeros_like(gap_s), np.zeros(gap_s.shape, bool)
+    gap = np.clip(gap_s, 0.0, CARRY_S)
+    steady = np.isfinite(last[:, 3])
+    speed = np.where(steady[:, None], last[:, 3:], 0.0)
+    on = last[:of, None, :2] + speed[:of, None] * gap[..., None] - first[None, :, :2]
+    back = last[None, :, :2] + speed[None] * gap[..., None] - first[:of, None, :2]
+    off = np.where(earlier, np.hypot(on[..., 0], on[..., 1]), np.hypot(back[..., 0], back[..., 1]))
     sigma = np.where(
         earlier, np.hypot(last[:of, None, 2], first[:, 2]), np.hypot(first[:of, None, 2], last[:, 2])
     )
-    return walk_llr(on, sigma, gap_s)
+    from_known = np.where(earlier, steady[:of, None], steady)
+    return walk_llr(off, sigma, gap_s, from_known), known[:of, None] & known
 
 
 def _learned(

@@ -17,8 +17,15 @@ F = NDArray[np.float64]
 MAX_APPEARANCE_LLR = 6.0  # an embedder is never surer than 400 : 1
 MAX_PLACE_LLR = 8.0
 FLOOR_M2 = 60.0  # that two cameras see together, where nobody knows better
-HIDDEN_FEET = 0.2  # share of looks in which the feet are elsewhere than they seem
-MOST_LOOKS = 6.0
+HIDDEN_FEET, HIDDEN_M = (
+    0.2,
+    1.5,
+)  # share of looks in which the feet are hidden, and how far off they seem then
+MAX_LOOK_AGAINST_LLR = 3.0  # one look that speaks against it may be of hidden feet
+MAX_AGAINST_LLR = 30.0
+MOST_LOOKS = 8.0  # that many agreeing looks say all that more of them would
+WALK_M_S, TOP_M_S = 1.3, 3.0
+STEADY_M_S2 = 0.5  # how far a walker's velocity is off after a second, and how it changes
 
 
 @dataclass
@@ -100,40 +107,49 @@ def gap_llr(gap_s: F, *, typical_s: float, window_s: float) -> F:
 def look_llr(distance_m: F, sigma_m: F) -> F:
     """Of two places, seen at one instant by two calibrated cameras: on one spot, or anywhere on the floor seen.
 
-    Feet are often hidden in one of the views, so that one person's places may lie apart without speaking much
-    against it: a mixture of a normal error and of anywhere.
+    Feet are often hidden in one of the views, and a foot point then lies a metre or two away: a mixture of two normal
+    errors. Uniform over ``FLOOR_M2`` if two people.
 
     Args:
         distance_m, sigma_m: any shape; the standard deviation of each axis of the difference.
     """
-    sigma = np.maximum(sigma_m, 1e-3)
-    # Density on the plane (Rayleigh's over its circumference) if one person, uniform over the floor seen if two.
-    near = np.exp(-((distance_m / sigma) ** 2) / 2) / (2 * np.pi * sigma**2) * FLOOR_M2
-    return np.asarray(np.log((1 - HIDDEN_FEET) * near + HIDDEN_FEET))
+    ratio = np.log(_spot_ratio(distance_m, np.maximum(sigma_m, 1e-3)) + 1e-12)
+    return np.maximum(ratio, -MAX_LOOK_AGAINST_LLR)
+
+
+def _spot_ratio(off_m: F, sigma_m: F) -> F:
+    """Density on the plane, as a multiple of the uniform one, of being ``off_m`` from a spot."""
+    wide_m = np.hypot(sigma_m, HIDDEN_M)
+    near, far = (np.exp(-((off_m / s) ** 2) / 2) / (2 * np.pi * s**2) * FLOOR_M2 for s in (sigma_m, wide_m))
+    return np.asarray((1 - HIDDEN_FEET) * near + HIDDEN_FEET * far)
 
 
 def meeting_llr(mean_look_llr: F, looks: F) -> F:
     """Of two tracklets from the mean of their looks, any shape: neighbouring instants err alike, so that more than a
     few say nothing new."""
-    return np.clip(mean_look_llr * np.minimum(looks, MOST_LOOKS) / 2, -MAX_PLACE_LLR, MAX_PLACE_LLR)
+    return np.maximum(mean_look_llr * np.minimum((looks + 1) / 2, MOST_LOOKS), -MAX_AGAINST_LLR)
 
 
-def walk_llr(
-    distance_m: ArrayLike,
-    sigma_m: ArrayLike,
-    gap_s: ArrayLike,
-    *,
-    speed_m_s: float = 1.3,
-    top_m_s: float = 3.0,
-) -> F:
-    """Of walks over ``distance_m`` in ``gap_s``, any shape: impossible when faster than people go; NaN says nothing."""
-    distance, sigma, gap = np.broadcast_arrays(distance_m, sigma_m, np.maximum(gap_s, 0.0))
-    known = np.isfinite(distance) & np.isfinite(sigma)
-    distance, sigma = np.where(known, distance, 0.0), np.where(known, sigma, 1.0)
-    too_fast = distance > top_m_s * gap + 3 * sigma + 0.5
-    reach = speed_m_s * gap + sigma
-    one = -((distance / reach) ** 2) / 2 - np.log(2 * np.pi * reach**2)
-    ratio = np.where(too_fast, -MAX_PLACE_LLR, np.clip(one + np.log(FLOOR_M2), -3.0, 3.0))
+def walk_llr(off_m: ArrayLike, sigma_m: ArrayLike, gap_s: ArrayLike, is_steady: ArrayLike = False) -> F:
+    """Of walks that end ``off_m`` from where they would lead, any shape: normal around it, uniform if by others.
+
+    Args:
+        off_m: distance from the last place, or from where the last velocity leads to by then; NaN says nothing.
+        sigma_m: standard deviation of both places.
+        gap_s: the walk's time.
+        is_steady: whether a velocity was known; else any direction is as good.
+    """
+    off, sigma, gap, steady = np.broadcast_arrays(off_m, sigma_m, np.maximum(gap_s, 0.0), is_steady)
+    known = np.isfinite(off) & np.isfinite(sigma)
+    off, sigma = np.where(known, off, 0.0), np.where(known, sigma, 1.0)
+    too_fast = off > TOP_M_S * gap * np.where(steady, 2, 1) + 3 * sigma + 0.5
+    # Who is unseen for longer may have turned: a known velocity helps for a second or two.
+    drift = np.where(
+        steady, np.minimum(STEADY_M_S2 * gap + STEADY_M_S2 * gap**2 / 2, WALK_M_S * gap), WALK_M_S * gap
+    )
+    reach = np.hypot(drift, sigma)
+    ratio = np.clip(np.log(_spot_ratio(off, reach) + 1e-12), -MAX_PLACE_LLR, 5.0)
+    ratio = np.where(too_fast, -MAX_PLACE_LLR, ratio)
     return np.asarray(np.where(known, ratio, 0.0))
 
 

@@ -22,13 +22,15 @@ F = NDArray[np.float64]
 MANY_PICTURES = 12.0  # more pictures of one walk show little new
 MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
 SAID_LLR = 1.0  # what was said stays said unless there is better
-MAX_MEETING_LLR = 20.0
+MAX_MEETING_LLR = 200.0
 LEAVING_S = 1.0  # who would reach the picture's edge within this time has left by it
 UNSEEN_LOOKS_LLR = -2.0
 WALKED_HEIGHTS = 0.5
 KNOWN_PICTURES = 3  # from fewer pictures nobody is learned from
 CORE_S = 0.5  # a tracklet seen for less, or never embedded, joins people but never joins two of them
 OVERLAP_LIMITS = (-3.0, 2.0)
+STEP_S = 0.4  # how often a place on the floor is noted
+STEPS = 4  # of these, the last so many: a velocity over 1.2 s or more
 SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
 SIGHT_LIMITS = (-4.0, 4.0)
@@ -36,7 +38,6 @@ MOST_LOOKS = 4
 IN_VIEW_S = 0.15  # seen this short ago: still there
 LEARNED_LLR = 2.0  # learned ways this clear need no looks
 NEVER = -1e6
-SURE = 20.0  # odds beyond 500 million : 1 are no better: sums of them must keep what is small
 
 
 class Piece:
@@ -51,6 +52,7 @@ class Piece:
         self.place: tuple[float, float] | None = None
         self.first_place: tuple[float, float] | None = None
         self.sigma_m, self.first_sigma_m = float("nan"), float("nan")
+        self._steps: list[tuple[float, float, float]] = []  # t_s, x, y of the last places, STEP_S apart
         self.walked = False  # has been elsewhere than where it began: no chair, no poster
         self._looks: NDArray[np.float32] | None = None
         self._take_looks()
@@ -75,8 +77,20 @@ class Piece:
         if np.isfinite(floor_xy_m).all() and np.isfinite(sigma_m):
             self.place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
             self.sigma_m = float(sigma_m)
+            t_s = t_ns / 1e9
+            if not self._steps or t_s - self._steps[-1][0] >= STEP_S:
+                self._steps.append((t_s, *self.place))
+                del self._steps[:-STEPS]
             if self.first_place is None:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
+
+    @property
+    def speed_m_s(self) -> tuple[float, float]:
+        """Velocity on the floor over the last places; NaN where it is not known."""
+        if self.place is None or len(self._steps) < 2:
+            return float("nan"), float("nan")
+        (t0, x0, y0), (t1, x1, y1) = self._steps[0], self._steps[-1]
+        return (x1 - x0) / (t1 - t0), (y1 - y0) / (t1 - t0)
 
     @property
     def looks(self) -> NDArray[np.float32] | None:
@@ -129,6 +143,7 @@ class Piece:
             "place": self.place,
             "walked": self.walked,
             "first_place": self.first_place,
+            "steps": self._steps,
             "sigmas_m": [None if np.isnan(v) else v for v in (self.sigma_m, self.first_sigma_m)],
             "looks": self._looks is not None,
         }
@@ -143,6 +158,7 @@ class Piece:
         piece.box = np.array(state["box"], np.float32)
         piece.walked = bool(state["walked"])
         piece.place = None if state["place"] is None else (state["place"][0], state["place"][1])
+        piece._steps = [(t, x, y) for t, x, y in state["steps"]]
         first = state["first_place"]
         piece.first_place = None if first is None else (first[0], first[1])
         if not state["looks"]:
@@ -202,6 +218,56 @@ class Scores:
     def to_group(self, i: int, rows: Sequence[int]) -> float:
         """Log-odds of piece ``i`` belonging to a group; -inf where it cannot."""
         return self._of([i], list(rows))[0]
+
+    def to_groups(self, count: int, owner: NDArray[np.intp], groups: int) -> F:
+        """(R, G) log-odds of each of the first R pieces belonging to each of G groups; -inf where it cannot.
+
+        Args:
+            count: R.
+            owner: (N,) the group of each piece, -1 for none.
+        """
+        n, rows = len(self), np.arange(count)
+        member = np.zeros((groups, n))
+        member[owner[owner >= 0], np.flatnonzero(owner >= 0)] = 1.0
+        weight = member * np.minimum(self.pictures, MANY_PICTURES)
+        pictures = weight.sum(axis=1)
+        means = (weight @ self.looks) / np.maximum(pictures, 1e-12)[:, None]
+        own, has = self.looks[:count], np.minimum(self.pictures[:count], MANY_PICTURES)
+        known = (has > 0)[:, None] & (pictures > 0)
+        distance = np.where(known, 1 - own @ means.T, np.nan)
+
+        # Strangers of both sides: who excludes the one, to the other.
+        seen = self.pictures > 0
+        excludes = self.conflict[:count] & seen & ~(rows[:, None] == np.arange(n))  # (R, N)
+        rivals = (member @ (self.conflict & seen) > 0) & (member == 0)  # (G, N)
+        to_means, to_own = 1 - self.looks @ means.T, 1 - own @ self.looks.T  # (N, G), (R, N)
+        strangers = []
+        for power in range(3):
+            not_self = excludes[:, None, :] & (member == 0)
+            theirs = np.einsum("rgn,ng->rg", not_self.astype(float), to_means**power)
+            ours = (to_own**power) @ rivals.T - (to_own**power)[rows, rows][:, None] * rivals[:, rows].T
+            strangers.append(theirs + ours)
+        cohort = self.appearance.cohort(strangers[0], strangers[1], strangers[2])
+        looks = self.appearance.llr(distance, cohort, has[:, None], pictures)
+
+        met, placed = self.met[:count], self.placed[:count]
+        seen_m, guesses = met & placed, met & ~placed
+        shared = np.where(guesses, self.meeting[:count], 0.0) @ member.T
+        place = np.where(seen_m, self.meeting[:count], 0.0) @ member.T + shared / np.maximum(
+            guesses @ member.T, 1
+        )
+        place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
+        has_met = met @ member.T > 0
+        # The piece of a group that is nearest in time tells of the walk.
+        by_gap = np.argsort(self.gap_s[:count], axis=1, kind="stable")
+        nearest = np.full((count, groups), -1)
+        for r in rows:
+            order = by_gap[r][owner[by_gap[r]] >= 0][::-1]
+            nearest[r, owner[order]] = order
+        time = np.where(nearest >= 0, self.link[rows[:, None], np.maximum(nearest, 0)], NEVER)
+        value = looks + np.where(has_met, place, time)
+        impossible = (self.conflict[:count] @ member.T > 0) | (~has_met & (time <= NEVER / 2))
+        return np.where(impossible, -np.inf, value)
 
     def between(self, a: Sequence[int], b: Sequence[int]) -> Evidence | None:
         """Why two groups are one person, or how much speaks against it; None for an empty group."""
@@ -321,9 +387,10 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
 
     excluded = others.astype(float)
     S = likely(slice(None), [m + m.T for m in (known @ excluded, near @ excluded, near**2 @ excluded)])
-    weight, barred = _weight(S), conflict.astype(float)
+    most = _most(S)
+    weight, barred = _weight(S, most), conflict.astype(float)
     against = weight @ barred  # as in `competed`; below, only what a join changes is added
-    odds = _odds(S, weight, against)
+    odds = _odds(S, weight, against, most)
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
     core, stage = scores.core.copy(), 0
     may = core[:, None] & core
@@ -369,12 +436,16 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
         pair = [i, j]
         against[:, changed] -= weight[:, pair] @ barred[np.ix_(pair, changed)]
         barred[i] = barred[:, i] = conflict[i]
-        for k in pair:
-            weight[k] = weight[:, k] = _weight(S[k])
+        higher = np.flatnonzero(S[i] > most)
+        scale = np.exp(most[higher] - S[i, higher])[:, None]
+        weight[higher], against[higher] = weight[higher] * scale, against[higher] * scale
+        most[higher] = S[i, higher]
+        most[pair] = _most(S[pair])
+        weight[:, pair], weight[pair] = _weight(S[:, pair], most), _weight(S[pair], most[pair])
         against[:, changed] += weight[:, pair] @ barred[np.ix_(pair, changed)]
         against[:, pair] = weight @ barred[:, pair]
         against[pair] = weight[pair] @ barred
-        odds[changed] = _odds(S, weight, against, changed)
+        odds[changed] = _odds(S, weight, against, most, changed)
         odds[:, changed] = odds[changed].T
     return sorted(g for g in groups if g)
 
@@ -384,21 +455,29 @@ def competed(S: F, conflict: NDArray[np.bool_]) -> F:
 
     Joining a with b excludes joining a with c where b and c cannot be one.
     """
-    weight = _weight(S)
-    return _odds(S, weight, weight @ conflict.astype(float))
+    most = _most(S)
+    weight = _weight(S, most)
+    return _odds(S, weight, weight @ conflict.astype(float), most)
 
 
-def _weight(S: F) -> F:
-    """The odds of log-odds, 0 where impossible; any shape."""
-    return np.where(np.isfinite(S), np.exp(np.clip(S, -SURE, SURE)), 0.0)
+def _most(S: F) -> F:
+    """(R,) the largest log-odds of each row, which its weights are relative to; 0 for a row without any."""
+    most = S.max(axis=1, initial=-np.inf)
+    return np.where(np.isfinite(most), most, 0.0)
 
 
-def _odds(S: F, weight: F, against: F, rows: NDArray[np.intp] | slice = slice(None)) -> F:
+def _weight(S: F, most: F) -> F:
+    """The odds of log-odds as shares of each row's largest, 0 where impossible; (R, N) and (R,)."""
+    return np.exp(S - most[:, None])
+
+
+def _odds(S: F, weight: F, against: F, most: F, rows: NDArray[np.intp] | slice = slice(None)) -> F:
     """Some rows of `competed`, from ``against[a, b]``: the sum of ``weight[a, c]`` over all c that exclude b."""
     # b excludes itself in `conflict`'s diagonal.
-    here = np.maximum(against[rows] - weight[rows], 0)
-    there = np.maximum(against[:, rows] - weight[:, rows], 0).T
-    return np.where(np.isfinite(S[rows]), S[rows] - np.log1p(here + there), -np.inf)
+    with np.errstate(divide="ignore"):
+        here = np.log(np.maximum(against[rows] - weight[rows], 0)) + most[rows][:, None]
+        there = (np.log(np.maximum(against[:, rows] - weight[:, rows], 0)) + most[:, None]).T
+    return np.where(np.isfinite(S[rows]), S[rows] - np.logaddexp(np.logaddexp(here, there), 0.0), -np.inf)
 
 
 def _sighting(

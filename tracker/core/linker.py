@@ -227,11 +227,9 @@ class Linker:
             of=len(keys),
         )
         open_ids = sorted({self._owner[k] for k in recent})
-        rows = {g: [len(keys) + n for n, k in enumerate(recent) if self._owner[k] == g] for g in open_ids}
-        gain = np.full((len(keys), len(open_ids)), -np.inf)
-        for i in range(len(keys)):
-            for j, g in enumerate(open_ids):
-                gain[i, j] = scores.to_group(i, rows[g])
+        place = {g: n for n, g in enumerate(open_ids)}
+        owner = np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp)
+        gain = scores.to_groups(len(keys), owner, len(open_ids))
         chosen = assign_or_new(-gain, np.full(len(keys), -self._threshold()))
         for i, key in enumerate(keys):
             piece = self._pieces[key]
@@ -244,7 +242,8 @@ class Linker:
                 continue
             global_id = open_ids[chosen[i]]
             person = self._people[global_id]
-            evidence = self._evidence(scores, i, rows[global_id], gain[i], open_ids)
+            rows = np.flatnonzero(owner == chosen[i]).tolist()
+            evidence = self._evidence(scores, i, rows, gain[i], open_ids)
             events.append(self._handed_over(person, key, sighting, evidence, update.t_ns))
             self._join(person, key)
         return events
