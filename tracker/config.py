@@ -248,6 +248,9 @@ class ProcessSettings(Settings):
     """Recorded footage."""
 
     fill_gaps_s: float = Field(1.0, ge=0)  # boxes are interpolated over gaps this short in the final tracks
+    reach_s: float = Field(
+        10.0, ge=0
+    )  # final tracks are carried on for so long over weak detections that nobody has, both ways; 0: not at all
 
 
 class Site(Settings):

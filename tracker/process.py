@@ -43,6 +43,7 @@ from tracker.build import (
 from tracker.config import KeyframeSettings, Site, is_recorded
 from tracker.core.ledger import Ledger
 from tracker.core.pipeline import Answers, ask_batch
+from tracker.core.reach import Weak, reach, unclaimed
 from tracker.errors import UserError, mask_url
 from tracker.io.detectors import Recorded, load_recorded
 from tracker.io.parallel import Spread
@@ -184,6 +185,9 @@ class _Run:
         self._boxes = {
             c: self._stack.enter_context(open(spool / f"{c}.boxes", "wb")) for c in self.site.cameras
         }
+        self._seen = {
+            c: self._stack.enter_context(open(spool / f"{c}.seen", "wb")) for c in self.site.cameras
+        }
         self._published = {
             c: self._stack.enter_context(MotWriter(tracks / f"{c}.txt")) for c in self.site.cameras
         }
@@ -251,6 +255,8 @@ class _Run:
         with self.stages.measure("write"):
             self._publish(events)
             self._spool(update)
+            if answers.detections is not None and self.site.process.reach_s > 0:
+                self._spool_seen(camera_id, seq, t_ns, answers.detections)
 
     def _tell(self, message: LinkerInput) -> list[Event]:
         if self._tape is not None:
@@ -271,6 +277,14 @@ class _Run:
             self.ledger.follow(event)
             self._log.put(event)
             self.events += 1
+
+    def _spool_seen(self, camera_id: str, seq: int, t_ns: int, detections: Detections) -> None:
+        """All that was detected; a row without a box says that there was nothing."""
+        out = np.zeros(max(len(detections), 1), SPOOL)
+        out["frame"], out["t_ns"] = seq + 1, t_ns
+        if len(detections):
+            out["box"], out["score"] = detections.boxes, detections.scores
+        self._seen[camera_id].write(out.tobytes())
 
     def _spool(self, update: CameraUpdate) -> None:
         tracks = update.tracks
@@ -395,7 +409,7 @@ class _Run:
 
     def write(self, begun: float) -> Summary:
         """Tracks with their final identities, who was where, and what ran."""
-        for spool in self._boxes.values():
+        for spool in (*self._boxes.values(), *self._seen.values()):
             spool.flush()
         visits: dict[int, list[dict[str, Any]]] = defaultdict(list)
         with self.stages.measure("write"):
@@ -425,7 +439,12 @@ class _Run:
             for n in np.unique(rows["number"])
         }
         ids = np.array([owner[int(n)] or 0 for n in rows["number"]], np.int64)
-        final = finished(rows[ids > 0], ids[ids > 0], self.site.process.fill_gaps_s)
+        rows = rows[ids > 0]
+        if self.site.process.reach_s > 0:
+            seen = np.fromfile(self.out / ".spool" / f"{camera_id}.seen", SPOOL)
+            rows = np.concatenate((rows, reached(rows, seen, self.site.process.reach_s)))
+        ids = np.array([owner[int(n)] for n in rows["number"]], np.int64)
+        final = finished(rows, ids, self.site.process.fill_gaps_s)
         with MotWriter(self.out / "tracks" / f"{camera_id}.txt") as tracks:
             for row, global_id in final:
                 tracks.write(_mot_row(int(row["frame"]), global_id, row["box"], float(row["score"])))
@@ -756,6 +775,45 @@ def read_answers(path: Path) -> Iterator[tuple[str, int, int, Answers]]:
 
 
 # ---- results -------------------------------------------------------------------------------------------------
+
+
+def reached(rows: NDArray[np.void], seen: NDArray[np.void], most_s: float) -> NDArray[np.void]:
+    """Rows by which one camera's tracks are carried on over weak detections, back from their first and on from their
+    last box; see `tracker.core.reach`.
+
+    Args:
+        rows: of the tracks.
+        seen: all detections, at least one row a frame that was looked at; those without a height are none.
+        most_s: no track is carried on for longer.
+    """
+    tracks: defaultdict[int, list[NDArray[np.float32]]] = defaultdict(list)
+    first: dict[int, tuple[int, NDArray[np.float32]]] = {}
+    last: dict[int, tuple[int, NDArray[np.float32]]] = {}
+    for frame, number, box in zip(rows["frame"].tolist(), rows["number"].tolist(), rows["box"], strict=True):
+        tracks[frame].append(box)
+        if number not in first or frame < first[number][0]:
+            first[number] = frame, box
+        if number not in last or frame > last[number][0]:
+            last[number] = frame, box
+    times = dict(zip(seen["frame"].tolist(), seen["t_ns"].tolist(), strict=True))
+    frames: dict[int, Weak] = {}
+    cuts = np.flatnonzero(np.diff(seen["frame"])) + 1
+    for own in np.split(seen, cuts) if len(seen) else []:
+        frame = int(own["frame"][0])
+        own = own[own["box"][:, 3] > own["box"][:, 1]]
+        taken = np.array(tracks[frame], np.float32).reshape(-1, 4)
+        frames[frame] = Weak(times[frame], *unclaimed(own["box"], own["score"], taken))
+    out: list[tuple[int, int, NDArray[np.float32], float]] = []
+    for ends, backward in ((first, True), (last, False)):
+        found = reach(frames, ends, most_s=most_s, backward=backward)
+        out += found
+        for frame, _, box, _ in found:
+            kept = ~(frames[frame].boxes == box).all(axis=1)
+            frames[frame] = Weak(times[frame], frames[frame].boxes[kept], frames[frame].scores[kept])
+    more = np.zeros(len(out), SPOOL)
+    for n, (frame, number, box, score) in enumerate(out):
+        more[n] = (frame, number, box, score, times[frame])
+    return more
 
 
 def finished(
