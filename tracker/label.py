@@ -33,7 +33,7 @@ SCHEMA = 1
 # With 30 people in rendered offices and squares, 9 of 10 earlier visits that were sought stood among so many.
 LINE_UP = 12
 LEAST_S = 0.5  # a walker gets 0.7 m far: what is shorter is a piece of a track, not a stay
-LEAST_SHARE = 1 / 3  # of the arrivals drawn that each stratum gets, where it has so many
+LEAST_PART = 3  # each stratum gets one in so many of the arrivals drawn, where it has as many
 DRAWS = 20_000  # of the posterior; its quantiles are then good to 0.002
 TOO_WIDE = 0.3  # an interval that cannot tell 70 % from 100 %
 NS = 1_000_000_000
@@ -188,8 +188,8 @@ def draw(arrivals: Sequence[Arrival], count: int, seed: int) -> list[Arrival]:
         own = [arrival for arrival in arrivals if arrival.stratum == stratum]
         shuffled[stratum] = [own[k] for k in rng.permutation(len(own))]
     joined, new = (len(shuffled[stratum]) for stratum in STRATA)
-    least = math.ceil(count * LEAST_SHARE)
-    want = min(max(round(count * joined / max(joined + new, 1)), least), max(count - least, 0))
+    least = count // LEAST_PART
+    want = min(max(round(count * joined / max(joined + new, 1)), least), count - least)
     take_new = min(new, count - min(joined, want))
     take: dict[Stratum, int] = {"joined": min(joined, count - take_new), "new": take_new}
     places = [((k + 0.5) / take[stratum], stratum, k) for stratum in STRATA for k in range(take[stratum])]
