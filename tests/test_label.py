@@ -15,11 +15,13 @@ from tracker.errors import UserError
 from tracker.evaluate import Boxes
 from tracker.label import (
     LINE_UP,
+    MOST_PAGES,
     STRATA,
     Arrival,
     Earlier,
     Label,
     Labels,
+    Question,
     Same,
     Stratum,
     Visit,
@@ -99,8 +101,8 @@ def test_likely_gaps_come_first_and_whom_the_camera_sees_at_once_last():
         # The run itself found that it takes 10 s from a to b.
         visit("a", 1, 0, 5),
         visit("b", 1, 15, 20),
-        # Before 9 comes to b at 100 s: 2 left a 9 s before, 3 left a 1 s before, 4 is in a; 5 left b 2 s before; 6 was in
-        # a 10 s before, and is in b at the same time as 9, so the two are two, unless the run mixed 6 up with others.
+        # Before 9 comes to b at 100 s: 2 left a 9 s before, 3 left a 1 s before, 4 is in a; 5 left b 2 s before; 6 was
+        # in a 10 s before, and is in b at the same time as 9: two people, unless the run mixed 6 up with others.
         visit("a", 2, 80, 91),
         visit("a", 3, 82, 99),
         visit("a", 4, 83, 120),
@@ -115,12 +117,36 @@ def test_likely_gaps_come_first_and_whom_the_camera_sees_at_once_last():
     assert names(nine.others) == ["a2", "b5", "a3", "a4", "a6"]
 
 
-def test_a_line_up_is_no_longer_than_a_page():
+def test_a_long_line_up_comes_in_pages():
     crowd = [visit("a", person, person, 100) for person in range(1, 31)]
     last = find_arrivals([*crowd, visit("b", 99, 90, 95)], 60)[-1]
-    assert len(last.others) == LINE_UP
     # All are there still: who came last is the likeliest.
-    assert names(last.others[:2]) == ["a30", "a29"]
+    assert names(last.others) == [f"a{person}" for person in range(30, 0, -1)] and last.left_out == 0
+    # Thirty are twelve, twelve and six.
+    labels: list[Label] = []
+    for pages, many in ((3, 12), (2, 12), (1, 6)):
+        question = next_question([last], labels)
+        assert question and (question.pages, len(question.earlier)) == (pages, many)
+        labels = with_reply(labels, question, "n")
+    assert next_question([last], labels) is None and len(labels[0].earlier) == 30
+    assert len(without_last(labels)[0].earlier) == 24
+    assert without_last(without_last(without_last(labels))) == []
+    found = with_reply(without_last(labels), question, 2)
+    assert names(tuple(e.visit for e in found[0].earlier[-1:])) == ["a4"] and len(found[0].earlier) == 25
+    assert without_last(found) == without_last(labels)
+
+
+def test_beyond_some_pages_nobody_is_asked_and_that_is_told():
+    crowd = [visit("a", person, person / 10, 100) for person in range(1, 101)]
+    last = find_arrivals([*crowd, visit("b", 999, 90, 95)], 60)[-1]
+    assert (len(last.others), last.left_out) == (LINE_UP * MOST_PAGES, 100 - LINE_UP * MOST_PAGES)
+    labels: list[Label] = []
+    while (question := next_question([last], labels)) is not None:
+        labels = with_reply(labels, question, "n")
+    told = Labels(run="", seed=0, arrivals={"joined": 0, "new": 1}, labels=weighted(labels, {"new": 1}))
+    assert score_labels(told, {}).cut_short == 1
+    found = with_reply(without_last(labels), Question(0, last, last.others[48:]), 0)
+    assert score_labels(msgspec.structs.replace(told, labels=tuple(found)), {}).cut_short == 0
 
 
 def arrivals(joined: int, new: int) -> list[Arrival]:
@@ -314,7 +340,7 @@ LABELLED = tracks(("a", 1, A1), ("b", 1, B1), ("a", 2, A2), ("b", 2, B2), ("b", 
 
 def test_the_run_that_was_labelled():
     found = score_labels(SAID, LABELLED)
-    # One of two joined arrivals is a true hand-over, and kept: 4 * 1/2 = 2 arrivals. The new one is a missed one, for 3.
+    # One of two joined arrivals is a true hand-over, and kept: 4 * 1/2 = 2 arrivals. The new one is missed, for 3.
     kept = found.hand_overs_kept
     assert (kept.share, kept.counted, kept.labels) == (pytest.approx(2 / (2 + 3)), 1, 2)
     # Of two joins one is wrong.
@@ -384,7 +410,10 @@ def test_one_stratum_is_the_jeffreys_interval(good: int, bad: int):
     """Quantiles of Beta(good + 1/2, bad + 1/2), open where all are good or all bad (Brown, Cai, DasGupta 2001)."""
     found = estimate([(7.0, good, bad, 0)])
     low, high = beta.ppf([0.025, 0.975], good + 0.5, bad + 0.5)
-    assert found.share == pytest.approx(good / (good + bad)) and (found.counted, found.labels) == (good, good + bad)
+    assert found.share == pytest.approx(good / (good + bad)) and (found.counted, found.labels) == (
+        good,
+        good + bad,
+    )
     assert found.low == pytest.approx(low if good else 0.0, abs=0.006)
     assert found.high == pytest.approx(high if bad else 1.0, abs=0.006)
 

@@ -120,7 +120,9 @@ def test_the_run_is_what_the_tests_take_it_for(out: Path):
     assert json.loads((out / "run.json").read_text())["starts_ns"] == {"a": 0, "b": 0}
 
 
-def test_from_questions_to_a_score(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_from_questions_to_a_score(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """Four arrivals: red and green in b (joined), green in a (new; it might be red) and blue in b (new)."""
     monkeypatch.setattr("sys.stdin", io.StringIO("y\nn\ny\nn\n"))
     assert main(["label", str(out)]) == 0
@@ -134,7 +136,10 @@ def test_from_questions_to_a_score(out: Path, monkeypatch: pytest.MonkeyPatch, c
     told = capsys.readouterr().out
     assert re.search(r"hand-overs kept +100.0 %.*2 of 2 labelled", told)
     assert re.search(r"false merges +0.0 %.*0 of 2 labelled", told) and "too few labels" in told
-    assert main(["evaluate", "--tracks", str(out / "tracks"), "--labels", str(out / "labels.json"), "--json"]) == 0
+    assert (
+        main(["evaluate", "--tracks", str(out / "tracks"), "--labels", str(out / "labels.json"), "--json"])
+        == 0
+    )
     told = json.loads(capsys.readouterr().out)
     assert told["hand_overs_kept"]["share"] == 1.0 and told["arrivals"] == {"joined": 2, "new": 2}
 
@@ -251,7 +256,8 @@ def test_what_cannot_be_labelled_is_said(out: Path, tmp_path: Path, capsys: pyte
     assert "labels of another run" in refused(str(out))
     changed(out / "identities.json", lambda told: told.update(identities=told["identities"][:1]))
     changed(
-        out / "identities.json", lambda told: told["identities"][0].update(visits=told["identities"][0]["visits"][:1])
+        out / "identities.json",
+        lambda told: told["identities"][0].update(visits=told["identities"][0]["visits"][:1]),
     )
     assert "nothing to label" in refused(str(out), "--labels", str(out / "other.json"))
     changed(out / "run.json", lambda run: run.pop("starts_ns"))
