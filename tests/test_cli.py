@@ -64,6 +64,7 @@ def test_help_answers_in_half_a_second():
         "worker",
         "linker",
         "subscribe",
+        "label",
         "evaluate",
         "models",
         "doctor",
