@@ -117,6 +117,17 @@ def test_likely_gaps_come_first_and_whom_the_camera_sees_at_once_last():
     assert names(nine.others) == ["a2", "b5", "a3", "a4", "a6"]
 
 
+def test_arrivals_do_not_depend_on_the_order_of_the_visits():
+    rng = np.random.default_rng(2)
+    starts = rng.integers(0, 60, 40)
+    visits = [
+        visit("abc"[k % 3], k % 13 + 1, int(t), int(t + rng.integers(1, 9))) for k, t in enumerate(starts)
+    ]
+    found = find_arrivals(visits, 30)
+    assert {arrival.stratum for arrival in found} == {"joined", "new"}
+    assert all(find_arrivals([visits[k] for k in rng.permutation(40)], 30) == found for _ in range(5))
+
+
 def test_a_long_line_up_comes_in_pages():
     crowd = [visit("a", person, person, 100) for person in range(1, 31)]
     last = find_arrivals([*crowd, visit("b", 99, 90, 95)], 60)[-1]

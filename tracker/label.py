@@ -31,7 +31,7 @@ from tracker.types import CameraId, Record
 
 SCHEMA = 1
 LINE_UP = 12  # earlier visits on a page: as many as are taken in at a glance
-MOST_PAGES = 5  # of line-ups about one arrival: beyond, nobody looks with care
+MOST_PAGES = 5  # of line-ups about one arrival: enough for a square with 30 people at a time, and tiring
 LEAST_S = 0.5  # a walker gets 0.7 m far: what is shorter is a piece of a track, not a stay
 LEAST_PART = 3  # each stratum gets one in so many of the arrivals drawn, where it has as many
 DRAWS = 20_000  # of the posterior; its quantiles are then good to 0.002

@@ -6,6 +6,7 @@ Which questions, and what the replies mean, is `tracker.label`'s business.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import shutil
@@ -74,10 +75,15 @@ class Run:
     starts_ns: dict[CameraId, int]
     horizon_s: float
 
+    @functools.cached_property
+    def _rows(self) -> dict[CameraId, dict[int, NDArray[np.intp]]]:
+        """The rows of each identity in each camera's tracks, by frame."""
+        return {c: dataclasses.replace(own, frames=own.ids).by_frame() for c, own in self.tracks.items()}
+
     def boxes(self, visit: Visit, count: int, from_ns: int, to_ns: int) -> tuple[Box, ...]:
         """At most ``count`` boxes of a visit, evenly out of a time that it has a part in."""
         tracks = self.tracks[visit.camera_id]
-        own = np.flatnonzero(tracks.ids == visit.global_id)
+        own = self._rows[visit.camera_id].get(visit.global_id, np.zeros(0, np.intp))
         low, high = _frame_at(visit, from_ns), _frame_at(visit, to_ns)
         start, stop = np.searchsorted(tracks.frames[own], (low, high + 1))
         rows = own[start : max(stop, start + 1)]  # the next one, where it is hidden in all that time
