@@ -510,6 +510,8 @@ def labels_text(found: LabelScores) -> str:
         ("not asked to the end", found.unfinished),
     )
     lines += [("not counted", f"{text}: {count}") for text, count in lefts if count]
+    if found.cut_short:
+        lines.append(("line-ups", f"cut short: {found.cut_short} (fewer hand-overs may have been kept)"))
     figures = (("hand-overs kept", found.hand_overs_kept), ("false merges", found.false_merges))
     vague = " and ".join(name for name, figure in figures if figure.is_vague)
     if vague:

@@ -71,6 +71,7 @@ def test_help_answers_in_half_a_second():
         "linker",
         "subscribe",
         "identity",
+        "label",
         "evaluate",
         "models",
         "doctor",

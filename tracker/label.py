@@ -30,10 +30,10 @@ from tracker.evaluate import Boxes, box_iou
 from tracker.types import CameraId, Record
 
 SCHEMA = 1
-# With 30 people in rendered offices and squares, 9 of 10 earlier visits that were sought stood among so many.
-LINE_UP = 12
+LINE_UP = 12  # earlier visits on a page: as many as are taken in at a glance
+MOST_PAGES = 5  # of line-ups about one arrival: enough for a square with 30 people at a time, and tiring
 LEAST_S = 0.5  # a walker gets 0.7 m far: what is shorter is a piece of a track, not a stay
-LEAST_SHARE = 1 / 3  # of the arrivals drawn that each stratum gets, where it has so many
+LEAST_PART = 3  # each stratum gets one in so many of the arrivals drawn, where it has as many
 DRAWS = 20_000  # of the posterior; its quantiles are then good to 0.002
 TOO_WIDE = 0.3  # an interval that cannot tell 70 % from 100 %
 NS = 1_000_000_000
@@ -69,7 +69,8 @@ class Arrival(Record, frozen=True, kw_only=True):
 
     visit: Visit
     joined: Visit | None  # the tracker's choice
-    others: tuple[Visit, ...]  # of other identities, the likeliest first
+    others: tuple[Visit, ...]  # of other identities, the likeliest first; a few pages at most
+    left_out: int = 0  # others beyond
 
     @property
     def stratum(self) -> Stratum:
@@ -91,6 +92,7 @@ class Label(Record, frozen=True, kw_only=True):
     finished: bool  # all was asked
     visit: Visit
     earlier: tuple[Earlier, ...]  # where one is the same person, the rest of its line-up is left out
+    left_out: int = 0  # earlier visits that no line-up had room for
 
 
 class Labels(Record, frozen=True, kw_only=True):
@@ -156,7 +158,9 @@ def find_arrivals(visits: Iterable[Visit], horizon_s: float) -> list[Arrival]:
     for visit, joined, others in found:
         likeliest = sorted(others, key=lambda earlier: (*unlikeliness(earlier, visit), earlier.key))
         if joined or likeliest:
-            arrivals.append(Arrival(visit=visit, joined=joined, others=tuple(likeliest[:LINE_UP])))
+            others = likeliest[: LINE_UP * MOST_PAGES]
+            left_out = len(likeliest) - len(others)
+            arrivals.append(Arrival(visit=visit, joined=joined, others=tuple(others), left_out=left_out))
     return arrivals
 
 
@@ -188,8 +192,8 @@ def draw(arrivals: Sequence[Arrival], count: int, seed: int) -> list[Arrival]:
         own = [arrival for arrival in arrivals if arrival.stratum == stratum]
         shuffled[stratum] = [own[k] for k in rng.permutation(len(own))]
     joined, new = (len(shuffled[stratum]) for stratum in STRATA)
-    least = math.ceil(count * LEAST_SHARE)
-    want = min(max(round(count * joined / max(joined + new, 1)), least), max(count - least, 0))
+    least = count // LEAST_PART
+    want = min(max(round(count * joined / max(joined + new, 1)), least), count - least)
     take_new = min(new, count - min(joined, want))
     take: dict[Stratum, int] = {"joined": min(joined, count - take_new), "new": take_new}
     places = [((k + 0.5) / take[stratum], stratum, k) for stratum in STRATA for k in range(take[stratum])]
@@ -203,6 +207,7 @@ class Question:
     place: int  # of the arrival among those drawn, from 0
     arrival: Arrival
     earlier: tuple[Visit, ...]
+    pages: int = 1  # that are left, this one included
 
 
 def next_question(drawn: Sequence[Arrival], labels: Sequence[Label]) -> Question | None:
@@ -213,8 +218,14 @@ def next_question(drawn: Sequence[Arrival], labels: Sequence[Label]) -> Question
         if label is None and arrival.joined is not None:
             return Question(place, arrival, (arrival.joined,))
         if label is None or not label.finished:
-            return Question(place, arrival, arrival.others)
+            others = arrival.others[_shown_of_others(label) if label else 0 :]
+            return Question(place, arrival, others[:LINE_UP], -(-len(others) // LINE_UP))
     return None
+
+
+def _shown_of_others(label: Label) -> int:
+    """How many of an unfinished label's earlier visits were in line-ups."""
+    return len(label.earlier) - (label.stratum == "joined")
 
 
 def with_reply(labels: Sequence[Label], question: Question, reply: Reply) -> list[Label]:
@@ -226,14 +237,16 @@ def with_reply(labels: Sequence[Label], question: Question, reply: Reply) -> lis
     else:
         same: Same = "no" if reply == "n" else "unknown"
         told = [Earlier(visit=visit, same=same) for visit in question.earlier]
-    is_first = arrival.joined is not None and not before
     label = Label(
         stratum=arrival.stratum,
         weight=0.0,
-        finished=reply != "n" or not is_first or not arrival.others,
+        finished=False,
         visit=arrival.visit,
         earlier=(*(earlier for label in before for earlier in label.earlier), *told),
+        left_out=arrival.left_out,
     )
+    is_last = _shown_of_others(label) >= len(arrival.others)
+    label = msgspec.structs.replace(label, finished=reply != "n" or is_last)
     return [*(label for label in labels if label not in before), label]
 
 
@@ -242,9 +255,12 @@ def without_last(labels: Sequence[Label]) -> list[Label]:
     if not labels:
         return []
     last = labels[-1]
-    if last.stratum == "joined" and len(last.earlier) > 1:
-        return [*labels[:-1], msgspec.structs.replace(last, earlier=last.earlier[:1], finished=False)]
-    return list(labels[:-1])
+    shown = _shown_of_others(last)
+    pages = max(shown - 1, 0) // LINE_UP  # whole ones before the last reply
+    left = pages * LINE_UP + (last.stratum == "joined" and shown > 0)
+    if left == 0:
+        return list(labels[:-1])
+    return [*labels[:-1], msgspec.structs.replace(last, earlier=last.earlier[:left], finished=False)]
 
 
 def weighted(labels: Sequence[Label], arrivals: Mapping[Stratum, int]) -> tuple[Label, ...]:
@@ -319,6 +335,7 @@ class LabelScores:
     unknown: int  # labels where nobody could tell
     unseen: int  # labels of visits that this run did not see
     unfinished: int  # labels where not all was asked
+    cut_short: int  # labels of nobody seen before, where not all who had been seen could be shown
 
 
 def score_labels(labels: Labels, tracks: Mapping[CameraId, Boxes], min_iou: float = 0.5) -> LabelScores:
@@ -365,6 +382,9 @@ def score_labels(labels: Labels, tracks: Mapping[CameraId, Boxes], min_iou: floa
         unknown=sum(any(e.same == "unknown" for e in one.earlier) for one in labels.labels),
         unseen=unseen,
         unfinished=sum(not one.finished for one in labels.labels),
+        cut_short=sum(
+            one.left_out > 0 and one.finished and one.earlier[-1].same == "no" for one in labels.labels
+        ),
     )
 
 

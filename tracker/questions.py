@@ -6,6 +6,8 @@ Which questions, and what the replies mean, is `tracker.label`'s business.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import json
 import shutil
 import signal
@@ -48,12 +50,16 @@ from tracker.label import (
 )
 from tracker.types import CameraId
 
-KEPT = 5  # boxes of a visit in the labels: one or two may be hidden in another run
+KEPT = 3  # boxes of a visit in the labels: one may be hidden in another run
 # Pictures of a visit, and in how many ns before or after the hand-over: enough for somebody to turn; fewer where twelve
 # visits have to be read from the disk.
 ROW, IN_LINE_UP = (5, 6 * NS), (3, 2 * NS)
 IN_LINE = 4  # of a line-up, side by side
 ROW_PX, LINE_PX = 260, 170  # how high people are shown
+
+PicturesOf = Callable[
+    [Visit, tuple[Box, ...]], Sequence[NDArray[np.uint8]]
+]  # one each, of those that can be read
 
 # --- the run ----------------------------------------------------
 
@@ -69,10 +75,15 @@ class Run:
     starts_ns: dict[CameraId, int]
     horizon_s: float
 
+    @functools.cached_property
+    def _rows(self) -> dict[CameraId, dict[int, NDArray[np.intp]]]:
+        """The rows of each identity in each camera's tracks, by frame."""
+        return {c: dataclasses.replace(own, frames=own.ids).by_frame() for c, own in self.tracks.items()}
+
     def boxes(self, visit: Visit, count: int, from_ns: int, to_ns: int) -> tuple[Box, ...]:
         """At most ``count`` boxes of a visit, evenly out of a time that it has a part in."""
         tracks = self.tracks[visit.camera_id]
-        own = np.flatnonzero(tracks.ids == visit.global_id)
+        own = self._rows[visit.camera_id].get(visit.global_id, np.zeros(0, np.intp))
         low, high = _frame_at(visit, from_ns), _frame_at(visit, to_ns)
         start, stop = np.searchsorted(tracks.frames[own], (low, high + 1))
         rows = own[start : max(stop, start + 1)]  # the next one, where it is hidden in all that time
@@ -190,14 +201,20 @@ def ask_person(
             raise UserError(f"{file}: begun with --seed {kept.seed}; leave --seed out, or name another file")
     drawn = [run.with_boxes(arrival) for arrival in draw(arrivals, count, kept.seed)]
     labels = list(kept.labels)
+
+    @functools.lru_cache(maxsize=128)  # many arrivals have the same visits in their line-ups
+    def pictures_of(visit: Visit, boxes: tuple[Box, ...]) -> list[NDArray[np.uint8]]:
+        return _cut_out(footage[visit.camera_id], visit, boxes)
+
     with _private_folder(out / "label_pictures", keep=keep_pictures) as folder, ThreadPoolExecutor(1) as pool:
         ahead: dict[Question, Future[bytes]] = {}
         while (question := next_question(drawn, labels)) is not None:
-            coming = next_question(drawn, with_reply(labels, question, "?"))
+            is_pair = len(question.earlier) == 1
+            coming = next_question(drawn, with_reply(labels, question, 0 if is_pair else "n"))
             wanted = [question] if coming is None else [question, coming]
-            ahead = {q: ahead.get(q) or pool.submit(draw_sheet, run, footage, q) for q in wanted}
-            kind = "pair" if len(question.earlier) == 1 else "line_up"
+            ahead = {q: ahead.get(q) or pool.submit(draw_sheet, run, pictures_of, q) for q in wanted}
             # One name for all lets a viewer follow; kept ones need their own.
+            kind = "pair" if is_pair else f"line_up_{question.pages}"
             picture = folder / (f"{question.place + 1:03d}_{kind}.jpg" if keep_pictures else "question.jpg")
             write_private(picture, ahead[question].result())
             reply = _reply(ask, question, len(drawn), picture)
@@ -240,7 +257,7 @@ def find_footage(run: Run, recordings: Mapping[CameraId, str]) -> dict[CameraId,
     return found
 
 
-def draw_sheet(run: Run, footage: Mapping[CameraId, Footage], question: Question) -> bytes:
+def draw_sheet(run: Run, pictures_of: PicturesOf, question: Question) -> bytes:
     """The contact sheet of a question, a JPEG: two rows of pictures, or one and a line-up with numbers."""
     arrival, earlier = question.arrival.visit, question.earlier
 
@@ -252,7 +269,7 @@ def draw_sheet(run: Run, footage: Mapping[CameraId, Footage], question: Question
             end_ns = min(max(arrival.t_first_ns, visit.t_first_ns + span_ns // 2), visit.t_last_ns)
             from_ns = end_ns - span_ns
         boxes = run.boxes(visit, count, from_ns, from_ns + span_ns)
-        return Block(f"{name}{_told(visit)}", _cut_out(footage[visit.camera_id], visit, boxes))
+        return Block(f"{name}{_told(visit)}", pictures_of(visit, boxes))
 
     if len(earlier) == 1:
         return sheet([[block(earlier[0], ROW)], [block(arrival, ROW)]], [ROW_PX, ROW_PX])
@@ -281,7 +298,8 @@ def _told(visit: Visit) -> str:
 def _reply(ask: Callable[[str], str], question: Question, drawn: int, picture: Path) -> Reply:
     """A reply that makes sense; the end of the input means ``q``."""
     many = len(question.earlier)
-    lines = [f"\n{question.place + 1} of {drawn}   {picture}"]
+    pages = f", {question.pages} pages to go" if question.pages > 1 else ""
+    lines = [f"\n{question.place + 1} of {drawn}{pages}   {picture}"]
     if many == 1:
         lines += [f"  {_told(question.earlier[0])}", f"  {_told(question.arrival.visit)}"]
         choice = "One person? y, n, ? (cannot tell), b (back), q (stop and keep): "
