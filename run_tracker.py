@@ -1045,7 +1045,7 @@ def _common(one: argparse.ArgumentParser, *, progress: bool = False) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="one setting, as in link.join_probability=0.8",
+        help="one setting, as in link.false_merge_rate=0.01",
     )
     if progress:
         one.add_argument("-q", "--quiet", action="store_true", help="show no progress")

@@ -74,12 +74,12 @@ def accepting(false_merge_rate: float | None) -> LinkSettings:
 
     This and `accepted` are the one place that knows how it is said.
     """
-    return LinkSettings() if false_merge_rate is None else LinkSettings(join_probability=1 - false_merge_rate)
+    return LinkSettings() if false_merge_rate is None else LinkSettings(false_merge_rate=false_merge_rate)
 
 
 def accepted(settings: LinkSettings) -> float:
     """The share of wrong joins that settings accept at most."""
-    return 1 - settings.join_probability
+    return settings.false_merge_rate
 
 
 # ---- what the linker makes of them -------------------------------------------------------------------------------

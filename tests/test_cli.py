@@ -108,8 +108,8 @@ def test_a_camera_is_named_or_takes_its_stem():
         (["process", "a=x.mp4", "-o", "out", "--offset", "soon"], "write it as NAME=VALUE"),
         (["process", "a=x.mp4", "-o", "out", "--from", "9", "--to", "3"], "--to 3 is not after --from 9"),
         (
-            ["process", "a=x.mp4", "-o", "out", "--set", "link.join_probabilit=0.1"],
-            "did you mean join_probability",
+            ["process", "a=x.mp4", "-o", "out", "--set", "link.false_merge_rat=0.1"],
+            "did you mean false_merge_rate",
         ),
         (["process", "a=x.mp4", "-o", "out", "--calibration", "a=none.json"], "no such calibration file"),
         (["process", "site.yaml", "b=x.mp4", "-o", "out"], "give it alone"),
@@ -246,7 +246,7 @@ def test_options_reach_the_cameras_of_a_site_file(tmp_path: Path, monkeypatch: p
     (tmp_path / "here.json").write_text(json.dumps({"homography": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}))
     options = "--offset yard=2.5 --calibration hall=here.json --detections hall=det.txt --recorded-score 1"
     arguments = run_tracker.parser().parse_args(
-        ["process", "sites/site.yaml", "-o", "out", *options.split(), "--set", "link.join_probability=0.5"]
+        ["process", "sites/site.yaml", "-o", "out", *options.split(), "--set", "link.false_merge_rate=0.5"]
     )
     site = run_tracker._site(arguments)
     assert site.cameras["yard"].start == 2.5 and site.cameras["hall"].start is None
@@ -254,7 +254,7 @@ def test_options_reach_the_cameras_of_a_site_file(tmp_path: Path, monkeypatch: p
     assert site.cameras["hall"].detections == str(tmp_path / "det.txt")
     assert Path(site.cameras["hall"].url) == Path("sites/hall.mp4")
     assert {camera.recorded_score for camera in site.cameras.values()} == {1.0}
-    assert site.link.join_probability == 0.5
+    assert site.link.false_merge_rate == 0.5
 
 
 def test_evaluate_prints_and_gives_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -103,7 +103,7 @@ cameras:
   hall: {urll: a.mp4}
   yard: {url: b.mp4, fps: -3}
 track: {lost_s: soon}
-link: {join_probabilit: 0.1}
+link: {false_merge_rat: 0.1}
 detector: {min_scor: 0.2}
 sotre: {keep_days: 3}
 """,
@@ -113,7 +113,7 @@ sotre: {keep_days: 3}
         "cameras.hall.urll: unknown name; did you mean url?",
         "cameras.yard.fps: input should be greater than 0",
         "detector.min_scor: unknown name; did you mean min_score?",
-        "link.join_probabilit: unknown name; did you mean join_probability?",
+        "link.false_merge_rat: unknown name; did you mean false_merge_rate?",
         "sotre: unknown name; did you mean store?",
         "track.lost_s: input should be a valid number, unable to parse string as a number",
     ]

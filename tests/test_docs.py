@@ -236,7 +236,7 @@ def test_reference_is_up_to_date():
 
 def test_values_are_told_in_words():
     fields = config.LinkSettings.model_fields
-    assert values_of(fields["join_probability"]) == "number, > 0, < 1"
+    assert values_of(fields["false_merge_rate"]) == "number, > 0, < 1"
     assert values_of(fields["max_identities"]) == "whole number, ≥ 10"
     assert values_of(config.FlowSettings.model_fields["kind"]) == (
         "`auto` or `base` or `tiny` or `dis` or `none`"

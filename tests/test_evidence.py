@@ -11,6 +11,7 @@ from tracker.core.evidence import (
     MAX_PLACE_LLR,
     at_border,
     gap_llr,
+    look_llr,
     meeting_llr,
     stitch_llr,
     walk_llr,
@@ -75,21 +76,26 @@ def test_short_gaps_speak_for_one_person_and_the_window_ends_it():
 # ---- place ---------------------------------------------------------------------------------------------------
 
 
+def met(distances_m: np.ndarray, sigma_m: float = 0.2) -> float:
+    """Two tracklets seen at once, their places so far apart."""
+    looks = look_llr(distances_m, np.full(len(distances_m), sigma_m))
+    return float(meeting_llr(looks.mean(), np.array(float(len(looks)))))
+
+
 def test_standing_on_one_spot_in_two_views_is_one_person():
-    sigma = np.full(20, 0.2)
-    here, near, far = (meeting_llr(np.full(20, d), sigma) for d in (0.05, 0.4, 3.0))
-    assert here > near > far
-    assert here > 3 and far == -MAX_PLACE_LLR
+    here, near, far = (met(np.full(20, d)) for d in (0.05, 0.4, 3.0))
+    assert here > near > 3 > 0 > far
+    # One look on the spot: eight tenths of 60 m^2 / (2 pi 0.2^2), two of 60 m^2 / (2 pi (0.2^2 + 1.5^2)).
+    one = 0.8 * 60 / (2 * np.pi * 0.04) + 0.2 * 60 / (2 * np.pi * 2.29)
+    assert met(np.zeros(1)) == pytest.approx(np.log(one))
+    assert met(np.full(20, 50.0)) == pytest.approx(-3 * 8)  # 20 looks say as much as 8
 
 
 def test_hidden_feet_now_and_then_do_not_part_one_person():
-    distances = np.where(np.arange(20) % 3 == 0, 2.0, 0.1)  # a third of the time the feet were hidden
-    assert meeting_llr(distances, np.full(20, 0.2)) > 3
+    assert met(np.where(np.arange(20) % 3 == 0, 2.0, 0.1)) > 3  # a third of the time the feet were hidden
 
 
 def test_a_place_that_is_unknown_says_nothing():
-    assert meeting_llr(np.full(5, np.nan), np.full(5, 0.2)) == 0
-    assert meeting_llr(np.zeros(0), np.zeros(0)) == 0
     assert walk_llr(np.nan, 0.2, 3.0) == 0
     assert walk_llr(3.0, np.nan, 3.0) == 0
 
@@ -97,7 +103,7 @@ def test_a_place_that_is_unknown_says_nothing():
 def test_nobody_walks_faster_than_people_do():
     # 20 m in 2 s are 10 m/s; in 20 s 1 m/s.
     assert walk_llr(20, 0.1, 2) == -MAX_PLACE_LLR
-    assert walk_llr(20, 0.1, 20) > -3.1
+    assert walk_llr(20, 0.1, 20) > -5
     # The limit is 3 m/s, and three sigma and half a metre for what is not known: 6 + 0.3 + 0.5 m in 2 s.
     assert walk_llr(6.7, 0.1, 2) > -MAX_PLACE_LLR
     assert walk_llr(6.9, 0.1, 2) == -MAX_PLACE_LLR

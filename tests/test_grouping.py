@@ -241,29 +241,16 @@ def test_why_two_groups_are_one():
 # ---- a piece -------------------------------------------------------------------------------------------------
 
 
-def test_a_piece_remembers_when_it_was_seen():
-    a, b = Piece(tracklet("a", 1, 0, 1)), Piece(tracklet("a", 2, 0.5, 0.5))
-    nowhere = np.full(2, np.nan)
-    for n in range(20):
-        a.see(at(1 + n / 10), person_box(300), nowhere, np.nan)
-    b.see(at(0.9), person_box(500), nowhere, np.nan)
-    b.see(at(2.0), person_box(500), nowhere, np.nan)  # after 1.1 s: not there in between
-    b.see(at(2.4), person_box(500), nowhere, np.nan)
-    assert a.presence == [[0, at(2.9)]]
-    assert b.presence == [[at(0.5), at(0.9)], [at(2.0), at(2.4)]]
-    assert a.seen_together_s(b) == pytest.approx(0.8) == b.seen_together_s(a)
-
-
-def test_a_trail_is_sparse_and_bounded():
+def test_where_a_piece_was_in_the_picture_is_sparse_and_bounded():
     piece = Piece(tracklet("a", 1, 0, 0))
     for n in range(40):
         piece.see(at(n / 10), person_box(300), np.array([n / 10, 0.0]), 0.1)
-    assert [t for t, *_ in piece.trail] == [at(n / 5) for n in range(20)]  # a place every 0.2 s
+    assert [t for t, _ in piece.sights] == [at(n / 2) for n in range(8)]  # a place every 0.5 s
+    assert piece.speed_m_s == pytest.approx((1.0, 0.0))  # 0.1 m in 0.1 s
     for n in range(2000):
         piece.see(at(4 + n / 2), person_box(300), np.array([0.0, 0.0]), 0.1)
-    assert len(piece.trail) == 600 and piece.trail[-1][0] == at(4 + 1999 / 2)
-    piece.see(at(2000), person_box(300), np.full(2, np.nan), np.nan)  # no place is known: none is added
-    assert piece.trail[-1][0] == at(4 + 1999 / 2) and piece.place == (0.0, 0.0)
+    assert len(piece.sights) == 240 and piece.sights[-1][0] == at(4 + 1999 / 2)
+    assert piece.speed_m_s == (0.0, 0.0)
 
 
 def test_a_newer_revision_brings_newer_looks_and_times():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 import cv2
@@ -30,6 +31,7 @@ from tracker.core.evidence import AppearanceModel
 from tracker.core.keyframes import busy_gap
 from tracker.core.linker import Linker
 from tracker.core.pipeline import CameraPipeline
+from tracker.core.topology import SiteModel
 from tracker.errors import UserError
 
 if TYPE_CHECKING:
@@ -188,7 +190,21 @@ def build_plan(calibration: Calibration | None) -> FloorPlan | None:
 
 def build_linker(site: Site) -> Linker:
     """The linker, with what the embedder's card says of its distances."""
-    return Linker(site.link, site=site.number, appearance=build_appearance(site.embedder))
+    return Linker(
+        site.link,
+        site=site.number,
+        appearance=build_appearance(site.embedder),
+        site_model=None if site.link.site_model is None else _site_model(Path(site.link.site_model)),
+    )
+
+
+def _site_model(path: Path) -> SiteModel:
+    from tracker.io.store import load_site
+
+    model = load_site(path)
+    if model is None:
+        raise UserError(f"link.site_model: {path}: no such file")
+    return model
 
 
 def build_appearance(settings: EmbedderSettings) -> AppearanceModel:

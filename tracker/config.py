@@ -202,7 +202,10 @@ class TrackSettings(Settings):
 class LinkSettings(Settings):
     """The linker. What is near and what is far it learns from the site itself."""
 
-    join_probability: float = Field(0.6, gt=0, lt=1)  # how probable it must be that two are one person
+    false_merge_rate: float = Field(
+        0.05, gt=0, lt=1
+    )  # wanted share of wrong ones among joined tracklets, at most; thresholds follow from it
+    site_model: str | None = None  # file of what an earlier run has learned of the site, to begin with
     max_gap_s: float = Field(120.0, gt=0)  # longest time unseen after which somebody is still recognised
     revise_s: float = Field(300.0, gt=0)  # how far back decisions are looked at again
     revise_every_s: float = Field(1.0, gt=0)  # how often
@@ -317,6 +320,9 @@ def from_values(
     for part in ("detector", "embedder"):
         if isinstance(plain.get(part), dict):
             plain[part] = {"kind": "onnx", **plain[part]}
+    link = plain.get("link")
+    if isinstance(link, dict) and isinstance(link.get("site_model"), str):
+        link["site_model"] = str(folder / link["site_model"])
     cameras = plain.get("cameras")
     if isinstance(cameras, dict):
         for name, camera in cameras.items():

@@ -49,6 +49,7 @@ from tracker.io.detectors import Recorded, load_recorded
 from tracker.io.parallel import Spread
 from tracker.io.sinks import JsonLinesSink, MotWriter, OverlayVideo
 from tracker.io.sources import SECOND_NS, Recording, is_live, open_recording, probe
+from tracker.io.store import save_site
 from tracker.io.tape import TapeWriter
 from tracker.types import (
     CONFIRMED,
@@ -69,6 +70,7 @@ log = logging.getLogger(__name__)
 AHEAD_FRAMES = 6  # decoded frames that may wait, per camera
 SPOOL = np.dtype([("frame", "<i8"), ("number", "<i8"), ("box", "<f4", 4), ("score", "<f4"), ("t_ns", "<i8")])
 RUN_SCHEMA = 1
+SITE_MODEL = "site_model.json"  # what the site has taught, in the results' folder
 TAPE = "linker.tape"  # in the results' folder, with store.keep_tapes
 NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
@@ -421,6 +423,7 @@ class _Run:
             ]
             write_json(self.out / "identities.json", {"schema_version": RUN_SCHEMA, "identities": identities})
         seconds = time.perf_counter() - begun
+        save_site(self.out / SITE_MODEL, self.linker.site_model)
         write_json(self.out / "run.json", self._account(seconds, len(identities)))
         return Summary(
             self.out,
@@ -496,7 +499,14 @@ def _remove_results(out: Path) -> None:
     found = [p for f, kind in (("tracks", "txt"), ("tracks_as_published", "txt"), ("video", "mp4"))
              for p in (out / f).glob(f"*.{kind}")]  # fmt: skip
     try:
-        for path in (*found, out / "events.jsonl", out / "identities.json", out / "run.json", out / TAPE):
+        for path in (
+            *found,
+            out / "events.jsonl",
+            out / "identities.json",
+            out / "run.json",
+            out / TAPE,
+            out / SITE_MODEL,
+        ):
             path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{out} holds an earlier run that cannot be removed ({error.strerror})") from None

@@ -22,8 +22,8 @@ LEAVING_S = 1.0  # who would reach the picture's edge within this time has left 
 UNSEEN_LOOKS_LLR = -2.0
 LEARNED_LLR = 2.0  # learned ways this clear need no looks
 OVERLAP_LIMITS = (-3.0, 2.0)
-SIGHT_LIMITS = (-4.0, 4.0)
-MOST_SIGHTS = 4  # neighbouring instants err alike
+SIGHT_LIMITS = (-2.0, 2.0)
+MOST_SIGHTS = 2  # neighbouring instants err alike
 CARRY_S = 2.0  # a walker's velocity leads nowhere after this
 IN_VIEW_S = 0.15  # seen this short ago: still there
 

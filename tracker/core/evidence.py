@@ -142,7 +142,7 @@ def walk_llr(off_m: ArrayLike, sigma_m: ArrayLike, gap_s: ArrayLike, is_steady: 
     off, sigma, gap, steady = np.broadcast_arrays(off_m, sigma_m, np.maximum(gap_s, 0.0), is_steady)
     known = np.isfinite(off) & np.isfinite(sigma)
     off, sigma = np.where(known, off, 0.0), np.where(known, sigma, 1.0)
-    too_fast = off > TOP_M_S * gap * np.where(steady, 2, 1) + 3 * sigma + 0.5
+    too_fast = off > TOP_M_S * gap + 3 * sigma + 0.5
     # Who is unseen for longer may have turned: a known velocity helps for a second or two.
     drift = np.where(
         steady, np.minimum(STEADY_M_S2 * gap + STEADY_M_S2 * gap**2 / 2, WALK_M_S * gap), WALK_M_S * gap

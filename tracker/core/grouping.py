@@ -38,6 +38,9 @@ MOST_LOOKS = 4
 IN_VIEW_S = 0.15  # seen this short ago: still there
 LEARNED_LLR = 2.0  # learned ways this clear need no looks
 NEVER = -1e6
+CREDIT = (
+    20  # sure joins that a reading begins with, so that the first doubtful one is not refused for being first
+)
 
 
 class Piece:
@@ -343,12 +346,17 @@ def _share_of_picture(box: NDArray[np.floating], image_size: tuple[int, int]) ->
     return float((box[0] + box[2]) / 2 / w), float(box[3] / h)
 
 
-def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[int]]:
+def group(
+    scores: Scores, said: Sequence[int], threshold: float, false_merge_rate: float = 1.0
+) -> list[list[int]]:
     """Part N pieces into people.
 
     Args:
         said: (N,) the identity each has now; what was said stays said unless there is better.
         threshold: log-odds from which joining is right.
+        false_merge_rate: expected share of wrong ones among all joins, by their own probabilities (Bayesian false
+            discovery rate: Newton, Noueiry, Sarkar & Ahlquist, Biostatistics 2004); joins that would exceed it are
+            left undone.
 
     Returns:
         The groups, each a rising list of rows, ordered by their first row.
@@ -393,15 +401,19 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
     odds = _odds(S, weight, against, most)
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
     core, stage = scores.core.copy(), 0
+    joins, doubts = 0, 0.0
     may = core[:, None] & core
     while n and stage < 3:
         view = odds if stage == 2 else np.where(may, odds, -np.inf)
         best = int(np.argmax(view))
         i, j = sorted(divmod(best, n))
-        if not view[i, j] >= threshold:
+        wrong = 1 / (1 + np.exp(np.clip(view[i, j], -50, 50)))
+        allowed = false_merge_rate * (joins + 1 + CREDIT)
+        if not (view[i, j] >= threshold and doubts + wrong <= allowed):
             stage += 1
             may = core[:, None] | core
             continue
+        joins, doubts = joins + 1, doubts + wrong
         w_i, w_j = pictures[i], pictures[j]
         if w_i + w_j > 0:
             looks[i] = (w_i * looks[i] + w_j * looks[j]) / (w_i + w_j)
@@ -433,7 +445,7 @@ def group(scores: Scores, said: Sequence[int], threshold: float) -> list[list[in
             slice(i, i + 1), [(m[i] @ excluded + m @ excluded[i])[None] for m in (known, near, near**2)]
         )[0]
         changed = np.flatnonzero(conflict[i])  # i and j among them
-        pair = [i, j]
+        pair = np.array([i, j])
         against[:, changed] -= weight[:, pair] @ barred[np.ix_(pair, changed)]
         barred[i] = barred[:, i] = conflict[i]
         higher = np.flatnonzero(S[i] > most)

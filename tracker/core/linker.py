@@ -22,7 +22,7 @@ from tracker.core.assign import assign_or_new
 from tracker.core.company import Company
 from tracker.core.cues import score_pieces
 from tracker.core.evidence import AppearanceModel
-from tracker.core.grouping import KNOWN_PICTURES, Piece, Scores, group
+from tracker.core.grouping import CREDIT, KNOWN_PICTURES, Piece, Scores, group
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
 from tracker.core.traffic import seen_at_once, taught
@@ -57,6 +57,7 @@ from tracker.types import (
 STATE_VERSION = 2
 
 
+LEAST_PROBABILITY = 0.6  # that two are one person: below, 'somebody new' is the better answer
 UPDATED_EVERY_NS = 1_000_000_000
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision: about half a second of one core; of more, those seen last
@@ -294,7 +295,7 @@ class Linker:
 
     # ---- revision --------------------------------------------------------------------------------------------
 
-    def _revise(self, t_ns: int) -> list[Event]:
+    def _revise(self, t_ns: int, *, is_last: bool = False) -> list[Event]:
         """Group the recent tracklets anew; say where that differs from what was said."""
         keys = self._recent(t_ns)
         if len(keys) < 2:
@@ -312,13 +313,13 @@ class Linker:
         self._learn_strangers(pieces, scores)
         people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
-        groups = united(group(scores, said, self._threshold()), people)
+        groups = united(group(scores, said, self._threshold(), self.settings.false_merge_rate), people)
         if any(scores.conflict[np.ix_(g, g)].any() for g in groups):
             # Looks would put somebody beside himself: what operators said comes first, and looks go by that.
             for i, j in (pair for person in people for pair in itertools.combinations(sorted(person), 2)):
                 scores.force(i, j)
-            groups = group(scores, said, self._threshold())
-        self._teach(pieces, groups, scores, t_ns)
+            groups = group(scores, said, self._threshold(), self.settings.false_merge_rate)
+        self._teach(pieces, groups, scores, t_ns, everything=is_last)
         return self._say(keys, groups, scores, t_ns)
 
     def _teach(
@@ -451,7 +452,7 @@ class Linker:
     def _advance(self, message: Advance) -> list[Event]:
         events: list[Event] = []
         if message.final:
-            events += self._revise(message.t_ns)
+            events += self._revise(message.t_ns, is_last=True)
         events += self._leavers(message.t_ns, everybody=message.final)
         if not message.final:
             self._forget_old(message.t_ns)
@@ -580,7 +581,8 @@ class Linker:
 
     def _threshold(self) -> float:
         """The log-odds from which joining is right."""
-        probability = self.settings.join_probability
+        # Of few joins each must be sure enough by itself for the wanted share of wrong ones.
+        probability = max(LEAST_PROBABILITY, 1 - self.settings.false_merge_rate * (1 + CREDIT))
         return float(np.log(probability / (1 - probability)))
 
     def _recent(self, t_ns: int) -> list[TrackKey]:
@@ -645,6 +647,7 @@ class Linker:
                 for _, p in sorted(self._people.items())
             ],
             "company": self._company.to_state(),
+            "rulings": self._rulings.to_state(),
         }
         return Checkpoint(
             schema_version=STATE_VERSION,

@@ -16,7 +16,7 @@ Whole = NDArray[np.int64]
 SIDE = 8  # cells along each side of a picture
 PLACES = SIDE * SIDE
 NEAR = 0.1  # of the picture: how far one look speaks for its neighbourhood
-DOUBTS = 6.0  # looks that "anywhere" counts as
+DOUBTS = 30.0  # looks that "anywhere" counts as
 MAX_LOG_RATIO = 3.0  # of one instant
 
 _Y, _X = np.divmod(np.arange(PLACES), SIDE)

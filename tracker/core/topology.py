@@ -253,8 +253,8 @@ class SiteModel:
         """
         looks = np.array(self.meetings.get((camera_a, camera_b), np.zeros((2, PLACES, PLACES))))
         weight = np.asarray(weight, float)
-        np.add.at(looks[0], (place_a, place_b), weight)
-        np.add.at(looks[1], (place_a, place_b), 1 - weight)
+        for a, b, w in zip(np.asarray(place_a), np.asarray(place_b), weight, strict=True):
+            looks[:, a, b] += w, 1 - w
         return replace(self, meetings={**self.meetings, (camera_a, camera_b): looks})
 
     def meeting_table(self, camera_a: str, camera_b: str) -> F | None:
@@ -350,10 +350,13 @@ class SiteModel:
             to_camera, to_xy: (M,) and (M, 2), where M people were seen first.
             gap_s: (N, M); below EARLIEST_S as at EARLIEST_S, above WINDOW_S (or NaN) as unlikely as anything.
         """
-        out = np.zeros(np.shape(gap_s))
-        start, to = np.asarray(from_camera, np.str_), np.asarray(to_camera, np.str_)
+        start, to = (
+            np.atleast_1d(np.asarray(from_camera, np.str_)),
+            np.atleast_1d(np.asarray(to_camera, np.str_)),
+        )
         left, entered = cells_of(from_xy), cells_of(to_xy)
-        gap_s = np.asarray(gap_s, float)
+        gap_s = np.broadcast_to(np.asarray(gap_s, float), (len(start), len(to)))
+        out = np.zeros(gap_s.shape)
         for a in np.unique(start).tolist():
             for b in np.unique(to).tolist():
                 o, d = np.flatnonzero(start == a), np.flatnonzero(to == b)

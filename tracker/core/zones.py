@@ -119,7 +119,7 @@ class Zones:
 
 
 class Flows:
-    """From zone to zone. The ratio is A f0(gap) + B f(gap): f0 the default density, f a table of what was seen."""
+    """From zone to zone, for reading: who went, and how long it took them."""
 
     def __init__(self, zones: Zones, o: Whole, d: Whole, at: Whole, weight: F) -> None:
         """
@@ -128,64 +128,21 @@ class Flows:
         """
         Z, C = len(zones), len(zones.names) + 1
         camera, watched_s = zones.camera, zones.watched_s
-        N = _summed(o * Z + d, weight, Z * Z).reshape(Z, Z)
-        N_to = _by_camera(N.T, camera, C).T  # (Z, C) of a zone, to a camera
-        N_cameras = _by_camera(N_to, camera, C)  # (C, C)
-
+        N_to = _by_camera(
+            _summed(o * Z + d, weight, Z * Z).reshape(Z, Z).T, camera, C
+        ).T  # (Z, C) to a camera
         # Of those who left by a zone, only who left since the other camera is known could have gone there.
         since = np.minimum(1.0, (watched_s + 1.0)[None, :] / (watched_s + 1.0)[:, None])
         since[:, -1] = 0.0
         self.left = np.maximum(zones.counts[ENDS][:, None] * since[camera], N_to)  # (Z, C)
-        left_cameras = _by_camera(self.left, camera, C)  # (C, C)
-
-        # What other zones of the camera say is a zone's prior, spread over the next camera as its entries are.
-        rest = share(N_cameras[camera] - N_to, left_cameras[camera] - self.left, GOES_ON)
-        starts = zones.counts[STARTS]
-        entry = (starts + 0.5) / zones.of_camera(starts + 0.5)
-        goes = share(N, self.left[:, camera], rest[:, camera] * entry)
-        new = zones.counts[NEW] + ARRIVAL_STRENGTH * entry
-        new_per_s = new / (watched_s[camera] + ARRIVAL_STRENGTH / ARRIVALS_PER_S)
-
-        # Of travel times too what other zones of the two cameras say is the prior, and the default is theirs.
-        pair = camera[:, None] * C + camera
-        pairs, pair_of = np.unique(camera[o] * C + camera[d], return_inverse=True)
         self.routes, route_of = np.unique(o * Z + d, return_inverse=True)
-        of_pairs = _histograms(pair_of, at, weight, len(pairs))
         self.of_routes = _histograms(route_of, at, weight, len(self.routes))
-        others = _borrowed(of_pairs[np.searchsorted(pairs, pair.ravel()[self.routes])] - self.of_routes)
-        nothing = np.zeros((1, BINS)), np.ones(1)
-        tables = (
-            nothing,
-            _mixed(_borrowed(of_pairs), *nothing),
-            _mixed(self.of_routes, *_mixed(others, *nothing)),
-        )
-        self.density = np.concatenate([density for density, _ in tables]).astype(np.float32)
-        default = np.concatenate([part for _, part in tables])
-        row = np.zeros(C * C, np.int64)
-        row[pairs] = 1 + np.arange(len(pairs))
-        self.row = row[pair]
-        self.row.ravel()[self.routes] = 1 + len(pairs) + np.arange(len(self.routes))
-
-        self.B = (1 - UNUSUAL) * goes / new_per_s
-        self.A = self.B * default[self.row] + UNUSUAL * GOES_ON * entry / new_per_s
-
-    def log_ratio(self, o: Whole, d: Whole, gap_s: F) -> F:
-        """(N, M) for (N,) zones left and (M,) zones entered."""
-        usable = gap_s <= WINDOW_S
-        gap_s = np.where(usable, np.maximum(gap_s, EARLIEST_S), WINDOW_S)
-        route = np.ix_(o, d)
-        place = np.clip(bin_of(gap_s) - 0.5, 0, BINS - 1.001)
-        low = place.astype(np.int64)
-        part = place - low
-        flat, seen = self.row[route] * BINS + low, self.density.ravel()
-        density = (seen[flat] * (1 - part) + seen[flat + 1] * part) / np.sqrt(gap_s**2 + KNEE_S**2)
-        ratio = self.A[route] * default_density(gap_s) + self.B[route] * density
-        return np.where(usable, np.clip(np.log(ratio), -MAX_LOG_RATIO, MAX_LOG_RATIO), -MAX_LOG_RATIO)
+        self._zones = Z
 
     def histograms(self) -> Iterator[tuple[int, int, F]]:
         """Every pair of zones that somebody passed between, with (BINS,) travel times."""
         for route, histogram in zip(self.routes.tolist(), self.of_routes, strict=True):
-            yield *divmod(route, len(self.row)), histogram
+            yield *divmod(route, self._zones), histogram
 
 
 def default_density(gap_s: F) -> F:
@@ -271,32 +228,10 @@ def bin_of(gap_s: F) -> F:
     return (np.arcsinh(np.clip(gap_s, EARLIEST_S, WINDOW_S) / KNEE_S) - _LEAST) / _BIN
 
 
-def _mixed(passages: F, density: F, default: F) -> tuple[F, F]:
-    """Travel times of K routes and what is the prior of each, mixed: (K, BINS) per unit of asinh, (K,) of the default.
-
-    Args:
-        passages: (K, BINS) histograms.
-        density, default: the prior of each, or of all, a mixture itself.
-    """
-    number = np.maximum(passages.sum(axis=1), 0.0)
-    # The width falls as the root of the number, down to that of a bin, half an octave a step.
-    step = np.clip(np.round(np.log2(np.maximum(number, 1.0))), 0, len(_WIDTHS) - 1).astype(np.int64)
-    smooth = np.zeros_like(passages)
-    for n in np.unique(step):
-        smooth[step == n] = passages[step == n] @ _KERNELS[n] / _BIN
-    weight = number + TIME_STRENGTH
-    return (smooth + TIME_STRENGTH * density) / weight[:, None], TIME_STRENGTH * default / weight
-
-
 def smoothing_of(number: float) -> F:
     """(BINS, BINS) density per unit of asinh, a column for a passage seen in each bin, where so many were seen."""
     step = int(np.clip(np.round(np.log2(max(number, 1.0))), 0, len(_WIDTHS) - 1))
     return np.asarray(_KERNELS[step].T / _BIN)
-
-
-def _borrowed(passages: F) -> F:
-    """(K, BINS) histograms, none of more than BORROWED passages."""
-    return passages * (BORROWED / np.maximum(passages.sum(axis=1, keepdims=True), BORROWED))
 
 
 def _summed(at: Whole, weight: F, number: int) -> F:

@@ -15,12 +15,13 @@ import msgspec
 import numpy as np
 
 from tracker.config import Site
+from tracker.core.linker import Linker
 from tracker.core.order import Released, TimeOrder
 from tracker.errors import UserError
 from tracker.io import wire
 from tracker.io.bus import HEARTBEAT_S, Answers, Hub
 from tracker.io.clock import WallClock
-from tracker.io.store import EventLog, Journal, Place, tapes_in
+from tracker.io.store import EventLog, Journal, Place, save_site, tapes_in
 from tracker.io.tape import TapeReader
 from tracker.roles.housekeeping import MetricsFile, stopped_by_signals
 from tracker.stages import Clock, IdentityLinker
@@ -73,6 +74,7 @@ class LinkerLoop:
         stalled_after_s: float = 5.0,
         checkpoint_s: float = 10.0,
         keep_s: float = 30 * 86400.0,
+        site_file: Path | None = None,
     ) -> None:
         """Restores the linker from the journal, and publishes what the last life had not got to say.
 
@@ -80,7 +82,7 @@ class LinkerLoop:
         """
         self._linker, self._hub, self._events, self._journal = linker, hub, events, journal
         self._clock, self._stalled_after_s = clock, stalled_after_s
-        self._checkpoint_s, self._keep_s = checkpoint_s, keep_s
+        self._checkpoint_s, self._keep_s, self._site_file = checkpoint_s, keep_s, site_file
         self._order = TimeOrder(patience_s, cameras)
         self._known = frozenset(cameras)
         self._ahead_ns: dict[tuple[CameraId, int], int] = {}  # camera and run -> what its clock is ahead
@@ -151,6 +153,8 @@ class LinkerLoop:
         self.commit()
         self._saved_s = time.monotonic()
         self._journal.begin(self._linker.checkpoint(), self._events.place)
+        if self._site_file is not None and isinstance(self._linker, Linker):
+            save_site(self._site_file, self._linker.site_model)
         self.checkpoints += 1
 
     def finish(self) -> None:
@@ -532,6 +536,7 @@ def linker(
             stalled_after_s=site.live.stalled_after_s,
             checkpoint_s=site.store.checkpoint_s,
             keep_s=site.store.keep_days * 86400,
+            site_file=out / "site_model.json",
         )
         log.info("events at %s, replays at %s", hub.endpoints.events, hub.endpoints.replay)
         if ready is not None:
