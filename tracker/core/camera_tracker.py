@@ -344,7 +344,7 @@ class CameraTracker:
         inside = shared / own[:, None]
         same = (overlap > self.settings.duplicate_iou) | (inside > self.settings.duplicate_cover)
         same |= self.settings.duplicate_cover + 0.1 < inside.T
-        if self._footing is not None:
+        if self._footing is not None and self._is_rare:
             same &= ~self._footing.apart(boxes, self.image_size)
         order = np.lexsort((-expected, -np.round(detections.scores, 2)))
         better = np.tril(
@@ -606,7 +606,7 @@ class CameraTracker:
         if len(rows) and taken:
             # A second box on somebody who has one already is no second person.
             second = covered(detections.boxes[rows], np.stack(taken)) >= 0.85
-            if self._footing is not None:
+            if self._footing is not None and self._is_rare:
                 both = np.concatenate((detections.boxes[rows], taken))
                 second &= ~self._footing.apart(both, self.image_size)[: len(rows), len(rows) :]
             rows = rows[~second.any(axis=1)]
