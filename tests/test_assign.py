@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tracker.core.assign import assign, assign_or_new
+from tracker.core.assign import assign, assign_or_new, margins
 
 COSTS = st.one_of(st.floats(0, 2), st.sampled_from([np.nan, np.inf, 0.0, 0.5, 1.0]))
 
@@ -112,3 +112,37 @@ def test_one_place_and_two_who_want_it():
 def test_without_columns_everybody_is_new():
     assert assign_or_new(np.zeros((2, 0)), np.zeros(2)).tolist() == [-1, -1]
     assert assign_or_new(np.array([[-np.inf, np.inf, np.nan]]), np.zeros(1)).tolist() == [-1]
+
+
+def test_margins_are_what_a_pair_is_worth_to_the_whole():
+    # Best: 0 with 0 and 1 with 1, together -9. Without (0, 0): 0 with 1, 1 new: -4; or 1 with 1, 0 new: -5.
+    # Without (1, 1): 0 with 0, 1 new: -4. The third row is new.
+    cost = np.array([[-4.0, -4.0], [np.inf, -5.0], [np.inf, np.inf]])
+    new = np.zeros(3)
+    columns = assign_or_new(cost, new)
+    assert columns.tolist() == [0, 1, -1]
+    assert margins(cost, new, columns).tolist() == [4, 5, np.inf]
+
+
+def test_margins_against_all_assignments():
+    """Its slow twin: every way to give rows columns, with and without the pair."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        cost = rng.normal(0, 2, (3, 3))
+        cost[rng.random((3, 3)) < 0.3] = np.inf
+        new = rng.normal(0, 1, 3)
+        columns = assign_or_new(cost, new)
+
+        def best(row: int, barred: int, cost: np.ndarray = cost, new: np.ndarray = new) -> float:
+            ways = []
+            for way in itertools.product((-1, 0, 1, 2), repeat=3):
+                used = [c for c in way if c >= 0]
+                if len(set(used)) == len(used) and way[row] != barred:
+                    ways.append(sum(new[n] if c < 0 else cost[n, c] for n, c in enumerate(way)))
+            return min(ways)
+
+        for row, margin in enumerate(margins(cost, new, columns)):
+            if columns[row] >= 0:
+                assert margin == pytest.approx(best(row, int(columns[row])) - best(row, 9))
+            else:
+                assert margin == np.inf

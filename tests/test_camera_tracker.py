@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tests.scenes import SIZE, at, blurred, look, person_box, seen
 from tracker.config import TrackSettings
+from tracker.core.boxes import FloorPlan
 from tracker.core.camera_tracker import MOST_DOUBTS, CameraTracker, clearly_best, picture_quality
 from tracker.types import CARRIED, CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, Tracklet, Tracks
 
@@ -19,8 +20,10 @@ FPS = 10
 class Watched:
     """A tracker and all that it has told."""
 
-    def __init__(self, **settings: float) -> None:
-        self.tracker = CameraTracker("a", TrackSettings(**settings), image_size=SIZE, model_hash="m")
+    def __init__(self, plan: FloorPlan | None = None, **settings: float) -> None:
+        self.tracker = CameraTracker(
+            "a", TrackSettings(**settings), image_size=SIZE, model_hash="m", plan=plan
+        )
         self.frames: list[Tracks] = []
         self.tracklets: list[Tracklet] = []
         self.t_s = 0.0
@@ -687,3 +690,72 @@ def test_clearly_best_looks_along_the_row_and_the_column():
     assert clearly_best(cost, 0, 1) is False  # 0.10 in its row is even better
     assert clearly_best(np.array([[0.1, 0.2], [0.3, 0.1]]), 0, 0)
     assert clearly_best(np.array([[0.1]]), 0, 0)
+
+
+# ---- cameras that look rarely ---------------------------------------------------------------------------------
+
+FROM_ABOVE = FloorPlan(np.diag([0.01, 0.01, 1.0]))  # 100 px are a metre
+
+
+def at_half_seconds(
+    places: Iterable[Sequence[tuple[float, float]]], plan: FloorPlan | None = FROM_ABOVE
+) -> Watched:
+    """People 1 m high, seen twice a second at these (x, y) in pixels, without a look."""
+    watched = Watched(plan)
+    for here in places:
+        watched.step(seen([person_box(x, y, 100.0) for x, y in here]), dt_s=0.5)
+    return watched
+
+
+def test_two_looks_a_second_follow_people_by_where_they_stand():
+    """At 1.4 m/s, 70 px a look, no box (40 px wide) overlaps the last one; one walks in the other's steps."""
+    walks = [[(100 + 70 * n, 300), (240 + 70 * n, 300)] for n in range(8)]
+    watched = at_half_seconds(walks)
+    assert watched.ids() == [1, 2]
+    assert [watched.id_at(person_box(100 + 70 * n, 300, 100.0), n) for n in range(1, 8)] == [1] * 7
+
+
+def test_who_is_missed_once_at_two_looks_a_second_is_the_same():
+    walk_along = [[(100 + 70 * n, 300)] for n in range(9)]
+    walk_along[1] = walk_along[5] = []  # right after the first sight, and later
+    assert at_half_seconds(walk_along).ids() == [1]
+
+
+def test_where_two_readings_are_equally_good_the_tracklets_are_parted():
+    """Two walk to one spot and stand on either side of the line that both came along: nobody knows who is who."""
+    watched = at_half_seconds(
+        [
+            [(100, 300), (360, 300)],
+            [(165, 300), (295, 300)],
+            [(230, 260), (230, 340)],
+            [(230, 260), (230, 340)],
+        ]
+    )
+    assert watched.ids() == [1, 2, 3, 4]
+    ended = {t.key.number: t for t in watched.tracklets if t.ended}
+    assert sorted(ended) == [1, 2] and {t.t_last_ns for t in ended.values()} == {at(0.5)}
+    assert sorted(watched.frames[2].ids.tolist()) == [3, 4]  # told at once, under new numbers
+
+
+def test_one_person_behind_another_is_seen_at_two_looks_a_second_where_the_floor_is_known():
+    both = [
+        [(300.0, 300.0), (305.0, 270.0)]
+    ] * 4  # 35 x 70 / (2 x 4000 - 2450) = .44: a second box on one person
+    assert (at_half_seconds(both).frames[-1].states == CONFIRMED).sum() == 2
+    assert (at_half_seconds(both, plan=None).frames[-1].states == CONFIRMED).sum() == 1
+
+
+def test_the_floor_changes_nothing_where_looks_are_frequent():
+    rng = np.random.default_rng(1)
+    frames = [
+        seen(
+            [
+                person_box(100 + 12 * n, 400) + rng.normal(0, 2, 4),
+                person_box(700 - 15 * n, 420) + rng.normal(0, 2, 4),
+            ]
+        )
+        for n in range(40)
+    ]
+    told = [Watched(plan).run(frames) for plan in (None, FROM_ABOVE)]
+    for one, other in zip(told[0].frames, told[1].frames, strict=True):
+        assert one.ids.tolist() == other.ids.tolist() and np.array_equal(one.boxes, other.boxes)

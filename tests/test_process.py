@@ -19,6 +19,7 @@ from tracker import process as processing
 from tracker.config import FlowSettings, Site, from_values
 from tracker.core.pipeline import Answers
 from tracker.errors import UserError
+from tracker.io.tape import TapeReader
 from tracker.process import SPOOL, finished, process, read_answers, start_times, write_answers
 from tracker.types import Detections
 
@@ -89,6 +90,22 @@ def test_one_walk_seen_by_two_cameras_one_after_the_other(tmp_path):
     assert {row[1] for row in in_a + in_b} == {1}
     # frame, id, x, y, w, h, score, -1, -1, -1: at frame 1 the person of 200 px stands at x = 115, feet at 400.
     assert in_a[0] == [1, 1, 115 - 40, 200, 80, 200, 0.9, -1, -1, -1]
+
+
+def test_a_kept_tape_tells_the_same_events_again(tmp_path):
+    a = recording(tmp_path / "a.npz", walk(range(1, 31)))
+    b = recording(tmp_path / "b.npz", walk(range(11, 41), x=-200))
+    keeping = site({"a": a, "b": b}, store={"keep_tapes": True})
+    for _ in range(2):  # a second run writes its own
+        process(keeping, tmp_path / "out")
+    tape = tmp_path / "out" / processing.TAPE
+    assert tape.stat().st_mode & 0o077 == 0
+    linker = build.build_linker(keeping)
+    again = [e for message in TapeReader(tape) for e in linker.step(message)]
+    told = events_of(tmp_path / "out")
+    assert [type(e).__name__.lower() for e in again] == [e["type"].replace("_", "") for e in told]
+    process(site({"a": a, "b": b}), tmp_path / "out")
+    assert not tape.exists()
 
 
 def test_the_files_of_a_run(tmp_path):

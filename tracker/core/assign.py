@@ -64,3 +64,34 @@ def assign_or_new(cost: NDArray[np.floating], new_cost: NDArray[np.floating]) ->
     own[np.arange(n), np.arange(n)] = new_cost
     rows, columns = linear_sum_assignment(np.concatenate((np.where(finite, cost, span), own), axis=1))
     return np.where(columns < m, columns, -1)[np.argsort(rows)]
+
+
+def margins(
+    cost: NDArray[np.floating], new_cost: NDArray[np.floating], columns: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """How sure is each row of what it was given? (N,) by how much the total grows if a row may not have its column.
+
+    Args:
+        cost, new_cost: as in `assign_or_new`.
+        columns: (N,) its answer. A row that is "new" has margin infinity.
+    """
+    cost = np.asarray(cost, np.float64)
+    rows = np.flatnonzero(columns >= 0)
+    out = np.full(len(cost), np.inf)
+    worth = np.isfinite(cost) & (
+        cost < np.asarray(new_cost)[:, None]
+    )  # else "new" is better, whatever the others do
+    for row in rows:
+        column = columns[row]
+        out[row] = new_cost[row] - cost[row, column]
+        if worth[row].sum() + worth[:, column].sum() > 2:
+            without = cost.copy()
+            without[row, column] = np.inf
+            others = assign_or_new(without, new_cost)
+            out[row] = _total(without, new_cost, others) - _total(cost, new_cost, columns)
+    return out
+
+
+def _total(cost: NDArray[np.floating], new_cost: NDArray[np.floating], columns: NDArray[np.intp]) -> float:
+    given = columns >= 0
+    return float(cost[given, columns[given]].sum() + np.asarray(new_cost)[~given].sum())

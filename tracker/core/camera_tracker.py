@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reid.gallery import select_diverse
 from tracker.config import TrackSettings
-from tracker.core.assign import Matching, assign, assign_or_new
+from tracker.core.assign import Matching, assign, assign_or_new, margins
 from tracker.core.boxes import (
     FloorPlan,
     areas,
@@ -26,7 +26,7 @@ from tracker.core.boxes import (
     intersections,
     iou,
 )
-from tracker.core.footing import CERTAIN, Footing, certainty
+from tracker.core.footing import Footing
 from tracker.core.keyframes import Outlook
 from tracker.core.motion import MotionBatch
 from tracker.types import (
@@ -53,7 +53,7 @@ MAX_SURPRISE = 15.0  # squared Mahalanobis distance of centre and height: 99.8 %
 BLIND_S = 0.6  # after this long unseen, place alone brings nobody back
 
 RARE_S = 0.35  # from one look to the next a walker (1.3 m/s) goes further than they are wide (0.45 m)
-DOUBTED = 0.6  # a pair on the floor that is hardly likelier than all its rivals together
+DOUBT_LOG = 1.6  # a pair is in doubt where all would be more than a fifth as likely without it
 LOOKS_LOG = 3.0  # there, one's own looks speak for a pair by this much, a stranger's against it
 
 MIN_ALIKE = 0.6  # nobody's box shrinks or grows by more from one frame to the next
@@ -389,7 +389,8 @@ class CameraTracker:
     ) -> NDArray[np.intp]:
         """Match tracks with detection rows by where they stand; returns the rows left over.
 
-        Where two readings are about as good, the better one is taken, and the tracklet parted: who it was is in doubt.
+        Where all would be about as likely without a pair, the pair is made, and its tracklet parted: who it was is in
+        doubt.
         """
         if self._footing is None or not len(tracks) or not len(rows):
             return rows
@@ -402,17 +403,18 @@ class CameraTracker:
         gain[known] += LOOKS_LOG * (
             1 - 2 * np.clip(looks[known] / (self._looks.other - self._looks.own), 0, 1)
         )
-        chosen = assign_or_new(-gain, np.zeros(len(tracks)))
-        sure = certainty(gain)
+        nobody = np.zeros(len(tracks))
+        chosen = assign_or_new(-gain, nobody)
         taken = np.flatnonzero(chosen >= 0)
-        certain = taken[sure[taken, chosen[taken]] >= CERTAIN]
+        is_sure = margins(-gain, nobody, chosen) >= DOUBT_LOG
+        certain = taken[is_sure[taken]]
         self._footing.learn(tracks[certain], boxes[chosen[certain]], self.image_size)
         for k in taken:
             index, row = int(tracks[k]), int(rows[chosen[k]])
-            if sure[k, chosen[k]] < DOUBTED:
-                self._part(t_ns, index, row, detections, quality)
-            else:
+            if is_sure[k]:
                 self._take(t_ns, index, row, detections, quality)
+            else:
+                self._part(t_ns, index, row, detections, quality)
         self._correct(tracks[taken], rows[chosen[taken]], detections)
         return np.delete(rows, chosen[taken])
 

@@ -18,8 +18,7 @@ NEW_PER_M2 = 0.002  # people that come, or are found again, on a square metre fr
 MISSED_LOG = 0.7  # a track is half as likely to be the one with every look that missed it
 MAX_SURPRISE = 13.8  # squared Mahalanobis distance: 99.9 % of chi^2 with 2 degrees
 MEDIAN_SURPRISE = 1.386  # half of chi^2 with 2 degrees lies below
-CERTAIN = 0.9  # pairs that the scale of the feet's error is learned from
-LEARNED = 0.01  # of its logarithm, by each of them
+LEARNED = 0.05  # of its logarithm, by each of them
 SCALES = (0.1, 3.0)
 APART_SIGMAS = 2.0
 APART_M = 0.3  # nobody stands in somebody else
@@ -33,6 +32,11 @@ class Footing:
         self._plan = plan
         self._batch = FloorBatch()
         self._log_scale = 0.0  # how exact feet are here, against what is usual
+
+    @property
+    def scale(self) -> float:
+        """How far feet are off here, as a share of what is usual."""
+        return float(np.exp(self._log_scale))
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -94,17 +98,9 @@ class Footing:
         away = np.linalg.norm(place[:, None] - place[None], axis=2)
         tall = center_form(boxes)[:, 3] * self._plan.metres_per_px(boxes)
         alike = np.minimum.outer(tall, tall) >= ALIKE_HEIGHT * np.maximum.outer(tall, tall)
-        scale = np.exp(self._log_scale)
-        clear = np.maximum(APART_M, APART_SIGMAS * scale * np.hypot.outer(sigma, sigma))
+        clear = np.maximum(APART_M, APART_SIGMAS * self.scale * np.hypot.outer(sigma, sigma))
         return np.asarray(alike & (away > clear))
 
     def _stand(self, boxes: NDArray[np.floating], image_size: tuple[int, int]) -> tuple[F, F]:
         place, sigma = self._plan.stand(boxes, image_size)
-        return place, sigma * np.exp(self._log_scale)
-
-
-def certainty(gain: F) -> F:
-    """(N, M) share of each pair among all that one of its two sides could make, in [0, 1]; 0 where it cannot be."""
-    weight = np.exp(np.clip(gain, -50, 50)) * np.isfinite(gain)
-    rivals = weight.sum(axis=1)[:, None] + weight.sum(axis=0)[None, :] - weight
-    return np.divide(weight, rivals, out=np.zeros_like(weight), where=rivals > 0)
+        return place, sigma * self.scale

@@ -19,6 +19,8 @@ from tracker.core.boxes import center_form, corner_form
 
 F = NDArray[np.float64]
 
+UNKNOWN_SIGMA_M = 1e3  # of who is nowhere: no place speaks for or against it
+
 
 @dataclass(frozen=True)
 class MotionModel:
@@ -115,7 +117,7 @@ class FloorBatch:
         self.v[rows] = np.where(new, self.model.start_speed_sigma_m_s**2, v - Kv * c)
 
     def _variance(self, sigmas_m: F) -> F:
-        return np.maximum(np.nan_to_num(sigmas_m, nan=np.inf), self.model.least_sigma_m) ** 2
+        return np.maximum(np.nan_to_num(sigmas_m, nan=UNKNOWN_SIGMA_M), self.model.least_sigma_m) ** 2
 
     def _columns(self) -> tuple[F, F, F, F, F]:
         return self.mean, self.speed, self.p, self.c, self.v
