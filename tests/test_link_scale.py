@@ -12,7 +12,6 @@ import pytest
 from benchmarks.chart import draw
 from benchmarks.filmed import Filmed
 from benchmarks.link_scale import (
-    Cost,
     Decision,
     Judge,
     accepted,
@@ -168,13 +167,22 @@ def test_steps_are_timed_once_the_linker_is_warm(tiny: Taped, monkeypatch: pytes
     monkeypatch.setattr("benchmarks.link_scale.WARM_S", 10.0)
     found = cost_of(remembering([]), tiny, tiny_site(), cameras=1, seconds=25.0)
     # 20 s at 5 a second of one camera and its end; those from 10 s on.
-    assert len(found.step_ms) == 51 and found.span_s == pytest.approx(10, abs=0.2)
+    assert len(found.step_ms) == 51 and found.played_s == pytest.approx(19.9)
+    assert found.load == pytest.approx(found.step_ms.sum() / 1e3 / 9.9)
 
 
-def test_load_is_the_time_that_all_steps_take_of_what_they_have():
-    found = Cost(np.array([1.0, 3.0]), span_s=0.2, here=1, known=2).figures()
-    assert found["load %"] == pytest.approx(2)  # 4 ms of 200 ms
-    assert found["max ms"] == 3
+def test_a_linker_far_too_slow_is_given_up_and_said(tiny: Taped, monkeypatch: pytest.MonkeyPatch):
+    now = [0.0]
+
+    def slow() -> float:  # every step takes a second
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr("benchmarks.link_scale.time.process_time", slow)
+    found = cost_of(remembering([]), tiny, tiny_site(), cameras=2, seconds=25.0)
+    # A second a step, ten steps a second: 10 t > 10 + 3 t from t = 1.43 s on.
+    assert found.played_s == pytest.approx(1.4)
+    assert found.figures()["max ms"] == 1000 and found.load > 3
 
 
 def test_a_tape_is_played_again_later_with_other_people_and_loses_no_tracklet(tiny: Taped):
