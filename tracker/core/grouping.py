@@ -460,7 +460,7 @@ def group(
         against[pair] = weight[pair] @ barred
         odds[changed] = _odds(S, weight, against, most, changed, threshold)
         odds[:, changed] = odds[changed].T
-    return sorted(refined([g for g in groups if g], scores))
+    return sorted(g for g in groups if g)
 
 
 def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:

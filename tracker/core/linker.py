@@ -22,7 +22,7 @@ from tracker.core.assign import assign_or_new
 from tracker.core.company import Company
 from tracker.core.cues import score_pieces
 from tracker.core.evidence import AppearanceModel
-from tracker.core.grouping import CREDIT, KNOWN_PICTURES, Piece, Scores, group
+from tracker.core.grouping import CREDIT, KNOWN_PICTURES, Piece, Scores, group, refined
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
 from tracker.core.traffic import seen_at_once, taught
@@ -313,14 +313,18 @@ class Linker:
         self._learn_strangers(pieces, scores)
         people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
-        groups = united(group(scores, said, self._threshold(), self.settings.false_merge_rate), people)
+        groups = united(self._parted(scores, said), people)
         if any(scores.conflict[np.ix_(g, g)].any() for g in groups):
             # Looks would put somebody beside himself: what operators said comes first, and looks go by that.
             for i, j in (pair for person in people for pair in itertools.combinations(sorted(person), 2)):
                 scores.force(i, j)
-            groups = group(scores, said, self._threshold(), self.settings.false_merge_rate)
+            groups = self._parted(scores, said)
         self._teach(pieces, groups, scores, t_ns, everything=is_last)
         return self._say(keys, groups, scores, t_ns)
+
+    def _parted(self, scores: Scores, said: list[int]) -> list[list[int]]:
+        found = group(scores, said, self._threshold(), self.settings.false_merge_rate)
+        return sorted(refined(found, scores))
 
     def _teach(
         self,

@@ -1,0 +1,106 @@
+"""Who is seen beside whom."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.scenes import at, person_box
+from tracker.core.company import Company
+from tracker.core.evidence import look_llr
+from tracker.types import TrackKey
+
+
+def key(camera: str, number: int) -> TrackKey:
+    return TrackKey(camera_id=camera, run=0, number=number)
+
+
+A1, A2, B1 = key("a", 1), key("a", 2), key("b", 1)
+
+
+def told(*keys: TrackKey) -> Company:
+    company = Company()
+    for one in keys:
+        company.add(one)
+    return company
+
+
+def watch(
+    company: Company, camera: str, t_s: float, keys: list[TrackKey], xs: list[float], places=None
+) -> None:
+    floor = np.full((len(keys), 2), np.nan) if places is None else np.array(places, float)
+    sigma = np.where(np.isnan(floor[:, 0]), np.nan, 0.1)
+    company.watch(camera, at(t_s), keys, np.array([person_box(x) for x in xs]), floor, sigma)
+
+
+def test_two_in_one_frame_again_and_again_are_two():
+    company = told(A1, A2)
+    for n in range(6):
+        watch(company, "a", n / 10, [A1, A2], [300, 600])
+    beside = company.beside([A1, A2])
+    assert (
+        beside.seconds[0, 1] == pytest.approx(0.5) == company.seconds(A2, A1)
+    )  # the first frame stands for nothing
+    assert beside.are_two.tolist() == [[False, True], [True, False]]
+    assert not beside.is_one_body[0, 1]
+
+
+def test_a_box_inside_another_is_one_person_twice():
+    company = told(A1, A2)
+    for n in range(10):
+        watch(company, "a", n / 10, [A1, A2], [300, 302])
+    assert company.beside([A1, A2]).is_one_body[0, 1] and not company.beside([A1, A2]).are_two[0, 1]
+
+
+def test_a_pause_of_the_camera_counts_as_one_frame():
+    company = told(A1, A2)
+    watch(company, "a", 0, [A1, A2], [300, 600])
+    watch(company, "a", 50, [A1, A2], [300, 600])
+    assert company.seconds(A1, A2) == pytest.approx(0.6)
+
+
+def test_places_are_compared_at_one_instant_a_few_times_a_second():
+    company = told(A1, B1)
+    for n in range(10):  # 10 pictures a second, compared at 0.0, 0.2, ... of either camera
+        watch(company, "a", n / 10, [A1], [300], [(1.0, 2.0)])
+        watch(company, "b", n / 10, [B1], [500], [(1.0, 2.3)])
+    beside = company.beside([A1, B1])
+    assert beside.looks[0, 1] == 9  # five of b with what a saw last, four of a; at first a is alone
+    one = float(look_llr(np.array(0.3), np.array(np.hypot(0.1, 0.1))))
+    assert beside.place[0, 1] == pytest.approx(one, abs=1e-4) == beside.place[1, 0]
+    assert beside.seconds[0, 1] == 0
+
+
+def test_who_is_forgotten_leaves_nothing_for_who_comes_after():
+    company = told(A1, A2)
+    for n in range(10):
+        watch(company, "a", n / 10, [A1, A2], [300, 600])
+    company.forget(A2)
+    watch(company, "a", 1.0, [A1, A2], [300, 600])  # never told of again
+    company.add(key("a", 3))
+    assert company.beside([A1, key("a", 3)]).seconds[0, 1] == 0
+
+
+def test_more_than_there_were_rows_for():
+    company = Company()
+    keys = [key("ab"[n % 2], n) for n in range(300)]
+    for one in keys:
+        company.add(one)
+    watch(company, "a", 0, keys[0:4:2], [300, 600])
+    watch(company, "a", 0.3, keys[0:4:2], [300, 600])
+    assert company.seconds(keys[0], keys[2]) == pytest.approx(0.3)
+    assert company.beside(keys, 3).seconds.shape == (3, 300)
+
+
+def test_it_comes_back_from_its_state():
+    company = told(A1, A2, B1)
+    for n in range(5):
+        watch(company, "a", n / 10, [A1, A2], [300, 600], [(0, 0), (3, 0)])
+        watch(company, "b", n / 10, [B1], [500], [(0, 0.1)])
+    state = msgspec.msgpack.decode(msgspec.msgpack.encode(company.to_state()))
+    again = Company.from_state(state)
+    assert again.to_state() == company.to_state()
+    for one in (company, again):
+        watch(one, "a", 0.9, [A1, A2], [300, 600], [(0, 0), (3, 0)])
+    assert again.to_state() == company.to_state()
