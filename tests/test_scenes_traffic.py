@@ -31,7 +31,7 @@ def standing(*places: tuple[float, float], zone: int = 0) -> dict[int, Course]:
 
 def traffic(*places: tuple[float, float], **options) -> Traffic:
     people = standing(*places)
-    return Traffic(plan(LEVEL, **options), people, {person: 2.0 for person in people})
+    return Traffic(plan(LEVEL, **options), people, dict.fromkeys(people, 2.0))
 
 
 def test_a_post_stands_where_the_pinhole_says():
