@@ -252,7 +252,7 @@ def _site_film(site: str, seed: int, seconds: float, fps: float, calibrated: boo
 
 # ---- people of the past, and the same hours again ------------------------------------------------------------
 
-PAST_CROWD = 50  # people of the past are seen so many at once: no linker takes two of them for one
+PAST_CROWD = 20  # people of the past are seen so many at once: no linker takes two of them for one
 PAST_EVERY_S = 600.0  # from one such crowd to the next: the one before is no longer recent
 PAST_PICTURES = 8
 PASS_S = 1800.0  # the crossing's tape
