@@ -116,6 +116,7 @@ def test_the_files_of_a_run(tmp_path):
         "events.jsonl",
         "identities.json",
         "run.json",
+        "site_model.json",
         "tracks",
         "tracks_as_published",
     ]

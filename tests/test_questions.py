@@ -9,6 +9,7 @@ import re
 import signal
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -199,7 +200,10 @@ def test_pictures_stay_where_that_was_asked_for(out: Path):
 
 
 @pytest.mark.parametrize("sign", ["SIGTERM", "SIGHUP", "SIGINT"])
-def test_no_picture_is_left_when_the_terminal_goes(out: Path, sign: str):
+def test_no_picture_is_left_when_the_terminal_goes(out: Path, sign: str, request: pytest.FixtureRequest):
+    if sign == "SIGINT":  # a shell starts what runs in the background with Ctrl-C ignored
+        request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(getattr(signal, sign))
 
     def seen(prompt: str) -> None:
