@@ -480,7 +480,7 @@ def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
     conflict = scores.conflict.astype(float)
     member = (owner[:, None] == np.arange(len(groups))).astype(float)
     gain, barred = weight @ member, conflict @ member
-    free = ~scores.forced.any(axis=1) & weight.any(axis=1)
+    free = np.asarray(~scores.forced.any(axis=1) & weight.any(axis=1), bool)
     pairs = np.argwhere(np.triu(scores.conflict, 1) & free[:, None] & free)
     for _ in range(n):
         better = gain - gain[rows, owner][:, None]
