@@ -20,23 +20,15 @@ from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain
 F = NDArray[np.float64]
 
 MANY_PICTURES = 12.0  # more pictures of one walk show little new
-MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
 SAID_LLR = 1.0  # what was said stays said unless there is better
 MAX_MEETING_LLR = 200.0
-LEAVING_S = 1.0  # who would reach the picture's edge within this time has left by it
-UNSEEN_LOOKS_LLR = -2.0
 WALKED_HEIGHTS = 0.5
 KNOWN_PICTURES = 3  # from fewer pictures nobody is learned from
 CORE_S = 0.5  # a tracklet seen for less, or never embedded, joins people but never joins two of them
-OVERLAP_LIMITS = (-3.0, 2.0)
 STEP_S = 0.4  # how often a place on the floor is noted
 STEPS = 4  # of these, the last so many: a velocity over 1.2 s or more
 SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
-SIGHT_LIMITS = (-4.0, 4.0)
-MOST_LOOKS = 4
-IN_VIEW_S = 0.15  # seen this short ago: still there
-LEARNED_LLR = 2.0  # learned ways this clear need no looks
 NEVER = -1e6
 LEAST_GAIN = 2.0  # log-odds by which a change of a reading must be better
 CREDIT = (
