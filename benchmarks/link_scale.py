@@ -246,13 +246,9 @@ def told_of(tape: Taped, settings: LinkSettings) -> dict[str, float]:
 
 GALLERIES = (0, 2_000, 5_000, 10_000, 20_000)
 CAMERAS = (2, 4, 8, 16)
-SWEEP_S = (
-    40.0  # of the busy site's tape that are played to see how the cost grows; all of it for the row's figures
-)
-GRACE_S, HOPELESS = (
-    10.0,
-    3.0,
-)  # given up where steps take so long and then so many times the time that they have
+SWEEP_S = 40.0  # of the busy site's tape, to see how the cost grows; all of it for the row's figures
+GRACE_S = 60.0  # of processor time for all who are there at the tape's start, at once
+HOPELESS = 3.0  # given up where steps take beyond it so many times the time that they have
 WARM_S = 25.0  # of the busy site's tape, before steps are timed: by then many have come and gone
 
 
@@ -289,7 +285,8 @@ class Cost:
 def cost_of(linker: Linker, tape: Taped, site: Site, cameras: int, seconds: float) -> Cost:
     """Run a linker on so many seconds of the tape of the first so many cameras of a site, unless that is hopeless."""
     names = list(site.plan.eyes)[:cameras]
-    at_s, spent_s = [0.0], [0.0]
+    at_s: list[float] = []
+    spent_s: list[float] = []
     total_s = 0.0
     for message in tape:
         t_s = message.t_ns / 1e9 - site.start_s
