@@ -15,6 +15,7 @@ from tracker.core.grouping import (
     MAX_MEETING_LLR,
     NEVER,
     SAID_LLR,
+    TOGETHER,
     Piece,
     Scores,
     competed,
@@ -215,16 +216,20 @@ def slow_group(given: Scores, said: Sequence[int], threshold: float) -> list[lis
         value += SAID_LLR * bool({said[i] for i in a} & {said[i] for i in b})
         return value if value > NEVER / 2 else -np.inf
 
-    S = np.array([[score(a, b) for b in groups] for a in groups])
     while len(groups) > 1:
+        S = np.array([[score(a, b) for b in groups] for a in groups])
         conflict = np.array([[a is b or any_of(given.conflict, a, b) for b in groups] for a in groups])
         odds = competed(S, conflict)
-        if odds.max() < threshold:
+        best = [int(row.argmax()) for row in odds]
+        least = max(threshold, TOGETHER * odds.max())
+        found = [
+            (i, j) for i, j in enumerate(best) if i < j and best[j] == i and odds[i, j] >= least
+        ]
+        if not found:
             break
-        i, j = sorted(divmod(int(odds.argmax()), len(groups)))
-        groups[i] = sorted(groups[i] + groups.pop(j))
-        S = np.delete(np.delete(S, j, axis=0), j, axis=1)
-        S[i] = S[:, i] = [score(groups[i], b) for b in groups]
+        for i, j in found:
+            groups[i] = sorted(groups[i] + groups[j])
+        groups = [g for n, g in enumerate(groups) if n not in [j for _, j in found]]
     return sorted(groups)
 
 

@@ -30,6 +30,7 @@ STEPS = 4  # of these, the last so many: a velocity over 1.2 s or more
 SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
 NEVER = -1e6
+TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
 LEAST_GAIN = 2.0  # log-odds by which a change of a reading must be better
 CREDIT = (
     20  # sure joins that a reading begins with, so that the first doubtful one is not refused for being first
@@ -344,6 +345,9 @@ def group(
 ) -> list[list[int]]:
     """Part N pieces into people.
 
+    In rounds: whoever are each other's best are joined, the surest first; then all is weighed anew. What is left to
+    weigh shrinks from round to round, so that all rounds together cost little more than the first.
+
     Args:
         said: (N,) the identity each has now; what was said stays said unless there is better.
         threshold: log-odds from which joining is right.
@@ -354,105 +358,114 @@ def group(
     Returns:
         The groups, each a rising list of rows, ordered by their first row.
     """
-    n = len(scores)
-    groups: list[list[int]] = [[i] for i in range(n)]
-    looks, pictures = scores.looks.copy(), np.minimum(scores.pictures, MANY_PICTURES)
-    has = pictures > 0
-    link, gap = scores.link.copy(), scores.gap_s.copy()
-    count = scores.met.astype(float)
-    total = np.where(scores.met & scores.placed, scores.meeting, 0.0)
-    shared = np.where(scores.met & ~scores.placed, scores.meeting, 0.0)
-    guesses = (scores.met & ~scores.placed).astype(float)
-    conflict = scores.conflict.copy()
-    same_said = np.array(said)[:, None] == np.array(said)[None, :]
-    forced = scores.forced.copy()
-    alive = np.ones(n, bool)
-    np.fill_diagonal(conflict, True)
-    appearance = scores.appearance
-
-    distance = np.where(has[:, None] & has[None, :], 1 - looks @ looks.T, np.nan)
-    others = conflict & ~np.eye(n, dtype=bool)  # who tells what either's strangers look like
-    known = np.isfinite(distance).astype(float)
-    near = np.where(np.isfinite(distance), distance, 0.0)
-
-    def likely(rows: Any, strangers: Sequence[F]) -> F:
-        """(R, N) log-odds of groups being one, from number, sum and sum of squares of distances to strangers."""
-        cohort = appearance.cohort(*strangers)
-        llr = appearance.llr(distance[rows], cohort, pictures[rows][:, None], pictures[None, :])
-        place = np.clip(
-            total[rows] + shared[rows] / np.maximum(guesses[rows], 1), -MAX_MEETING_LLR, MAX_MEETING_LLR
-        )
-        value = llr + np.where(count[rows] > 0, place, link[rows]) + SAID_LLR * same_said[rows]
-        value = np.where(forced[rows], -NEVER, value)
-        return np.where(conflict[rows] | ~alive | (value <= NEVER / 2), -np.inf, value)
-
-    excluded = others.astype(float)
-    S = likely(slice(None), [m + m.T for m in (known @ excluded, near @ excluded, near**2 @ excluded)])
-    most = _most(S)
-    weight, barred = _weight(S, most), conflict.astype(float)
-    against = weight @ barred  # as in `competed`; below, only what a join changes is added
-    odds = _odds(S, weight, against, most, None, threshold)
+    nodes = _Nodes(scores, said)
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
-    core, stage = scores.core.copy(), 0
-    joins, doubts = 0, 0.0
-    may = core[:, None] & core
-    while n and stage < 3:
-        view = odds if stage == 2 else np.where(may, odds, -np.inf)
-        best = int(np.argmax(view))
-        i, j = sorted(divmod(best, n))
-        wrong = 1 / (1 + np.exp(np.clip(view[i, j], -50, 50)))
-        allowed = false_merge_rate * (joins + 1 + CREDIT)
-        if not (view[i, j] >= threshold and doubts + wrong <= allowed):
+    stage, joins, doubts = 0, 0, 0.0
+    while len(nodes) and stage < 3:
+        odds = nodes.odds(threshold)
+        while stage < 3:
+            pairs = []
+            for i, j, value in _mutually_best(odds, nodes.may_join(stage), threshold):
+                wrong = 1 / (1 + np.exp(min(value, 50.0)))
+                if doubts + wrong > false_merge_rate * (joins + 1 + CREDIT):
+                    break
+                joins, doubts = joins + 1, doubts + wrong
+                pairs.append((i, j))
+            if pairs:
+                nodes.join(*np.array(pairs, np.intp).T)
+                break
             stage += 1
-            may = core[:, None] | core
-            continue
-        joins, doubts = joins + 1, doubts + wrong
-        w_i, w_j = pictures[i], pictures[j]
-        if w_i + w_j > 0:
-            looks[i] = (w_i * looks[i] + w_j * looks[j]) / (w_i + w_j)
-        pictures[i], has[i] = w_i + w_j, has[i] | has[j]
-        if has[i]:
-            distance[i] = distance[:, i] = np.where(has, 1 - looks @ looks[i], np.nan)
-            known[i] = known[:, i] = np.isfinite(distance[i])
-            near[i] = near[:, i] = np.where(np.isfinite(distance[i]), distance[i], 0.0)
-        # Of two groups' pieces those nearest in time tell whether one can go on as the other; glimpses do not count.
-        nearer = gap[j] < gap[i] if core[i] == core[j] else np.full(n, core[j])
-        link[i] = link[:, i] = np.where(nearer, link[j], link[i])
-        gap[i] = gap[:, i] = np.where(nearer, gap[j], gap[i])
-        if core[j] and not core[i]:
-            core[i] = True
-            may[i], may[:, i] = (core, core) if stage == 0 else (True, True)
-        for matrix in (count, total, shared, guesses):
-            matrix[i] = matrix[:, i] = matrix[i] + matrix[j]
-        for flags in (conflict, same_said, forced):
-            flags[i] = flags[:, i] = flags[i] | flags[j]
-        groups[i] = sorted(groups[i] + groups[j])
-        groups[j], alive[j] = [], False
-        conflict[i, i] = True
+    return sorted(nodes.members)
 
-        excluded[i] = excluded[:, i] = conflict[i] & alive
-        excluded[j] = excluded[:, j] = 0.0
-        excluded[i, i] = 0.0
-        S[j] = S[:, j] = -np.inf
-        S[i] = S[:, i] = likely(
-            slice(i, i + 1), [(m[i] @ excluded + m @ excluded[i])[None] for m in (known, near, near**2)]
-        )[0]
-        changed = np.flatnonzero(conflict[i])  # i and j among them
-        pair = np.array([i, j])
-        against[:, changed] -= weight[:, pair] @ barred[np.ix_(pair, changed)]
-        barred[i] = barred[:, i] = conflict[i]
-        higher = np.flatnonzero(S[i] > most)
-        scale = np.exp(most[higher] - S[i, higher])[:, None]
-        weight[higher], against[higher] = weight[higher] * scale, against[higher] * scale
-        most[higher] = S[i, higher]
-        most[pair] = _most(S[pair])
-        weight[:, pair], weight[pair] = _weight(S[:, pair], most), _weight(S[pair], most[pair])
-        against[:, changed] += weight[:, pair] @ barred[np.ix_(pair, changed)]
-        against[:, pair] = weight @ barred[:, pair]
-        against[pair] = weight[pair] @ barred
-        odds[changed] = _odds(S, weight, against, most, changed, threshold)
-        odds[:, changed] = odds[changed].T
-    return sorted(g for g in groups if g)
+
+class _Nodes:
+    """Groups while they are being joined; what is known of every pair of them."""
+
+    def __init__(self, scores: Scores, said: Sequence[int]) -> None:
+        n = len(scores)
+        self.members = [[i] for i in range(n)]
+        self.appearance = scores.appearance
+        self.looks, self.pictures = scores.looks.copy(), np.minimum(scores.pictures, MANY_PICTURES)
+        self.core = scores.core.copy()
+        self.link, self.gap = scores.link.copy(), scores.gap_s.copy()
+        placed = scores.met & scores.placed
+        guessed = scores.met & ~scores.placed
+        self.met = scores.met.astype(float)  # pairs of pieces that met
+        self.place = np.where(placed, scores.meeting, 0.0)
+        self.guesses, self.guess = guessed.astype(float), np.where(guessed, scores.meeting, 0.0)
+        self.conflict, self.forced = scores.conflict.copy(), scores.forced.copy()
+        np.fill_diagonal(self.conflict, True)
+        self.same_said = np.array(said)[:, None] == np.array(said)[None, :]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def may_join(self, stage: int) -> NDArray[np.bool_]:
+        """(G, G) who may join whom: of 0 the well seen, of 1 one of whom is, of 2 all."""
+        if stage == 0:
+            return self.core[:, None] & self.core
+        return self.core[:, None] | self.core if stage == 1 else np.ones_like(self.conflict)
+
+    def odds(self, least: float) -> F:
+        """(G, G) log-odds of each join against all that excludes it, as in `competed`; -inf below ``least``."""
+        has = self.pictures > 0
+        distance = np.where(has[:, None] & has, 1 - self.looks @ self.looks.T, np.nan)
+        known = np.isfinite(distance).astype(float)
+        near = np.where(np.isfinite(distance), distance, 0.0)
+        excluded = self.conflict.astype(float)  # who tells what either's strangers look like
+        np.fill_diagonal(excluded, 0.0)
+        strangers = [m + m.T for m in (known @ excluded, near @ excluded, near**2 @ excluded)]
+        cohort = self.appearance.cohort(*strangers)
+        looks = self.appearance.llr(distance, cohort, self.pictures[:, None], self.pictures)
+        place = self.place + self.guess / np.maximum(self.guesses, 1)
+        place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
+        S = looks + np.where(self.met > 0, place, self.link) + SAID_LLR * self.same_said
+        S = np.where(self.forced, -NEVER, S)
+        return competed(np.where(self.conflict | (S <= NEVER / 2), -np.inf, S), self.conflict, least)
+
+    def join(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
+        """Take groups ``j`` into groups ``i``, pair by pair; nobody is in two pairs."""
+        weight = np.maximum(self.pictures[i] + self.pictures[j], 1e-12)[:, None]
+        self.looks[i] = (
+            self.pictures[i, None] * self.looks[i] + self.pictures[j, None] * self.looks[j]
+        ) / weight
+        self.pictures[i] += self.pictures[j]
+        # Of two groups' pieces those nearest in time tell whether one can go on as the other; glimpses do not count.
+        alike = self.core[i] == self.core[j]
+        for gap, link in ((self.gap, self.link), (self.gap.T, self.link.T)):  # rows, then columns
+            nearer = np.where(alike[:, None], gap[j] < gap[i], self.core[j][:, None])
+            gap[i], link[i] = np.where(nearer, gap[j], gap[i]), np.where(nearer, link[j], link[i])
+        self.core[i] |= self.core[j]
+        for sums in (self.met, self.place, self.guesses, self.guess):
+            sums[i] += sums[j]
+            sums[:, i] += sums[:, j]
+        for flags in (self.conflict, self.forced, self.same_said):
+            flags[i] |= flags[j]
+            flags[:, i] |= flags[:, j]
+        for kept, taken in zip(i.tolist(), j.tolist(), strict=True):
+            self.members[kept] = sorted(self.members[kept] + self.members[taken])
+        left = np.setdiff1d(np.arange(len(self)), j)
+        self.members = [self.members[n] for n in left.tolist()]
+        self.looks, self.pictures, self.core = self.looks[left], self.pictures[left], self.core[left]
+        for name in ("link", "gap", "met", "place", "guesses", "guess", "conflict", "forced", "same_said"):
+            setattr(self, name, getattr(self, name)[np.ix_(left, left)])
+
+
+def _mutually_best(
+    odds: F, may: NDArray[np.bool_], threshold: float
+) -> list[tuple[int, int, float]]:
+    """Pairs (i < j) of whom each is the other's best and at least half as sure as the surest; the surest first."""
+    view = np.where(may, odds, -np.inf)
+    best = view.argmax(axis=1)
+    top = view[np.arange(len(view)), best]
+    surest = int(top.argmax())
+    if not top[surest] >= threshold:
+        return []
+    i = np.flatnonzero((best[best] == np.arange(len(best))) & (top >= max(threshold, TOGETHER * top[surest])))
+    pairs = [(int(a), int(best[a]), float(top[a])) for a in i if a < best[a]]
+    # Where many are equally sure there may be no such pair.
+    pairs = pairs or [(*sorted((surest, int(best[surest]))), float(top[surest]))]
+    return sorted(pairs, key=lambda pair: (-pair[2], pair[0]))
 
 
 def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
@@ -499,48 +512,22 @@ def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
     return [members for members in found if members]
 
 
-def competed(S: F, conflict: NDArray[np.bool_]) -> F:
+def competed(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> F:
     """(G, G) log-odds of each join against everything that excludes it, and against "new person" (odds 1).
 
-    Joining a with b excludes joining a with c where b and c cannot be one.
+    Joining a with b excludes joining a with c where b and c cannot be one. Where ``S`` is below ``least`` the answer
+    is -inf: rivals only take away.
     """
-    most = _most(S)
-    weight = _weight(S, most)
-    return _odds(S, weight, weight @ conflict.astype(float), most)
-
-
-def _most(S: F) -> F:
-    """(R,) the largest log-odds of each row, which its weights are relative to; 0 for a row without any."""
     most = S.max(axis=1, initial=-np.inf)
-    return np.where(np.isfinite(most), most, 0.0)
-
-
-def _weight(S: F, most: F) -> F:
-    """The odds of log-odds as shares of each row's largest, 0 where impossible; (R, N) and (R,)."""
-    return np.exp(S - most[:, None])
-
-
-def _odds(
-    S: F,
-    weight: F,
-    against: F,
-    most: F,
-    rows: NDArray[np.intp] | None = None,
-    least: float = -np.inf,
-) -> F:
-    """Some rows of `competed`, from ``against[a, b]``: the sum of ``weight[a, c]`` over all c that exclude b.
-
-    Where ``S`` is below ``least`` the answer is -inf: rivals only take away.
-    """
-    part = S if rows is None else S[rows]
-    out = np.full(part.shape, -np.inf)
-    i, b = np.nonzero(np.isfinite(part) & (part >= least))
-    a = i if rows is None else rows[i]
-    # b excludes itself in `conflict`'s diagonal.
+    most = np.where(np.isfinite(most), most, 0.0)  # odds are kept as shares of each row's largest
+    excluded = conflict.astype(float)
+    np.fill_diagonal(excluded, 0.0)
+    against = np.exp(S - most[:, None]) @ excluded
+    out = np.full(S.shape, -np.inf)
+    a, b = np.nonzero(np.isfinite(S) & (S >= least))
     with np.errstate(divide="ignore"):
-        here = np.log(np.maximum(against[a, b] - weight[a, b], 0)) + most[a]
-        there = np.log(np.maximum(against[b, a] - weight[b, a], 0)) + most[b]
-    out[i, b] = part[i, b] - np.logaddexp(np.logaddexp(here, there), 0.0)
+        here, there = np.log(against[a, b]) + most[a], np.log(against[b, a]) + most[b]
+    out[a, b] = S[a, b] - np.logaddexp(np.logaddexp(here, there), 0.0)
     return out
 
 
