@@ -42,7 +42,7 @@ def test_two_in_one_frame_again_and_again_are_two():
     assert (
         beside.seconds[0, 1] == pytest.approx(0.5) == company.seconds(A2, A1)
     )  # the first frame stands for nothing
-    assert beside.are_two.tolist() == [[False, True], [True, False]]
+    assert company.are_two([A1, A2]).tolist() == [[False, True], [True, False]]
     assert not beside.is_one_body[0, 1]
 
 
@@ -50,7 +50,7 @@ def test_a_box_inside_another_is_one_person_twice():
     company = told(A1, A2)
     for n in range(10):
         watch(company, "a", n / 10, [A1, A2], [300, 302])
-    assert company.beside([A1, A2]).is_one_body[0, 1] and not company.beside([A1, A2]).are_two[0, 1]
+    assert company.beside([A1, A2]).is_one_body[0, 1] and not company.are_two([A1, A2])[0, 1]
 
 
 def test_a_pause_of_the_camera_counts_as_one_frame():

@@ -37,11 +37,6 @@ class Beside(NamedTuple):
     place: F  # (N, N) mean log-likelihood ratio of one such instant
     sights: F  # (N, N) what was noted of where in two pictures they were
 
-    @property
-    def are_two(self) -> NDArray[np.bool_]:
-        """(N, N) certainly two people."""
-        return (self.seconds > APART_S) & ~self.is_one_body
-
 
 class Company:
     """Remembers every pair of the tracklets that it was told of."""
@@ -50,6 +45,7 @@ class Company:
         self._row: dict[TrackKey, int] = {}
         self._free: list[int] = []
         self._sums = np.zeros((6, FIRST_ROWS, FIRST_ROWS), np.float32)  # as in `Beside`, with frames
+        self._two = np.zeros((FIRST_ROWS, FIRST_ROWS), bool)  # who certainly is
         self._where = np.full((FIRST_ROWS, 5), np.nan)  # t_s, x_m, y_m, sigma_m, when last compared
         self._camera = np.full(FIRST_ROWS, -1)
         self._cameras: dict[str, int] = {}
@@ -72,6 +68,7 @@ class Company:
         row = self._row.pop(key, None)
         if row is not None:
             self._sums[:, row], self._sums[:, :, row] = 0.0, 0.0
+            self._two[row], self._two[:, row] = False, False
             self._where[row], self._camera[row] = np.nan, -1
             self._free.append(row)
 
@@ -103,6 +100,7 @@ class Company:
             self._sums[0][here] += np.float32(frame_s)
             self._sums[1][here] += 1
             self._sums[2][here] += np.maximum(inside, inside.T) > SAME_PERSON_COVER
+            self._tell_two(rows)
         known = np.isfinite(floor_xy_m[told]).all(axis=1) & np.isfinite(sigma_m[told])
         rows = rows[known]
         t_s = t_ns / 1e9
@@ -114,6 +112,12 @@ class Company:
         if len(due):
             self._where[due, 4] = t_s
             self._compare(due, t_s)
+
+    def _tell_two(self, rows: NDArray[np.intp]) -> None:
+        here = np.ix_(rows, rows)
+        seconds, frames, as_one = (self._sums[n][here] for n in range(3))
+        self._two[here] = (seconds > APART_S) & ~_one_body(frames, as_one)
+        self._two[rows, rows] = False
 
     def _compare(self, rows: NDArray[np.intp], t_s: float) -> None:
         others = np.flatnonzero(
@@ -134,8 +138,12 @@ class Company:
         seconds, frames, as_one, looks, place, sights = self._sums[:, rows[:of, None], rows].astype(
             np.float64
         )
-        one = (frames > 0) & (as_one >= ONE_BODY_SHARE * frames)
-        return Beside(seconds, one, looks, place / np.maximum(looks, 1), sights)
+        return Beside(seconds, _one_body(frames, as_one), looks, place / np.maximum(looks, 1), sights)
+
+    def are_two(self, keys: Sequence[TrackKey]) -> NDArray[np.bool_]:
+        """(N, N) which of N tracklets are certainly two people."""
+        rows = np.array([self._row[k] for k in keys], np.intp)
+        return self._two[rows[:, None], rows]
 
     def note_sights(self, a: TrackKey, b: TrackKey, llr: float) -> None:
         """What speaks for one person in where two tracklets are in two pictures; it holds until noted anew."""
@@ -172,6 +180,7 @@ class Company:
             company._where[rows[-1]] = [np.nan if v is None else v for v in where]
         for i, j, *sums in state["sums"]:
             company._sums[:, rows[i], rows[j]] = sums
+        company._tell_two(np.array(rows, np.intp))
         company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
         return company
 
@@ -179,6 +188,13 @@ class Company:
         old = len(self._camera)
         sums = np.zeros((6, rows, rows), np.float32)
         sums[:, :old, :old] = self._sums
+        two = np.zeros((rows, rows), bool)
+        two[:old, :old] = self._two
         where, camera = np.full((rows, 5), np.nan), np.full(rows, -1)
         where[:old], camera[:old] = self._where, self._camera
-        self._sums, self._where, self._camera = sums, where, camera
+        self._sums, self._two, self._where, self._camera = sums, two, where, camera
+
+
+def _one_body(frames: NDArray[np.floating], as_one: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which pairs, of so many frames and so many with one box inside the other, are one person twice."""
+    return np.asarray((frames > 0) & (as_one >= ONE_BODY_SHARE * frames))

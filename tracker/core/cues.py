@@ -59,8 +59,13 @@ def score_pieces(
     gap_s = np.maximum(first[None, :] - last[rows, None], first[rows, None] - last[None, :]) / 1e9
     earlier = first[rows, None] <= first[None, :]
 
-    came = np.array([at_border(p.tracklet.first_box, p.tracklet.image_size) for p in pieces], bool)
-    went = np.array([_went_out(p) for p in pieces], bool)
+    size = np.array([p.tracklet.image_size for p in pieces], float).reshape(-1, 2)
+    first_box = np.array([p.tracklet.first_box for p in pieces], float).reshape(-1, 4)
+    last_box = np.array([p.box for p in pieces], float).reshape(-1, 4)
+    velocity_px_s = np.array([p.tracklet.velocity_px_s for p in pieces], float).reshape(-1, 2)
+    # At the picture's edge when last seen, or about to be.
+    ahead = last_box + np.tile(velocity_px_s, 2) * LEAVING_S
+    came, went = at_border(first_box, size), at_border(last_box, size) | at_border(ahead, size)
     left = np.where(earlier, went[rows, None], went)
     entered = np.where(earlier, came, came[rows, None])
     learned = _learned(pieces, cameras, first, last, site, of)
@@ -70,7 +75,8 @@ def score_pieces(
     link = np.maximum(link + np.where(here & left, settings.return_log_odds, 0.0), NEVER)
     walks, walked = _walks(pieces, earlier, gap_s, of)
     link = link + walks
-    _stitch(link, np.minimum(walks, 0.0), pieces, here, gap_s, earlier, settings)
+    boxes = first_box, last_box, velocity_px_s
+    _stitch(link, np.minimum(walks, 0.0), *boxes, here, gap_s, earlier, settings)
 
     # Who is still in one view while somebody comes into another has not gone there.
     in_view = last >= now_ns - IN_VIEW_S * 1e9
@@ -91,8 +97,7 @@ def score_pieces(
     at_once = here & (beside.seconds > APART_S)
     link = np.where(at_once, np.where(beside.is_one_body, ONE_BODY_LLR, NEVER), link)
     link[np.arange(len(link)), np.arange(len(link))] = NEVER
-    conflict = (beside if of is None else company.beside(keys)).are_two
-    np.fill_diagonal(conflict, False)
+    conflict = company.are_two(keys)
     scores = Scores(_rows_of(pieces), pictures, link, meeting, met, conflict, gap_s, appearance)
     scores.placed = placed
     scores.core = np.array([p.is_core for p in pieces], bool)
@@ -112,7 +117,9 @@ def _rows_of(pieces: Sequence[Piece]) -> F:
 def _stitch(
     link: F,
     walks: F,
-    pieces: Sequence[Piece],
+    first_box: F,
+    last_box: F,
+    velocity_px_s: F,
     here: NDArray[np.bool_],
     gap_s: F,
     earlier: NDArray[np.bool_],
@@ -123,11 +130,8 @@ def _stitch(
     if not len(i):
         return
     before, after = np.where(earlier[i, j], i, j), np.where(earlier[i, j], j, i)
-    ends = np.array([p.box for p in pieces], float)
-    starts = np.array([p.tracklet.first_box for p in pieces], float)
-    velocity_px_s = np.array([p.tracklet.velocity_px_s for p in pieces], float)
     going_on = stitch_llr(
-        ends[before], velocity_px_s[before], starts[after], gap_s[i, j], window_s=settings.stitch_s
+        last_box[before], velocity_px_s[before], first_box[after], gap_s[i, j], window_s=settings.stitch_s
     )
     link[i, j] = np.maximum(link[i, j], going_on + walks[i, j])
 
@@ -221,10 +225,3 @@ def _sights(
         if of is None:
             known[j, i] = llr
     return known
-
-
-def _went_out(piece: Piece) -> bool:
-    """Was somebody at the picture's edge when last seen, or about to be?"""
-    ahead = piece.box + np.tile(piece.tracklet.velocity_px_s, 2) * LEAVING_S
-    size = piece.tracklet.image_size
-    return at_border(piece.box, size) or at_border(ahead, size)

@@ -184,11 +184,15 @@ def stitch_llr(
     return np.clip(one - two + np.maximum(0.0, 1.0 - np.asarray(gap_s) / window_s), -MAX_PLACE_LLR, 5.0)
 
 
-def at_border(box: NDArray[np.floating], image_size: tuple[int, int], margin: float = 0.02) -> bool:
-    """Does the box touch the picture's edge (within ``margin`` of its size): was somebody coming or going there?"""
-    w, h = image_size
-    if not (w and h):
-        return True
-    return bool(
-        box[0] < margin * w or box[1] < margin * h or box[2] > (1 - margin) * w or box[3] > (1 - margin) * h
-    )
+def at_border(
+    box: NDArray[np.floating], image_size: ArrayLike, margin: float = 0.02
+) -> NDArray[np.bool_]:
+    """Do boxes touch the picture's edge (within ``margin`` of its size): was somebody coming or going there?
+
+    Args:
+        box: (..., 4).
+        image_size: (..., 2) width and height; 0 where unknown, and then all boxes do.
+    """
+    size = np.asarray(image_size, float)
+    over = (box[..., :2] < margin * size) | (box[..., 2:] > (1 - margin) * size)
+    return np.asarray(over.any(axis=-1) | ~(size > 0).all(axis=-1))

@@ -221,7 +221,7 @@ class Scores:
 
         Args:
             count: R.
-            owner: (N,) the group of each piece, -1 for none.
+            owner: (N,) the group of each piece, -1 for none; no group is empty.
         """
         n, rows = len(self), np.arange(count)
         member = np.zeros((groups, n))
@@ -235,15 +235,19 @@ class Scores:
 
         # Strangers of both sides: who excludes the one, to the other.
         seen = self.pictures > 0
-        excludes = self.conflict[:count] & seen & ~(rows[:, None] == np.arange(n))  # (R, N)
-        rivals = (member @ (self.conflict & seen) > 0) & (member == 0)  # (G, N)
-        to_means, to_own = 1 - self.looks @ means.T, 1 - own @ self.looks.T  # (N, G), (R, N)
+        beside = self.conflict[:count] & seen & ~(rows[:, None] == np.arange(n))  # (R, N)
+        some = np.flatnonzero(beside.any(axis=0))
+        order = np.argsort(owner, kind="stable")[np.count_nonzero(owner < 0) :]
+        starts = np.searchsorted(owner[order], np.arange(groups))
+        barred = np.logical_or.reduceat(self.conflict[order] & seen, starts, axis=0) if len(order) else member > 0
+        rivals = (barred & (member == 0)).astype(float)  # (G, N)
+        outside, to_own = member[:, some].T == 0, 1 - own @ self.looks.T  # (S, G), (R, N)
+        to_means = 1 - self.looks[some] @ means.T  # (S, G)
         strangers = []
         for power in range(3):
-            not_self = excludes[:, None, :] & (member == 0)
-            theirs = np.einsum("rgn,ng->rg", not_self.astype(float), to_means**power)
-            ours = (to_own**power) @ rivals.T - (to_own**power)[rows, rows][:, None] * rivals[:, rows].T
-            strangers.append(theirs + ours)
+            theirs = beside[:, some].astype(float) @ (outside * to_means**power)
+            to = to_own**power
+            strangers.append(theirs + to @ rivals.T - to[rows, rows][:, None] * rivals[:, rows].T)
         cohort = self.appearance.cohort(strangers[0], strangers[1], strangers[2])
         looks = self.appearance.llr(distance, cohort, has[:, None], pictures)
 

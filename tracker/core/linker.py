@@ -573,7 +573,7 @@ class Linker:
     def _seen_at_once(self, ids: list[int]) -> str:
         """Why these identities are not one person: for what the next revision would part them."""
         pieces = [self._pieces[k] for g in ids for k in sorted(self._people[g].keys)]
-        for i, j in np.argwhere(np.triu(self._company.beside([p.key for p in pieces]).are_two)):
+        for i, j in np.argwhere(np.triu(self._company.are_two([p.key for p in pieces]))):
             p, q = pieces[i], pieces[j]
             g, h = self._owner[p.key], self._owner[q.key]
             if g != h:
