@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tests.scenes import at, look, person_box, tracklet
 from tracker.core.evidence import AppearanceModel
 from tracker.core.grouping import (
-    MANY_PICTURES,
     MAX_MEETING_LLR,
     NEVER,
     SAID_LLR,
@@ -184,7 +183,7 @@ def slow_group(given: Scores, said: Sequence[int], threshold: float) -> list[lis
     groups = [[i] for i in range(len(given))]
 
     def pooled(rows: list[int]) -> tuple[NDArray, float]:
-        w = np.minimum(given.pictures[rows], MANY_PICTURES)
+        w = given.pictures[rows]
         return w @ given.looks[rows] / max(w.sum(), 1e-12), w.sum()
 
     def any_of(flags: NDArray, a: list[int], b: list[int]) -> bool:
@@ -222,9 +221,7 @@ def slow_group(given: Scores, said: Sequence[int], threshold: float) -> list[lis
         odds = competed(S, conflict)
         best = [int(row.argmax()) for row in odds]
         least = max(threshold, TOGETHER * odds.max())
-        found = [
-            (i, j) for i, j in enumerate(best) if i < j and best[j] == i and odds[i, j] >= least
-        ]
+        found = [(i, j) for i, j in enumerate(best) if i < j and best[j] == i and odds[i, j] >= least]
         if not found:
             break
         for i, j in found:

@@ -26,6 +26,7 @@ FRAME_S = 0.6  # a frame stands for the time since the one before, at most this
 LOOK_EVERY_S = 0.2  # places are compared this often; nearer instants err alike
 AT_ONCE_S = 0.2  # two cameras' frames this close in time show one instant
 FIRST_ROWS = 64
+SUMS = 6
 
 
 class Beside(NamedTuple):
@@ -44,7 +45,7 @@ class Company:
     def __init__(self) -> None:
         self._row: dict[TrackKey, int] = {}
         self._free: list[int] = []
-        self._sums = np.zeros((6, FIRST_ROWS, FIRST_ROWS), np.float32)  # as in `Beside`, with frames
+        self._sums = np.zeros((SUMS, FIRST_ROWS, FIRST_ROWS), np.float32)  # as in `Beside`, with frames
         self._two = np.zeros((FIRST_ROWS, FIRST_ROWS), bool)  # who certainly is
         self._where = np.full((FIRST_ROWS, 5), np.nan)  # t_s, x_m, y_m, sigma_m, when last compared
         self._camera = np.full(FIRST_ROWS, -1)
@@ -71,6 +72,25 @@ class Company:
             self._two[row], self._two[:, row] = False, False
             self._where[row], self._camera[row] = np.nan, -1
             self._free.append(row)
+
+    def join(self, key: TrackKey, earlier: TrackKey) -> None:
+        """An earlier tracklet becomes part of another: whoever was beside it was beside that one."""
+        i, j = self._row[key], self._row[earlier]
+        for n in range(SUMS - 1):  # what was noted of sights is of the later one alone
+            self._sums[n, i] += self._sums[n, j]
+            self._sums[n, :, i] += self._sums[n, :, j]
+        self._sums[:, i, i] = 0.0
+        self._two[i] |= self._two[j]
+        self._two[:, i] |= self._two[:, j]
+        self._two[i, i] = False
+        self.forget(earlier)
+
+    def part(self, a: TrackKey, b: TrackKey) -> None:
+        """These two were seen at once before."""
+        rows = np.array([self._row[a], self._row[b]])
+        for pair in (rows, rows[::-1]):
+            self._sums[:3, pair[0], pair[1]] = 2 * APART_S, 1, 0
+        self._tell_two(rows)
 
     def watch(
         self,
@@ -186,7 +206,7 @@ class Company:
 
     def _grow(self, rows: int) -> None:
         old = len(self._camera)
-        sums = np.zeros((6, rows, rows), np.float32)
+        sums = np.zeros((SUMS, rows, rows), np.float32)
         sums[:, :old, :old] = self._sums
         two = np.zeros((rows, rows), bool)
         two[:old, :old] = self._two

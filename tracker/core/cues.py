@@ -20,6 +20,8 @@ MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
 ONE_BODY_LLR = 5.0  # two boxes on one person
 LEAVING_S = 1.0  # who would reach the picture's edge within this time has left by it
 UNSEEN_LOOKS_LLR = -2.0
+UNUSUAL_LLR = -1.0  # to come back by no usual way, within the longest walk
+UNSHOWN_LLR = -3.0  # a site that has not shown a way may have it
 LEARNED_LLR = 2.0  # learned ways this clear need no looks
 OVERLAP_LIMITS = (-3.0, 2.0)
 SIGHT_LIMITS = (-2.0, 2.0)
@@ -37,6 +39,7 @@ def score_pieces(
     overlaps: SiteModel,
     now_ns: int,
     *,
+    known: int = 0,
     of: int | None = None,
 ) -> Scores:
     """Every cue for every pair of N pieces.
@@ -46,6 +49,7 @@ def score_pieces(
         site: what the site has taught of the ways between its cameras.
         overlaps: how often two cameras see somebody at once; what is seen now may be part of it.
         now_ns: who was seen just before is still in view.
+        known: identities that are known; each is as likely to come back after long as the other.
         of: cues of the first so many pieces with all N only (what cannot be one is known of all).
     """
     keys = [p.key for p in pieces]
@@ -69,10 +73,16 @@ def score_pieces(
     left = np.where(earlier, went[rows, None], went)
     entered = np.where(earlier, came, came[rows, None])
     learned = _learned(pieces, cameras, first, last, site, of)
-    link = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=settings.max_gap_s)
+    window_s = settings.max_gap_s
+    link = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=window_s)
     link = link + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered + learned
     # Whoever leaves a view by its edge seldom comes back to the same view soon.
     link = np.maximum(link + np.where(here & left, settings.return_log_odds, 0.0), NEVER)
+    # Whoever was away for longer may have been anywhere, and be any of those who are known; sooner, that is unusual.
+    anyone = -np.log(1.0 + known)
+    link = np.where(
+        gap_s > window_s, anyone, np.where(gap_s >= 0, np.maximum(link, anyone + UNUSUAL_LLR), link)
+    )
     walks, walked = _walks(pieces, earlier, gap_s, of)
     link = link + walks
     boxes = first_box, last_box, velocity_px_s
@@ -179,7 +189,8 @@ def _learned(
         gap_s = (first_ns[None, into] - last_ns[out, None]) / 1e9
         ratio = site.log_ratio(cameras[out], went[out], cameras[into], came[into], gap_s)
         usual = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=WINDOW_S)
-        return np.where((gap_s >= EARLIEST_S) & (gap_s <= WINDOW_S), ratio - usual, 0.0)
+        more = np.maximum(ratio - usual, UNSHOWN_LLR)
+        return np.where((gap_s >= EARLIEST_S) & (gap_s <= WINDOW_S), more, 0.0)
 
     earlier = first_ns[rows, None] <= first_ns[None, :]
     into_rows = added(slice(None), rows).T

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 F = NDArray[np.float64]
 
-MAX_APPEARANCE_LLR = 6.0  # an embedder is never surer than 400 : 1
+MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many pictures there are
 MAX_PLACE_LLR = 8.0
 FLOOR_M2 = 60.0  # that two cameras see together, where nobody knows better
 HIDDEN_FEET, HIDDEN_M = (
@@ -148,8 +148,10 @@ def walk_llr(off_m: ArrayLike, sigma_m: ArrayLike, gap_s: ArrayLike, is_steady: 
         steady, np.minimum(STEADY_M_S2 * gap + STEADY_M_S2 * gap**2 / 2, WALK_M_S * gap), WALK_M_S * gap
     )
     reach = np.hypot(drift, sigma)
-    ratio = np.clip(np.log(_spot_ratio(off, reach) + 1e-12), -MAX_PLACE_LLR, 5.0)
-    ratio = np.where(too_fast, -MAX_PLACE_LLR, ratio)
+    # Who has had the time to be anywhere is no likelier to come in elsewhere than others are.
+    anywhere = np.maximum(2 * np.pi * reach**2 / FLOOR_M2, 1.0)
+    ratio = np.clip(np.log(_spot_ratio(off, reach) * anywhere + 1e-12), -MAX_PLACE_LLR, 5.0)
+    ratio = np.where(too_fast, -MAX_AGAINST_LLR, ratio)
     return np.asarray(np.where(known, ratio, 0.0))
 
 
@@ -184,9 +186,7 @@ def stitch_llr(
     return np.clip(one - two + np.maximum(0.0, 1.0 - np.asarray(gap_s) / window_s), -MAX_PLACE_LLR, 5.0)
 
 
-def at_border(
-    box: NDArray[np.floating], image_size: ArrayLike, margin: float = 0.02
-) -> NDArray[np.bool_]:
+def at_border(box: NDArray[np.floating], image_size: ArrayLike, margin: float = 0.02) -> NDArray[np.bool_]:
     """Do boxes touch the picture's edge (within ``margin`` of its size): was somebody coming or going there?
 
     Args:
