@@ -982,6 +982,79 @@ def test_the_end_of_a_recording_is_no_loss():
 # ---- memory --------------------------------------------------------------------------------------------------
 
 
+def long_day(people: int = 6, visits: int = 4) -> list[LinkerInput]:
+    """Six who look different come one after the other, each again after 600 s, in one of three cameras."""
+    messages: list[LinkerInput] = []
+    for visit, n in itertools.product(range(visits), range(people)):
+        start, camera = 600 * visit + 20 * n, "abc"[(n + visit) % 3]
+        number = visit * people + n
+        for step in range(25):
+            t_s = start + step / 5
+            pieces = [tracklet(camera, number, start, t_s, look(n, 0.1 * visit), revision=step + 1)]
+            messages.append(update(camera, t_s, pieces, [(number, person_box(300))]))
+        messages += [update("clock", start + 6 + more) for more in range(1, 12)]
+    messages += [update("clock", 600 * visits + 20 * n) for n in range(30)]
+    return sorted(messages, key=lambda m: (m.t_ns, m.camera_id if isinstance(m, CameraUpdate) else ""))
+
+
+def test_six_who_come_again_and_again_are_six():
+    heard = Heard()
+    heard(*long_day())
+    assert len(heard.linker.view().identities) == 6
+    assert len(set(heard.ledger.tracks().values())) == 6
+    for n in range(6):
+        assert len({heard.ledger.identity_of(key("abc"[(n + v) % 3], 6 * v + n)) for v in range(4)}) == 1
+    # All are out of sight at the end: no tracklet, one look each.
+    assert all(p.tracks == () and not p.here for p in heard.linker.view().identities)
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.4, 0.6, 0.9])
+def test_who_is_remembered_outlives_a_restart_with_the_same_bytes(cut):
+    messages = long_day()
+    cut_at = int(cut * len(messages))
+    whole, first, second = Linker(), Linker(), Linker()
+    before = [e for m in messages[:cut_at] for e in whole.step(m)]
+    assert [e for m in messages[:cut_at] for e in first.step(m)] == before
+    second.restore(first.checkpoint())
+    assert second.checkpoint() == first.checkpoint()
+    assert encode([whole.step(m) for m in messages[cut_at:]]) == encode(
+        [second.step(m) for m in messages[cut_at:]]
+    )
+    assert second.checkpoint() == whole.checkpoint()
+
+
+def test_a_remembered_person_keeps_a_name_and_can_be_merged_and_forgotten():
+    heard = Heard()
+    heard(*long_day(visits=1))
+    one, other = [p.global_id for p in heard.linker.view().identities][:2]
+    heard(command("name", one, name="Ada", t_s=700))
+    [event] = heard(command("merge", one, other, t_s=701))
+    assert isinstance(event, Merged) and (event.kept, event.absorbed) == (one, other)
+    assert [p.name for p in heard.linker.view().identities if p.global_id == one] == ["Ada"]
+    for n in range(40):
+        heard.pass_time(720 + 20 * n)
+    assert [p.name for p in heard.linker.view().identities if p.global_id == one] == ["Ada"]
+    heard(command("forget", one, t_s=1600))
+    assert one not in [p.global_id for p in heard.linker.view().identities]
+    assert b"Ada" not in heard.linker.checkpoint().state
+
+
+def test_whom_an_operator_parted_is_not_taken_for_the_other_when_they_come_back():
+    heard = Heard(return_log_odds=5)
+    heard.see("a", 1, 0, 4, look(0))
+    heard.see("b", 1, 8, 12, look(0))
+    assert heard.identity("a", 1) == heard.identity("b", 1) == 1
+    heard(command("split", 1, t_s=13, tracks=[key("b", 1)]))
+    other = heard.identity("b", 1)
+    assert other == 2
+    for n in range(40):
+        heard.pass_time(20 + 20 * n)
+    heard.see("a", 9, 1000, 1004, look(0))
+    heard.see("a", 9, 1004, 1006, look(0), revision=5)
+    found = heard.identity("a", 9)  # one or the other, or nobody is sure; but never both in one
+    assert {p.global_id for p in heard.linker.view().identities} >= {1, 2} and found is not None
+
+
 def test_memory_is_bounded_by_count_and_the_longest_unseen_go_first():
     heard = Heard(max_identities=10)
     sizes = []

@@ -187,10 +187,14 @@ def _learned(
 
     def added(out: slice, into: slice) -> F:
         gap_s = (first_ns[None, into] - last_ns[out, None]) / 1e9
-        ratio = site.log_ratio(cameras[out], went[out], cameras[into], came[into], gap_s)
-        usual = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=WINDOW_S)
-        more = np.maximum(ratio - usual, UNSHOWN_LLR)
-        return np.where((gap_s >= EARLIEST_S) & (gap_s <= WINDOW_S), more, 0.0)
+        in_time = (gap_s >= EARLIEST_S) & (gap_s <= WINDOW_S)
+        o, d = np.flatnonzero(in_time.any(axis=1)), np.flatnonzero(in_time.any(axis=0))
+        some = gap_s[np.ix_(o, d)]
+        ratio = site.log_ratio(cameras[out][o], went[out][o], cameras[into][d], came[into][d], some)
+        usual = gap_llr(np.maximum(some, 0), typical_s=TYPICAL_S, window_s=WINDOW_S)
+        more = np.zeros_like(gap_s)
+        more[np.ix_(o, d)] = np.maximum(ratio - usual, UNSHOWN_LLR)
+        return np.where(in_time, more, 0.0)
 
     earlier = first_ns[rows, None] <= first_ns[None, :]
     into_rows = added(slice(None), rows).T
@@ -199,12 +203,12 @@ def _learned(
 
 def overlap_llr(site: SiteModel, cameras: NDArray[np.str_]) -> F:
     """(N, N) log-odds that somebody seen by one of two cameras is seen by the other at once, of N pieces' cameras."""
-    names, at = np.unique(cameras, return_inverse=True)
-    share = np.full((len(names), len(names)), 0.5)
-    for i, a in enumerate(names.tolist()):
-        for j, b in enumerate(names.tolist()):
-            # One view may lie inside the other, so the larger share counts.
-            share[i, j] = max(site.overlap_share(a, b), site.overlap_share(b, a))
+    names = sorted(set(cameras.tolist()))
+    code = {name: n for n, name in enumerate(names)}
+    at = np.array([code[name] for name in cameras.tolist()], np.intp)
+    shares = site.overlap_shares(names)
+    # One view may lie inside the other, so the larger share counts.
+    share = np.maximum(shares, shares.T)
     return np.asarray(np.clip(np.log(share / (1 - share)), *OVERLAP_LIMITS))[np.ix_(at, at)]
 
 

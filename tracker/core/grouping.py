@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.evidence import AppearanceModel
-from tracker.core.meeting import PLACES, places_of
+from tracker.core.meeting import PLACES, place_of
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
 F = NDArray[np.float64]
@@ -82,7 +82,7 @@ class Piece:
         """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
         self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
         if not self.sights or t_ns - self.sights[-1][0] >= SIGHT_EVERY_S * 1e9:
-            self.sights.append((t_ns, int(places_of(self.went_xy)[0])))
+            self.sights.append((t_ns, place_of(*self.went_xy)))
             del self.sights[:-SIGHTS]
         if not self.walked:
             first = self.tracklet.first_box

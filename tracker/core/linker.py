@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -64,6 +65,7 @@ SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
 APART_NS = 5_000_000_000  # unseen for less than this: still one time
+LIKELY_LLR = -3.0  # below, nobody is chosen, nor much of a rival
 GROWN = 1.5  # whoever is seen so many times better than when last looked up among those long unseen is looked up again
 NAME_LENGTH = 100  # characters; a name is shown on one line of a list, beside other things
 
@@ -287,14 +289,14 @@ class Linker:
         """``Updated``, at most once a second for each identity."""
         events: list[Event] = []
         tracks = update.tracks
-        for n in range(len(tracks)):
-            if tracks.states[n] != CONFIRMED or tracks.detections[n] == NO_DETECTION:
-                continue
-            owner = self._owner.get(self._key(update, int(tracks.ids[n])))
+        seen = np.flatnonzero((tracks.states == CONFIRMED) & (tracks.detections != NO_DETECTION)).tolist()
+        owners = [self._owner.get(self._key(update, int(tracks.ids[n]))) for n in seen]
+        sightings = sightings_of(update.camera_id, update.t_ns, tracks)
+        for n, owner in zip(seen, owners, strict=True):
             if owner is None:
                 continue
             person = self._people[owner]
-            person.last, person.here = sighting_of(update.camera_id, update.t_ns, tracks, n), True
+            person.last, person.here = sightings[n], True
             if update.t_ns - person.t_updated_ns >= UPDATED_EVERY_NS:
                 person.t_updated_ns = update.t_ns
                 events.append(self._updated(person, update.t_ns))
@@ -645,7 +647,7 @@ class Linker:
         for row, person in enumerate(asked):
             S[row, np.isin(ids, sorted(self._memory.apart(person.global_id)))] = -np.inf
             seen = self._times_of(person)
-            for like in np.flatnonzero(S[row] > -np.log(len(ids) + 1.0)):  # nobody is in two places at once
+            for like in np.flatnonzero(S[row] > LIKELY_LLR):  # nobody is in two places at once
                 if _overlap(seen, self._people[ids[like]].spans):
                     S[row, like] = -np.inf
         odds = _against_all(S)
@@ -966,9 +968,14 @@ def _learn_again(appearance: AppearanceModel, learned: dict[str, Any]) -> None:
         setattr(appearance, name, tuple(value) if isinstance(value, list) else value)
 
 
-def sighting_of(camera_id: str, t_ns: int, tracks: Tracks, n: int) -> Sighting:
-    """Row ``n`` of a camera's tracks as a sighting."""
-    x1, y1, x2, y2 = (round(float(v), 1) for v in tracks.boxes[n])
-    x_m, y_m = (float(v) for v in tracks.floor_xy_m[n])
-    place = (round(x_m, 3), round(y_m, 3)) if np.isfinite(x_m) and np.isfinite(y_m) else None
-    return Sighting(camera_id=camera_id, t_ns=t_ns, box=(x1, y1, x2, y2), floor_xy_m=place)
+def sightings_of(camera_id: str, t_ns: int, tracks: Tracks) -> list[Sighting]:
+    """Each row of a camera's tracks as a sighting."""
+    boxes = tracks.boxes.astype(float).round(1).tolist()
+    places = tracks.floor_xy_m.astype(float).round(3).tolist()
+    known = [isfinite(x) and isfinite(y) for x, y in places]
+    return [
+        Sighting(
+            camera_id=camera_id, t_ns=t_ns, box=tuple(box), floor_xy_m=tuple(place) if is_known else None
+        )
+        for box, place, is_known in zip(boxes, places, known, strict=True)
+    ]
