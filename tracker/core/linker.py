@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from tracker.config import LinkSettings
 from tracker.core.assign import assign_or_new
 from tracker.core.company import Company
-from tracker.core.cues import score_pieces
+from tracker.core.cues import rows_of, score_pieces
 from tracker.core.evidence import AppearanceModel
 from tracker.core.grouping import CREDIT, KNOWN_PICTURES, Piece, Scores, group, pooled, refined
 from tracker.core.memory import Memory
+from tracker.core.returns import Asked, Spans, recognised
+from tracker.core.returns import united as united_spans
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
 from tracker.core.traffic import seen_at_once, taught
@@ -64,8 +66,6 @@ UPDATED_EVERY_NS = 1_000_000_000
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
-APART_NS = 5_000_000_000  # unseen for less than this: still one time
-LIKELY_LLR = -3.0  # below, nobody is chosen, nor much of a rival
 GROWN = 1.5  # whoever is seen so many times better than when last looked up among those long unseen is looked up again
 NAME_LENGTH = 100  # characters; a name is shown on one line of a list, beside other things
 
@@ -87,7 +87,7 @@ class Person:
 
     def was_seen(self, first_ns: int, last_ns: int) -> None:
         """Add a time at which they were seen."""
-        self.spans = _united_spans([*self.spans, (first_ns, last_ns)])[-MOST_SPANS:]
+        self.spans = united_spans([*self.spans, (first_ns, last_ns)])[-MOST_SPANS:]
 
 
 class Linker:
@@ -110,6 +110,7 @@ class Linker:
         self._fresh: dict[TrackKey, None] = {}  # tracklets that have not been welcomed
         self._held_by: dict[TrackKey, TrackKey] = {}  # tracklets joined to others for good
         self._memory = Memory()
+        self._put_away: list[int] = []  # who is remembered since people were last looked up
         self._looked_up: dict[int, float] = {}  # with how many pictures each identity here was
         self._people: dict[int, Person] = {}
         self._cameras: dict[str, str] = {}
@@ -430,7 +431,7 @@ class Linker:
             return Split(t_ns=t_ns, global_id=source, to=target, tracks=told, evidence=evidence)
         taker.name = taker.name or giver.name
         taker.here = taker.here or giver.here
-        taker.spans = _united_spans([*taker.spans, *giver.spans])[-MOST_SPANS:]
+        taker.spans = united_spans([*taker.spans, *giver.spans])[-MOST_SPANS:]
         del self._people[source]
         self._looked_up.pop(source, None)
         self._memory.join(target, source)
@@ -484,6 +485,7 @@ class Linker:
         events: list[Event] = []
         if message.final:
             events += self._revise(message.t_ns, is_last=True)
+            events += self._recognise(message.t_ns, everybody=True)
         events += self._leavers(message.t_ns, everybody=message.final)
         if not message.final:
             self._forget_old(message.t_ns)
@@ -575,6 +577,7 @@ class Linker:
         last_ns = max(piece.t_last_ns, person.last.t_ns)
         self._memory.put(g, piece.looks, piece.pictures, last_ns, _told(person, piece))
         self._looked_up.pop(g, None)
+        self._put_away.append(g)
         self._drop_piece(piece.key)
 
     def _recall(self, global_id: int) -> None:
@@ -621,67 +624,51 @@ class Linker:
 
     # ---- who comes back after long ---------------------------------------------------------------------------
 
-    def _recognise(self, t_ns: int) -> list[Event]:
-        """Whoever is here and was not known is looked up among those long unseen.
-
-        Somebody new is as likely, before anything is seen of them, as that one of the remembered comes back, and
-        each of these as the other; the best pairs are taken first, each identity once.
-        """
-        asked = [p for p in self._present() if self._is_seen_better(p)]
+    def _recognise(self, t_ns: int, *, everybody: bool = False) -> list[Event]:
+        """Whoever is seen well enough, and better than before, is looked up among those long unseen; and these
+        once more among each other when they go. In the end, ``everybody``."""
+        people = [p for p in self._present() if everybody or self._is_seen_better(p)]
+        asked = [a for p in people if (a := self._asked(p)).pictures >= KNOWN_PICTURES]
+        gone = self._memory.ids().tolist() if everybody else [g for g in self._put_away if g in self._memory]
+        self._put_away.clear()
+        looks, pictures = self._memory.looks(gone)
+        asked += [Asked(g, row, n) for g, row, n in zip(gone, looks, pictures) if n >= KNOWN_PICTURES]
+        self._looked_up |= {a.global_id: a.pictures for a in asked if a.global_id not in self._memory}
         if not asked or not len(self._memory):
             return []
-        pieces = [[self._pieces[k] for k in sorted(p.keys) if self._pieces[k].pictures] for p in asked]
-        looks, pictures = zip(
-            *(
-                pooled(np.array([q.looks for q in theirs], float), np.array([q.pictures for q in theirs]))
-                for theirs in pieces
-            ),
-            strict=True,
-        )
-        for person, seen in zip(asked, pictures, strict=True):
-            self._looked_up[person.global_id] = seen
-        ids, gone_ns = self._memory.ids().tolist(), self._memory.last_ns()
-        likeness, distance = self._memory.likeness(np.array(looks), np.array(pictures), self.appearance)
-        S = likeness - np.log(len(ids) + 1.0)
-        S[np.isnan(distance)] = -np.inf
-        for row, person in enumerate(asked):
-            S[row, np.isin(ids, sorted(self._memory.apart(person.global_id)))] = -np.inf
-            seen = self._times_of(person)
-            for like in np.flatnonzero(S[row] > LIKELY_LLR):  # nobody is in two places at once
-                if _overlap(seen, self._people[ids[like]].spans):
-                    S[row, like] = -np.inf
-        odds = _against_all(S)
         rate = self.settings.false_merge_rate
         events: list[Event] = []
-        known: set[int] = set()
-        sure = np.argwhere(odds >= np.log((1 - rate) / rate))
-        for row, column in sorted(sure.tolist(), key=lambda pair: -odds[pair[0], pair[1]]):
-            source, target = asked[row].global_id, ids[column]
-            if source in known or target in known:
-                continue
-            known |= {source, target}
+        for one in recognised(asked, self._memory, self.appearance, self._times_of, rate):
+            gap_s = _gap_s(self._times_of(one.asked), self._times_of(one.known))
+            for g in (one.asked, one.known):
+                if g in self._memory:
+                    self._recall(g)
+            source, target = self._people[one.asked], self._people[one.known]
+            if (source.first.t_ns, source.global_id) < (target.first.t_ns, target.global_id):
+                source, target = target, source
             evidence = Evidence(
-                probability=float(1 / (1 + np.exp(-odds[row, column]))),
-                distance=round(float(distance[row, column]), 4),
-                gap_s=round(
-                    (self._came_ns(asked[row], int(gone_ns[column])) - int(gone_ns[column])) / 1e9, 3
-                ),
-                cues={"appearance": round(float(likeness[row, column]), 3)},
+                probability=float(1 / (1 + np.exp(-one.log_odds))),
+                distance=round(one.distance, 4),
+                gap_s=gap_s,
+                cues={"appearance": round(one.likeness, 3)},
             )
-            self._recall(target)
-            first = min(source, target, key=lambda g: (self._people[g].first.t_ns, g))
-            last = target if first == source else source
-            events.append(self._move(last, first, tuple(self._people[last].keys), evidence, t_ns))
-            self._looked_up[first] = pictures[row]
+            events.append(self._move(source.global_id, target.global_id, tuple(source.keys), evidence, t_ns))
+            self._looked_up[target.global_id] = self._asked(target).pictures
         return events
 
-    def _came_ns(self, person: Person, after_ns: int) -> int:
-        """When they were first seen after a time."""
-        return min((first for first, last in self._times_of(person) if last > after_ns), default=after_ns)
+    def _asked(self, person: Person) -> Asked:
+        pieces = [p for p in (self._pieces[k] for k in sorted(person.keys)) if p.looks is not None]
+        if not pieces:
+            return Asked(person.global_id, np.zeros(0), 0.0)
+        return Asked(person.global_id, *pooled(rows_of(pieces), np.array([p.pictures for p in pieces])))
 
-    def _times_of(self, person: Person) -> list[tuple[int, int]]:
+    def _times_of(self, global_id: int) -> list[tuple[int, int]]:
+        """When somebody was seen."""
+        person = self._people[global_id]
+        if not person.keys:
+            return person.spans
         now = [(p.tracklet.t_first_ns, p.t_last_ns) for p in (self._pieces[k] for k in person.keys)]
-        return _united_spans([*person.spans, *now])
+        return united_spans([*person.spans, *now])
 
     def _is_seen_better(self, person: Person) -> bool:
         """Well enough to be looked up, and better than when that was done last."""
@@ -834,6 +821,7 @@ class Linker:
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
             "people": [_person_state(p) for p in self._present()],
             "memory": self._memory.to_state(),
+            "put_away": self._put_away,
             "looked_up": sorted(self._looked_up.items()),
             "company": self._company.to_state(),
             "rulings": self._rulings.to_state(),
@@ -860,6 +848,7 @@ class Linker:
             memory = Memory.from_state(state["memory"])
             told = [msgspec.msgpack.decode(memory.told(int(g)))["person"] for g in memory.ids()]
             people = [_person_of(p) for p in [*state["people"], *told]]
+            put_away = [int(g) for g in state["put_away"]]
             looked_up = {int(g): float(pictures) for g, pictures in state["looked_up"]}
             site_model = SiteModel.from_text(state["site"])
             now = {(a, b): (float(found), float(could)) for a, b, found, could in state["overlaps_now"]}
@@ -877,7 +866,7 @@ class Linker:
         self._owner = {k: p.global_id for p in people for k in p.keys}
         self._fresh = {p.key: None for p in pieces if p.key not in self._owner}
         self._held_by = {held: p.key for p in pieces for held, _ in p.holds}
-        self._memory, self._looked_up = memory, looked_up
+        self._memory, self._put_away, self._looked_up = memory, put_away, looked_up
         self._company = company
         self.site_model, self._taught = site_model, known
         self._overlaps_now = replace(site_model, overlaps=now)
@@ -916,38 +905,11 @@ def _told(person: Person, piece: Piece) -> bytes:
     return msgspec.msgpack.encode({"person": _person_state(gone), "piece": piece.slim_state()})
 
 
-def _united_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans of time, in order, joined where there is little between them."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(spans):
-        if found and first - found[-1][1] <= APART_NS:
-            found[-1] = (found[-1][0], max(last, found[-1][1]))
-        else:
-            found.append((first, last))
-    return found
-
-
-def _overlap(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> bool:
-    """Have two lists of spans, in order, a time in common?"""
-    i = j = 0
-    while i < len(a) and j < len(b):
-        if max(a[i][0], b[j][0]) < min(a[i][1], b[j][1]):
-            return True
-        if a[i][1] < b[j][1]:
-            i += 1
-        else:
-            j += 1
-    return False
-
-
-def _against_all(S: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(R, G) log-odds that R are G, each at most one of the others: against all other pairs of either, and none."""
-    if not S.size:
-        return S
-    most = max(float(S.max()), 0.0)
-    weight = np.exp(S - most)
-    others = weight.sum(axis=1, keepdims=True) + weight.sum(axis=0) - 2 * weight
-    return np.where(np.isfinite(S), S - most - np.log(np.maximum(others, 0.0) + np.exp(-most)), -np.inf)
+def _gap_s(a: Spans, b: Spans) -> float:
+    """The shortest time between two lists of spans, in seconds; 0 for none."""
+    both = sorted([(first, last, 0) for first, last in a] + [(first, last, 1) for first, last in b])
+    gaps = [after[0] - before[1] for before, after in itertools.pairwise(both) if before[2] != after[2]]
+    return round(min(gaps, default=0) / 1e9, 3)
 
 
 def united(groups: list[list[int]], people: list[set[int]]) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,23 +101,41 @@ class Memory:
         """(G,) when each was seen last."""
         return self._last_ns[: len(self._row)].copy()
 
-    def likeness(self, looks: NDArray[np.floating], pictures: F, appearance: AppearanceModel) -> tuple[F, F]:
+    @property
+    def dim(self) -> int:
+        """How many numbers a look has; 0 as long as none is known."""
+        return self._looks.shape[1]
+
+    def looks(self, ids: Sequence[int]) -> tuple[NDArray[np.float32], F]:
+        """(K, D) mean looks of K remembered identities, and (K,) of how many pictures; zero where not known."""
+        rows = np.array([self._row[g] for g in ids], np.intp)
+        return self._looks[rows], self._pictures[rows]
+
+    def likeness(
+        self,
+        looks: NDArray[np.floating],
+        pictures: F,
+        appearance: AppearanceModel,
+        ids: Sequence[int] | None = None,
+    ) -> tuple[F, F]:
         """Log-odds by looks that R people are one with each of G remembered ones; 0 where looks are not known.
 
         Args:
             looks: (R, D) mean embeddings of ``pictures`` (R,) pictures each.
+            ids: the G to be compared with; None: all.
 
         Returns:
             (R, G) log-odds and (R, G) distances, NaN where not known.
         """
-        end, none = len(self._row), np.array(0.0)
-        if looks.shape[1] != self._looks.shape[1]:
-            return np.zeros((len(looks), end)), np.full((len(looks), end), np.nan)
-        distance = (1 - looks.astype(np.float32) @ self._looks[:end].T).astype(np.float64)
-        known = (pictures[:, None] > 0) & (self._pictures[:end] > 0)
-        distance = np.where(known, distance, np.nan)
-        cohort = appearance.cohort(none, none, none)
-        return appearance.llr(distance, cohort, pictures[:, None], self._pictures[:end]), distance
+        none, end = np.array(0.0), len(self._row)
+        rows, seen = (self._looks[:end], self._pictures[:end]) if ids is None else self.looks(ids)
+        if looks.shape[1] != rows.shape[1]:
+            return np.zeros((len(looks), len(rows))), np.full((len(looks), len(rows)), np.nan)
+        distance = (1 - looks.astype(np.float32) @ rows.T).astype(np.float64)
+        distance = np.where((pictures[:, None] > 0) & (seen > 0), distance, np.nan)
+        return appearance.llr(
+            distance, appearance.cohort(none, none, none), pictures[:, None], seen
+        ), distance
 
     # ---- who is not whom -------------------------------------------------------------------------------------
 
