@@ -27,7 +27,7 @@ from tracker.config import (
 )
 from tracker.core.boxes import FloorPlan
 from tracker.core.camera_tracker import CameraTracker
-from tracker.core.evidence import AppearanceModel
+from tracker.core.appearance import AppearanceModel
 from tracker.core.keyframes import busy_gap
 from tracker.core.linker import Linker
 from tracker.core.pipeline import CameraPipeline
@@ -213,7 +213,7 @@ def build_appearance(settings: EmbedderSettings) -> AppearanceModel:
         card = models.find(settings.model).card
         details: dict[str, Any] = dict(card.details.get("distances", {})) if card is not None else {}
         known = {
-            k: float(details[k]) for k in ("different_mean", "different_sigma", "separation") if k in details
+            k: float(details[k]) for k in ("same", "different_sigma", "common") if k in details
         }
         return AppearanceModel(**known)
     return AppearanceModel()

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
 from tracker.core.company import APART_S, Beside, Company
-from tracker.core.evidence import AppearanceModel, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.core.appearance import AppearanceModel
+from tracker.core.evidence import at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
 from tracker.core.grouping import NEVER, Piece, Scores, sights_at_once
 from tracker.core.topology import SiteModel
 from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
@@ -98,13 +99,13 @@ def score_pieces(
     link = np.where(at_once, np.where(beside.is_one_body, ONE_BODY_LLR, NEVER), link)
     link[np.arange(len(link)), np.arange(len(link))] = NEVER
     conflict = company.are_two(keys)
-    scores = Scores(_rows_of(pieces), pictures, link, meeting, met, conflict, gap_s, appearance)
+    scores = Scores(appearance.own(rows_of(pieces), cameras), pictures, link, meeting, met, conflict, gap_s, appearance)
     scores.placed = placed
     scores.core = np.array([p.is_core for p in pieces], bool)
     return scores
 
 
-def _rows_of(pieces: Sequence[Piece]) -> F:
+def rows_of(pieces: Sequence[Piece]) -> F:
     """(N, D) mean embeddings, zero where there is none."""
     dim = max((len(p.looks) for p in pieces if p.looks is not None), default=1)
     looks = np.zeros((len(pieces), dim))

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.evidence import AppearanceModel
+from tracker.core.appearance import AppearanceModel
 from tracker.core.meeting import PLACES, places_of
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
@@ -183,7 +183,7 @@ class Scores:
     ) -> None:
         """
         Args:
-            looks: (N, D) mean embeddings, zero rows where there is none.
+            looks: (N, D) unit rows of what is the person's own in their looks, zero where there is none.
             pictures: (N,) how many pictures each is of, 0 where none.
             link: (N, N) time, border and walk: for pieces one after the other, NEVER where they are at once.
             meeting: (N, N) place and co-presence: for pieces seen at once by two cameras.
@@ -230,26 +230,7 @@ class Scores:
         pictures = weight.sum(axis=1)
         means = (weight @ self.looks) / np.maximum(pictures, 1e-12)[:, None]
         own, has = self.looks[:count], np.minimum(self.pictures[:count], MANY_PICTURES)
-        known = (has > 0)[:, None] & (pictures > 0)
-        distance = np.where(known, 1 - own @ means.T, np.nan)
-
-        # Strangers of both sides: who excludes the one, to the other.
-        seen = self.pictures > 0
-        beside = self.conflict[:count] & seen & ~(rows[:, None] == np.arange(n))  # (R, N)
-        some = np.flatnonzero(beside.any(axis=0))
-        order = np.argsort(owner, kind="stable")[np.count_nonzero(owner < 0) :]
-        starts = np.searchsorted(owner[order], np.arange(groups))
-        barred = np.logical_or.reduceat(self.conflict[order] & seen, starts, axis=0) if len(order) else member > 0
-        rivals = (barred & (member == 0)).astype(float)  # (G, N)
-        outside, to_own = member[:, some].T == 0, 1 - own @ self.looks.T  # (S, G), (R, N)
-        to_means = 1 - self.looks[some] @ means.T  # (S, G)
-        strangers = []
-        for power in range(3):
-            theirs = beside[:, some].astype(float) @ (outside * to_means**power)
-            to = to_own**power
-            strangers.append(theirs + to @ rivals.T - to[rows, rows][:, None] * rivals[:, rows].T)
-        cohort = self.appearance.cohort(strangers[0], strangers[1], strangers[2])
-        looks = self.appearance.llr(distance, cohort, has[:, None], pictures)
+        looks = self.appearance.llr(own @ unit(means).T, has[:, None], pictures)
 
         met, placed = self.met[:count], self.placed[:count]
         seen_m, guesses = met & placed, met & ~placed
@@ -283,23 +264,13 @@ class Scores:
             cues={k: round(float(v), 3) for k, v in cues.items()},
         )
 
-    def _strangers(self, a: list[int], b: list[int], mean_a: F, mean_b: F) -> tuple[F, F, F]:
-        """Number, sum and sum of squares of the distances from either group to who excludes the other."""
-        found = []
-        for mean, group in ((mean_a, b), (mean_b, a)):
-            rivals = self.conflict[group].any(axis=0) & (self.pictures > 0)
-            rivals[a], rivals[b] = False, False
-            found.append(1 - self.looks[rivals] @ mean)
-        distances = np.concatenate(found)
-        return np.array(float(len(distances))), np.array(distances.sum()), np.array((distances**2).sum())
-
     def _of(self, a: list[int], b: list[int]) -> tuple[float, dict[str, float], float]:
         block = np.ix_(a, b)
         mean_a, n_a = pooled(self.looks[a], self.pictures[a])
         mean_b, n_b = pooled(self.looks[b], self.pictures[b])
-        distance = 1 - float(mean_a @ mean_b) if n_a and n_b else float("nan")
-        cohort = self.appearance.cohort(*self._strangers(a, b, mean_a, mean_b))
-        looks = float(self.appearance.llr(np.array(distance), cohort, np.array(n_a), np.array(n_b)))
+        alike = float(unit(mean_a) @ unit(mean_b))
+        looks = float(self.appearance.llr(np.array(alike), np.array(n_a), np.array(n_b)))
+        distance = 1 - alike if n_a and n_b else float("nan")
         met = self.met[block]
         placed, guessed = met & self.placed[block], met & ~self.placed[block]
         seen = np.where(placed, self.meeting[block], 0.0).sum()
@@ -320,6 +291,11 @@ def pooled(looks: F, pictures: F) -> tuple[F, float]:
     if total == 0:
         return np.zeros(looks.shape[1]), 0.0
     return np.asarray((weights[:, None] * looks).sum(axis=0) / total), total
+
+
+def unit(rows: F) -> F:
+    """Rows (..., D) brought to length 1; zero stays."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
 
 
 def sights_at_once(a: Piece, b: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -412,15 +388,8 @@ class _Nodes:
 
     def odds(self, least: float) -> F:
         """(G, G) log-odds of each join against all that excludes it, as in `competed`; -inf below ``least``."""
-        has = self.pictures > 0
-        distance = np.where(has[:, None] & has, 1 - self.looks @ self.looks.T, np.nan)
-        known = np.isfinite(distance).astype(float)
-        near = np.where(np.isfinite(distance), distance, 0.0)
-        excluded = self.conflict.astype(float)  # who tells what either's strangers look like
-        np.fill_diagonal(excluded, 0.0)
-        strangers = [m + m.T for m in (known @ excluded, near @ excluded, near**2 @ excluded)]
-        cohort = self.appearance.cohort(*strangers)
-        looks = self.appearance.llr(distance, cohort, self.pictures[:, None], self.pictures)
+        looks = unit(self.looks)
+        looks = self.appearance.llr(looks @ looks.T, self.pictures[:, None], self.pictures)
         place = self.place + self.guess / np.maximum(self.guesses, 1)
         place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
         S = looks + np.where(self.met > 0, place, self.link) + SAID_LLR * self.same_said

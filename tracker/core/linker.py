@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from tracker.config import LinkSettings
 from tracker.core.assign import assign_or_new
 from tracker.core.company import Company
-from tracker.core.cues import score_pieces
-from tracker.core.evidence import AppearanceModel
+from tracker.core.cues import rows_of, score_pieces
+from tracker.core.appearance import AppearanceModel
 from tracker.core.grouping import CREDIT, KNOWN_PICTURES, Piece, Scores, group, refined
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
@@ -54,7 +54,7 @@ from tracker.types import (
     global_id_of,
 )
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 LEAST_PROBABILITY = 0.6  # that two are one person: below, 'somebody new' is the better answer
@@ -178,6 +178,7 @@ class Linker:
             if self.model_hash:
                 for piece in self._pieces.values():
                     piece.forget_looks()
+                self.appearance.forget()
             self.model_hash = tracklet.model_hash
         if known is None:
             self._pieces[tracklet.key] = Piece(tracklet)
@@ -343,13 +344,34 @@ class Linker:
             self._taught |= {p.key for p, fresh in zip(pieces, counts, strict=True) if fresh}
         untaught = np.array([p.key not in self._taught for p in pieces], bool)
         self._overlaps_now = seen_at_once(self.site_model, pieces, groups, scores, untaught)
+        self._learn_cameras(pieces, groups, counts, untaught)
+
+    def _learn_cameras(
+        self,
+        pieces: list[Piece],
+        groups: list[list[int]],
+        counts: NDArray[np.bool_],
+        untaught: NDArray[np.bool_],
+    ) -> None:
+        """What cameras add to looks: of each person's tracklets in a camera the mean is one of many people's."""
+        looks = rows_of(pieces)
+        cameras = np.array([p.key.camera_id for p in pieces])
+        person = np.zeros(len(pieces), np.intp)
+        for n, members in enumerate(groups):
+            person[members] = n
+        beside = (person[:, None] == person) & (cameras[:, None] == cameras)
+        known = np.array([p.pictures >= KNOWN_PICTURES for p in pieces], bool)
+        share = known / np.maximum(beside @ known.astype(float), 1.0)
+        settled = self.appearance.cameras.learn(cameras, looks, share * counts)
+        self.appearance.cameras = settled
+        self.appearance.cameras_now = settled.learn(cameras, looks, share * untaught)
 
     def _learn_strangers(self, pieces: list[Piece], scores: Scores) -> None:
         """Who is seen at once in one camera is two people: free negatives."""
         known = np.array([p.pictures >= KNOWN_PICTURES for p in pieces], bool)
         two = scores.conflict & known[:, None] & known
-        distance = 1 - scores.looks @ scores.looks.T
-        self.appearance.fit([distance[i, two[i]] for i in np.flatnonzero(two.any(axis=1))])
+        alike = scores.looks @ scores.looks.T
+        self.appearance.fit([alike[i, two[i]] for i in np.flatnonzero(two.any(axis=1))])
 
     def _say(self, keys: list[TrackKey], groups: list[list[int]], scores: Scores, t_ns: int) -> list[Event]:
         """Keep every group under the identity that knows most of it; move the rest, in the open."""
@@ -629,7 +651,7 @@ class Linker:
         """Everything needed to go on with the same identities."""
         state: dict[str, Any] = {
             "next": self._next,
-            "learned": _learned(self.appearance),
+            "learned": self.appearance.to_state(),
             "t_revised_ns": self._t_revised_ns,
             "cameras": self._cameras,
             "site": self.site_model.to_file_text(),
@@ -692,7 +714,7 @@ class Linker:
         except (KeyError, TypeError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
         self._next, self._t_ns = state["next"], checkpoint.t_ns
-        _learn_again(self.appearance, state["learned"])
+        self.appearance.take_state(state["learned"])
         self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
         self.model_hash = checkpoint.model_hash
         self._pieces = {p.key: p for p in pieces}
@@ -710,16 +732,6 @@ def united(groups: list[list[int]], people: list[set[int]]) -> list[list[int]]:
         met = [g for g in groups if not person.isdisjoint(g)]
         groups = [g for g in groups if g not in met] + ([sorted(itertools.chain(*met))] if met else [])
     return sorted(groups)
-
-
-def _learned(appearance: AppearanceModel) -> dict[str, Any]:
-    """What the model has made of this site; its settings come from the embedder's card at every start."""
-    return {f.name: getattr(appearance, f.name) for f in fields(appearance) if f.name.startswith("_")}
-
-
-def _learn_again(appearance: AppearanceModel, learned: dict[str, Any]) -> None:
-    for name, value in learned.items():
-        setattr(appearance, name, tuple(value) if isinstance(value, list) else value)
 
 
 def sighting_of(camera_id: str, t_ns: int, tracks: Tracks, n: int) -> Sighting:
