@@ -7,7 +7,7 @@ else at the same time in the same view) and the alternative "new person", so eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
 NEVER = -1e6
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
+NEW_EXPONENT = 0.4  # who comes is none of N known people with odds N^this: python -m benchmarks.cue_weights
 LEAST_GAIN = 2.0  # log-odds by which a change of a reading must be better
 CREDIT = (
     20  # sure joins that a reading begins with, so that the first doubtful one is not refused for being first
@@ -167,6 +168,14 @@ class Piece:
         self._looks = mean if len(mean) and self.tracklet.embeddings_seen else None
 
 
+class Verdict(NamedTuple):
+    """What is said of a decision."""
+
+    probability: float  # that it is right
+    runner_up: int | None  # the group that is next, if there is any
+    runner_up_probability: float  # that it is of the runner-up's person, and not of the chosen one's
+
+
 class Scores:
     """Log-odds that pieces or groups of them are one person. N pieces."""
 
@@ -200,9 +209,15 @@ class Scores:
             conflict
         )  # where ``meeting`` is a place seen, not only the cameras' shared view
         self.core = np.ones(len(pictures), bool)  # pieces that may join two people
+        self.people = 1  # how many are known
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @property
+    def new(self) -> float:
+        """Log-odds beforehand of somebody new against one of the known people."""
+        return NEW_EXPONENT * float(np.log(max(self.people, 1)))
 
     def forbid(self, i: int, j: int) -> None:
         """These two are not one person, whatever they look like."""
@@ -216,40 +231,73 @@ class Scores:
         """Log-odds of piece ``i`` belonging to a group; -inf where it cannot."""
         return self._of([i], list(rows))[0]
 
-    def to_groups(self, count: int, owner: NDArray[np.intp], groups: int) -> F:
-        """(R, G) log-odds of each of the first R pieces belonging to each of G groups; -inf where it cannot.
+    def to_groups(self, queries: Sequence[Sequence[int]], owner: NDArray[np.intp], groups: int) -> F:
+        """(R, G) log-odds of each of R queries belonging to each of G groups; -inf where it cannot.
 
         Args:
-            count: R.
+            queries: rows of the pieces of each; of those that all cues are known of.
             owner: (N,) the group of each piece, -1 for none; no group is empty.
         """
-        n, rows = len(self), np.arange(count)
-        member = np.zeros((groups, n))
-        member[owner[owner >= 0], np.flatnonzero(owner >= 0)] = 1.0
-        weight = member * np.minimum(self.pictures, MANY_PICTURES)
-        pictures = weight.sum(axis=1)
-        means = (weight @ self.looks) / np.maximum(pictures, 1e-12)[:, None]
-        own, has = self.looks[:count], np.minimum(self.pictures[:count], MANY_PICTURES)
-        looks = self.appearance.llr(own @ unit(means).T, has[:, None], pictures)
+        member = self._members(owner, groups)
+        means, pictures = self._means(member)
+        query = np.zeros((len(queries), len(self.link)))
+        for r, rows in enumerate(queries):
+            query[r, list(rows)] = 1.0
+        own, has = self._means(np.pad(query, ((0, 0), (0, len(self) - query.shape[1]))))
+        looks = self.appearance.llr(own @ means.T, has[:, None], pictures)
 
+        count = query.shape[1]
         met, placed = self.met[:count], self.placed[:count]
-        seen_m, guesses = met & placed, met & ~placed
-        shared = np.where(guesses, self.meeting[:count], 0.0) @ member.T
-        place = np.where(seen_m, self.meeting[:count], 0.0) @ member.T + shared / np.maximum(
-            guesses @ member.T, 1
-        )
-        place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        has_met = met @ member.T > 0
-        # The piece of a group that is nearest in time tells of the walk.
-        by_gap = np.argsort(self.gap_s[:count], axis=1, kind="stable")
-        nearest = np.full((count, groups), -1)
-        for r in rows:
-            order = by_gap[r][owner[by_gap[r]] >= 0][::-1]
-            nearest[r, owner[order]] = order
-        time = np.where(nearest >= 0, self.link[rows[:, None], np.maximum(nearest, 0)], NEVER)
-        value = looks + np.where(has_met, place, time)
-        impossible = (self.conflict[:count] @ member.T > 0) | (~has_met & (time <= NEVER / 2))
+        guessed = met & ~placed
+        guesses = query @ guessed @ member.T
+        shared = query @ np.where(guessed, self.meeting[:count], 0.0) @ member.T / np.maximum(guesses, 1)
+        seen = query @ np.where(met & placed, self.meeting[:count], 0.0) @ member.T
+        place = np.clip(seen + shared, -MAX_MEETING_LLR, MAX_MEETING_LLR)
+        has_met = query @ met @ member.T > 0
+        # The pieces of both that are nearest in time tell of the walk.
+        time = np.full((len(queries), groups), float(NEVER))
+        of_a_group = np.flatnonzero(owner >= 0)
+        for r, rows in enumerate(queries):
+            block = np.ix_(list(rows), of_a_group)
+            near = self.gap_s[block].argmin(axis=0), np.arange(len(of_a_group))
+            order = np.argsort(self.gap_s[block][near], kind="stable")[::-1]
+            time[r, owner[of_a_group[order]]] = self.link[block][near][order]
+        value = looks + np.where(has_met, place, time) - self.new
+        impossible = (query @ self.conflict[:count] @ member.T > 0) | (~has_met & (time <= NEVER / 2))
         return np.where(impossible, -np.inf, value)
+
+    def verdict(self, log_odds: F, chosen: int, owner: NDArray[np.intp], groups: int) -> Verdict:
+        """How likely it is that a query is of a group's person, beside all others and "somebody new" (odds 1).
+
+        Some groups may be one person of whom it is not known yet; what speaks for such a group speaks for the chosen
+        one too, as far as they are alike.
+
+        Args:
+            log_odds: (G,) as from `to_groups`.
+            chosen: the group.
+            owner, groups: as in `to_groups`.
+        """
+        member = self._members(owner, groups)
+        means, pictures = self._means(member)
+        alike = self.appearance.llr(means @ means[chosen], pictures, pictures[chosen])
+        is_other = member[chosen] @ self.conflict @ member.T > 0
+        one = np.where(is_other, 0.0, 1 / (1 + self.people * np.exp(-alike)))
+        one[chosen] = 1.0
+        top = max(float(log_odds.max()), 0.0)
+        odds = np.exp(log_odds - top)
+        chance = odds / (odds.sum() + np.exp(-top))
+        rest = chance * (1 - one)
+        second = int(rest.argmax())
+        return Verdict(float(one @ chance), second if rest[second] > 0 else None, float(rest[second]))
+
+    def _members(self, owner: NDArray[np.intp], groups: int) -> F:
+        """(G, N) 1 where a group has a piece."""
+        return (owner == np.arange(groups)[:, None]).astype(float)
+
+    def _means(self, member: F) -> tuple[F, F]:
+        """(G, D) unit rows and (G,) pictures of groups, `pooled`."""
+        weight = member * np.minimum(self.pictures, MANY_PICTURES)
+        return unit(weight @ self.looks), weight.sum(axis=1)
 
     def between(self, a: Sequence[int], b: Sequence[int]) -> Evidence | None:
         """Why two groups are one person, or how much speaks against it; None for an empty group."""
@@ -281,7 +329,7 @@ class Scores:
         cues = {"appearance": looks, "time": max(time, -50.0), "place": place}
         if self.conflict[block].any() or (not met.any() and time <= NEVER / 2):
             return -np.inf, cues, distance
-        return looks + place + time, cues, distance
+        return looks + place + time - self.new, cues, distance
 
 
 def pooled(looks: F, pictures: F) -> tuple[F, float]:
@@ -364,7 +412,7 @@ class _Nodes:
     def __init__(self, scores: Scores, said: Sequence[int]) -> None:
         n = len(scores)
         self.members = [[i] for i in range(n)]
-        self.appearance = scores.appearance
+        self.appearance, self.new = scores.appearance, scores.new
         self.looks, self.pictures = scores.looks.copy(), np.minimum(scores.pictures, MANY_PICTURES)
         self.core = scores.core.copy()
         self.link, self.gap = scores.link.copy(), scores.gap_s.copy()
@@ -392,7 +440,7 @@ class _Nodes:
         looks = self.appearance.llr(looks @ looks.T, self.pictures[:, None], self.pictures)
         place = self.place + self.guess / np.maximum(self.guesses, 1)
         place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        S = looks + np.where(self.met > 0, place, self.link) + SAID_LLR * self.same_said
+        S = looks + np.where(self.met > 0, place, self.link) - self.new + SAID_LLR * self.same_said
         S = np.where(self.forced, -NEVER, S)
         return competed(np.where(self.conflict | (S <= NEVER / 2), -np.inf, S), self.conflict, least)
 

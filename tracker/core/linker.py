@@ -9,7 +9,7 @@ the better reading differs from what was said, it is said in the open: ``Merged`
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +57,7 @@ from tracker.types import (
 STATE_VERSION = 3
 
 
-LEAST_PROBABILITY = 0.6  # that two are one person: below, 'somebody new' is the better answer
+LEAST_PROBABILITY = 0.5  # that two are one person: below, 'somebody new' is the better answer
 UPDATED_EVERY_NS = 1_000_000_000
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision: about half a second of one core; of more, those seen last
@@ -231,7 +231,8 @@ class Linker:
         open_ids = sorted({self._owner[k] for k in recent})
         place = {g: n for n, g in enumerate(open_ids)}
         owner = np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp)
-        gain = scores.to_groups(len(keys), owner, len(open_ids))
+        scores.people = len(open_ids)
+        gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
         chosen = assign_or_new(-gain, np.full(len(keys), -self._threshold()))
         for i, key in enumerate(keys):
             piece = self._pieces[key]
@@ -244,8 +245,7 @@ class Linker:
                 continue
             global_id = open_ids[chosen[i]]
             person = self._people[global_id]
-            rows = np.flatnonzero(owner == chosen[i]).tolist()
-            evidence = self._evidence(scores, i, rows, gain[i], open_ids)
+            evidence = _evidence(scores, [i], owner, open_ids, int(chosen[i]), gain[i])
             events.append(self._handed_over(person, key, sighting, evidence, update.t_ns))
             self._join(person, key)
         return events
@@ -314,6 +314,7 @@ class Linker:
         self._learn_strangers(pieces, scores)
         people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
+        scores.people = len(set(said))
         groups = united(self._parted(scores, said), people)
         if any(scores.conflict[np.ix_(g, g)].any() for g in groups):
             # Looks would put somebody beside himself: what operators said comes first, and looks go by that.
@@ -387,6 +388,9 @@ class Linker:
         for _, g, n in sorted(claims, key=lambda c: (-c[0], c[1], c[2])):
             if n not in name_of and g not in name_of.values():
                 name_of[n] = g
+        reading = np.zeros(len(keys), np.intp)  # the group of each
+        for n, members in enumerate(groups):
+            reading[members] = n
         for n in sorted(
             range(len(groups)),
             key=lambda n: min(self._pieces[keys[m]].tracklet.t_first_ns for m in groups[n]),
@@ -397,13 +401,13 @@ class Linker:
                 owner = self._owner[keys[m]]
                 if owner != target:
                     moved.setdefault(owner, []).append(m)
+            names = [name_of.get(g) for g in range(len(groups))]
             for source, members in sorted(moved.items()):
                 if target is None:
                     person = self._new_person(None, self._pieces[keys[members[0]]].first_sighting())
                     target = person.global_id
                 leaving = tuple(keys[m] for m in members)
-                rest = [m for m in groups[n] if m not in members]
-                evidence = scores.between(members, rest)
+                evidence = _evidence_of_move(scores, members, reading, names, n, source)
                 events.append(self._move(source, target, leaving, evidence, t_ns))
         return events
 
@@ -631,20 +635,6 @@ class Linker:
         person.here = True
         self._owner[key] = person.global_id
 
-    def _evidence(
-        self, scores: Scores, i: int, rows: list[int], gains: NDArray[np.float64], ids: list[int]
-    ) -> Evidence:
-        found = scores.between([i], rows)
-        order = [int(j) for j in np.argsort(-gains, kind="stable") if np.isfinite(gains[j])]
-        if found is None or len(order) < 2:
-            return found or Evidence(probability=0.5)
-        second = order[1]
-        return msgspec.structs.replace(
-            found,
-            runner_up=ids[second],
-            runner_up_probability=float(1 / (1 + np.exp(-np.clip(gains[second], -50, 50)))),
-        )
-
     # ---- checkpoint ------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> Checkpoint:
@@ -732,6 +722,57 @@ def united(groups: list[list[int]], people: list[set[int]]) -> list[list[int]]:
         met = [g for g in groups if not person.isdisjoint(g)]
         groups = [g for g in groups if g not in met] + ([sorted(itertools.chain(*met))] if met else [])
     return sorted(groups)
+
+
+def _evidence(
+    scores: Scores,
+    query: Sequence[int],
+    owner: NDArray[np.intp],
+    names: Sequence[int | None],
+    chosen: int,
+    log_odds: NDArray[np.float64],
+) -> Evidence | None:
+    """Why a query is of the person of one of G groups: the identities ``names``, of the pieces ``owner``."""
+    found = scores.between(query, np.flatnonzero(owner == chosen).tolist())
+    if found is None:
+        return None
+    verdict = scores.verdict(log_odds, chosen, owner, len(names))
+    runner_up = None if verdict.runner_up is None else names[verdict.runner_up]
+    return msgspec.structs.replace(
+        found,
+        probability=verdict.probability,
+        runner_up=runner_up,
+        runner_up_probability=None if runner_up is None else verdict.runner_up_probability,
+    )
+
+
+def _evidence_of_move(
+    scores: Scores,
+    members: Sequence[int],
+    owner: NDArray[np.intp],
+    names: Sequence[int | None],
+    to: int,
+    source: int,
+) -> Evidence | None:
+    """Why pieces go to the group ``to`` of a reading; of a group that has nobody else, why they are not ``source``."""
+    others = owner.copy()
+    others[list(members)] = -1
+    is_new = not (others == to).any()
+    chosen = names.index(source) if is_new and source in names else to
+    left = np.unique(others[others >= 0])  # groups that have anybody
+    if chosen not in left:
+        return None
+    place = np.full(len(names), -1)
+    place[left] = np.arange(len(left))
+    others = np.where(others >= 0, place[others], -1)
+    known = [names[g] for g in left.tolist()]
+    log_odds = scores.to_groups([members], others, len(left))[0]
+    found = _evidence(scores, members, others, known, int(place[chosen]), log_odds)
+    if found is None or not is_new:
+        return found
+    return msgspec.structs.replace(
+        found, probability=1 - found.probability, runner_up=source, runner_up_probability=found.probability
+    )
 
 
 def sighting_of(camera_id: str, t_ns: int, tracks: Tracks, n: int) -> Sighting:
