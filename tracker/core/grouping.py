@@ -176,6 +176,26 @@ class Verdict(NamedTuple):
     runner_up_probability: float  # that it is of the runner-up's person, and not of the chosen one's
 
 
+class Doubt(NamedTuple):
+    """Some decisions are right or wrong for reasons that no cue knows: a tracklet that shows two people, an identity
+    that is two. ``python -m benchmarks.cue_weights`` fits these."""
+
+    share: float  # of such decisions
+    right: float  # the share of them that are right
+    second: float  # of which the runner-up is right
+
+    def of(self, verdict: Verdict) -> Verdict:
+        """What remains of a verdict."""
+        first, second = verdict.probability, verdict.runner_up_probability
+        return verdict._replace(
+            probability=(1 - self.share) * first + self.share * self.right,
+            runner_up_probability=(1 - self.share) * second + self.share * self.second,
+        )
+
+
+AT_ONCE = Doubt(0.21, 0.67, 0.27)  # a new tracklet's first identity
+REVISED = Doubt(0.59, 0.59, 0.27)  # told only where it contradicts what was told before
+
 class Scores:
     """Log-odds that pieces or groups of them are one person. N pieces."""
 

@@ -22,7 +22,17 @@ from tracker.core.assign import assign_or_new
 from tracker.core.company import Company
 from tracker.core.cues import rows_of, score_pieces
 from tracker.core.appearance import AppearanceModel
-from tracker.core.grouping import CREDIT, KNOWN_PICTURES, Piece, Scores, group, refined
+from tracker.core.grouping import (
+    AT_ONCE,
+    CREDIT,
+    KNOWN_PICTURES,
+    REVISED,
+    Doubt,
+    Piece,
+    Scores,
+    group,
+    refined,
+)
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
 from tracker.core.traffic import seen_at_once, taught
@@ -245,7 +255,7 @@ class Linker:
                 continue
             global_id = open_ids[chosen[i]]
             person = self._people[global_id]
-            evidence = _evidence(scores, [i], owner, open_ids, int(chosen[i]), gain[i])
+            evidence = _evidence(scores, [i], owner, open_ids, int(chosen[i]), gain[i], AT_ONCE)
             events.append(self._handed_over(person, key, sighting, evidence, update.t_ns))
             self._join(person, key)
         return events
@@ -731,12 +741,13 @@ def _evidence(
     names: Sequence[int | None],
     chosen: int,
     log_odds: NDArray[np.float64],
+    doubt: Doubt,
 ) -> Evidence | None:
     """Why a query is of the person of one of G groups: the identities ``names``, of the pieces ``owner``."""
     found = scores.between(query, np.flatnonzero(owner == chosen).tolist())
     if found is None:
         return None
-    verdict = scores.verdict(log_odds, chosen, owner, len(names))
+    verdict = doubt.of(scores.verdict(log_odds, chosen, owner, len(names)))
     runner_up = None if verdict.runner_up is None else names[verdict.runner_up]
     return msgspec.structs.replace(
         found,
@@ -767,7 +778,8 @@ def _evidence_of_move(
     others = np.where(others >= 0, place[others], -1)
     known = [names[g] for g in left.tolist()]
     log_odds = scores.to_groups([members], others, len(left))[0]
-    found = _evidence(scores, members, others, known, int(place[chosen]), log_odds)
+    doubt = REVISED._replace(right=1 - REVISED.right) if is_new else REVISED  # that they are ``source`` is wrong then
+    found = _evidence(scores, members, others, known, int(place[chosen]), log_odds, doubt)
     if found is None or not is_new:
         return found
     return msgspec.structs.replace(
