@@ -141,11 +141,16 @@ class Judge:
         self, kind: str, probability: float, keys: set[TrackKey], to: int, *, is_one: bool = True
     ) -> None:
         """Somebody said that tracklets are, or are not, of the person of an identity, as it was before."""
-        mine, theirs = self._person(keys), self._person(self._keys.get(to, set()) - keys)
+        mine, theirs = self.person(keys), self.person(self._keys.get(to, set()) - keys)
         if mine is not None and theirs is not None:
             self.decisions.append(Decision(kind, probability, (mine == theirs) == is_one))
 
-    def _person(self, keys: Iterable[TrackKey]) -> int | None:
+    def person_of(self, identity: int) -> int | None:
+        """Whom most boxes of an identity show by now."""
+        return self.person(self._keys.get(identity, set()))
+
+    def person(self, keys: Iterable[TrackKey]) -> int | None:
+        """Whom most boxes of tracklets show; None where nobody is under them."""
         boxes: Counter[int] = Counter()
         for key in sorted(keys):
             boxes.update(self.taped.shown.get(key, Counter()))

@@ -26,7 +26,8 @@ from tracker.core.grouping import (
     AT_ONCE,
     CREDIT,
     KNOWN_PICTURES,
-    REVISED,
+    MERGED,
+    SPLIT,
     Doubt,
     Piece,
     Scores,
@@ -227,21 +228,7 @@ class Linker:
         if not keys:
             return events
         keys = sorted(keys)
-        recent = self._recent(update.t_ns)
-        scores = score_pieces(
-            [self._pieces[k] for k in (*keys, *recent)],
-            self.settings,
-            self.appearance,
-            self._company,
-            self.site_model,
-            self._overlaps_now,
-            update.t_ns,
-            of=len(keys),
-        )
-        open_ids = sorted({self._owner[k] for k in recent})
-        place = {g: n for n, g in enumerate(open_ids)}
-        owner = np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp)
-        scores.people = len(open_ids)
+        scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
         chosen = assign_or_new(-gain, np.full(len(keys), -self._threshold()))
         for i, key in enumerate(keys):
@@ -259,6 +246,24 @@ class Linker:
             events.append(self._handed_over(person, key, sighting, evidence, update.t_ns))
             self._join(person, key)
         return events
+
+    def _candidates(self, keys: list[TrackKey], t_ns: int) -> tuple[Scores, NDArray[np.intp], list[int]]:
+        """All that is known of new tracklets and, after them, those looked at; whose these are, of the open identities."""
+        recent = self._recent(t_ns)
+        scores = score_pieces(
+            [self._pieces[k] for k in (*keys, *recent)],
+            self.settings,
+            self.appearance,
+            self._company,
+            self.site_model,
+            self._overlaps_now,
+            t_ns,
+            of=len(keys),
+        )
+        open_ids = sorted({self._owner[k] for k in recent})
+        place = {g: n for n, g in enumerate(open_ids)}
+        scores.people = len(open_ids)
+        return scores, np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp), open_ids
 
     def _handed_over(
         self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence, t_ns: int
@@ -417,7 +422,8 @@ class Linker:
                     person = self._new_person(None, self._pieces[keys[members[0]]].first_sighting())
                     target = person.global_id
                 leaving = tuple(keys[m] for m in members)
-                evidence = _evidence_of_move(scores, members, reading, names, n, source)
+                doubt = MERGED if set(self._people[source].keys) <= set(leaving) else SPLIT
+                evidence = _evidence_of_move(scores, members, reading, names, n, source, doubt)
                 events.append(self._move(source, target, leaving, evidence, t_ns))
         return events
 
@@ -764,6 +770,7 @@ def _evidence_of_move(
     names: Sequence[int | None],
     to: int,
     source: int,
+    doubt: Doubt,
 ) -> Evidence | None:
     """Why pieces go to the group ``to`` of a reading; of a group that has nobody else, why they are not ``source``."""
     others = owner.copy()
@@ -778,7 +785,8 @@ def _evidence_of_move(
     others = np.where(others >= 0, place[others], -1)
     known = [names[g] for g in left.tolist()]
     log_odds = scores.to_groups([members], others, len(left))[0]
-    doubt = REVISED._replace(right=1 - REVISED.right) if is_new else REVISED  # that they are ``source`` is wrong then
+    if is_new:  # where that is right, that they are ``source`` is wrong
+        doubt = doubt._replace(right=1 - doubt.right)
     found = _evidence(scores, members, others, known, int(place[chosen]), log_odds, doubt)
     if found is None or not is_new:
         return found
