@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.scenes import at, look, person_box, tracklet
-from tracker.core.evidence import AppearanceModel
+from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.grouping import (
     MANY_PICTURES,
     MAX_MEETING_LLR,
@@ -196,15 +196,8 @@ def slow_group(given: Scores, said: Sequence[int], threshold: float) -> list[lis
         if any_of(given.forced, a, b):
             return -NEVER
         (mean_a, n_a), (mean_b, n_b) = pooled(a), pooled(b)
-        far = [
-            1 - mean @ pooled(c)[0]
-            for mean, n, group_ in ((mean_a, n_a, b), (mean_b, n_b, a))
-            for c in groups
-            if n and pooled(c)[1] and c is not group_ and any_of(given.conflict, c, group_)
-        ]
-        cohort = model.cohort(*(np.array(v) for v in (float(len(far)), sum(far), sum(d * d for d in far))))
-        distance = 1 - mean_a @ mean_b if n_a and n_b else np.nan
-        value = float(model.llr(np.array(distance), cohort, np.array(n_a), np.array(n_b)))
+        alike = unit(mean_a) @ unit(mean_b)
+        value = float(model.llr(np.array(alike), np.array(n_a), np.array(n_b))) - given.new
         block = np.ix_(a, b)
         met, placed = given.met[block], given.met[block] & given.placed[block]
         if met.any():

@@ -33,27 +33,36 @@ class CameraShares:
 
     def learn(self, cameras: NDArray[np.str_], looks: F, weight: F) -> CameraShares:
         """With N tracklets' mean embeddings (N, D), each of which is a share of a person (N,)."""
-        people, sums = dict(self.people), dict(self.sums)
-        for name in sorted(set(cameras[weight > 0].tolist())):
-            of = (cameras == name) & (weight > 0)
-            n, total = people.get(name, 0.0) + float(weight[of].sum()), weight[of] @ looks[of]
-            total = total + sums[name] if name in sums else total
+        counts = (weight > 0) & np.isfinite(looks).all(axis=1)
+        if not counts.any():
+            return self
+        known = self if self._width in (0, looks.shape[1]) else CameraShares()
+        people, sums = dict(known.people), dict(known.sums)
+        for name in sorted(set(cameras[counts].tolist())):
+            of = counts & (cameras == name)
+            n = people.get(name, 0.0) + float(weight[of].sum())
+            total = sums.get(name, np.zeros(looks.shape[1])) + weight[of] @ looks[of]
             fade = min(1.0, MOST_PEOPLE / n)
             people[name], sums[name] = n * fade, total * fade
         return CameraShares(people, sums)
 
     def taken_off(self, looks: F, cameras: NDArray[np.str_]) -> F:
-        """(N, D) unit rows of what is the person's own in the looks (N, D) of N cameras' tracklets; zero rows stay."""
-        shares = self._shares()
+        """(N, D) unit rows of what is the person's own in the looks of N tracklets; zero where there is none."""
+        shares = self._shares() if self._width == looks.shape[1] else {}
         nothing = shares.get("", np.zeros(looks.shape[1]))
         added = np.array([shares.get(name, nothing) for name in cameras.tolist()]).reshape(looks.shape)
-        own = np.where(looks.any(axis=1, keepdims=True), looks - added, 0.0)
-        return np.asarray(own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12))
+        seen = looks.any(axis=1, keepdims=True) & np.isfinite(looks).all(axis=1, keepdims=True)
+        return unit(np.where(seen, looks - added, 0.0))
 
     @property
     def left(self) -> float:
         """Share of what all looks have in common that is still in two of them."""
         return float((SITE_PEOPLE / (SITE_PEOPLE + max(self.people.values(), default=0.0))) ** 2)
+
+    @property
+    def _width(self) -> int:
+        """D, 0 as long as nothing is known."""
+        return next((len(total) for total in self.sums.values()), 0)
 
     def _shares(self) -> dict[str, F]:
         """What is taken off in each camera, and in those unknown as yet (by the name "")."""
@@ -143,3 +152,8 @@ class AppearanceModel:
             )
             for shares in state["cameras"]
         )
+
+
+def unit(rows: F) -> F:
+    """Rows (..., D) brought to length 1; zero stays."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))

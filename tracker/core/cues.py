@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tracker.config import LinkSettings
 from tracker.core.company import APART_S, Beside, Company
 from tracker.core.appearance import AppearanceModel
-from tracker.core.evidence import at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.core.evidence import MAX_PLACE_LLR, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
 from tracker.core.grouping import NEVER, Piece, Scores, sights_at_once
 from tracker.core.topology import SiteModel
 from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
@@ -101,10 +101,12 @@ def score_pieces(
     at_once = here & (beside.seconds > APART_S)
     link = np.where(at_once, np.where(beside.is_one_body, ONE_BODY_LLR, NEVER), link)
     link[np.arange(len(link)), np.arange(len(link))] = NEVER
-    link = np.where(link > NEVER / 2, TIME_WEIGHT * link, NEVER)
+    doubted = (link > NEVER / 2) & (walks > -MAX_PLACE_LLR)  # whom nobody could follow, nothing speaks for
+    link = np.where(doubted, TIME_WEIGHT * link, link)
     meeting = meeting * np.where(placed, PLACE_WEIGHT, SHARED_VIEW_WEIGHT)
     conflict = company.are_two(keys)
     own = appearance.own(rows_of(pieces), cameras)
+    pictures = np.where(own.any(axis=1), pictures, 0.0)
     scores = Scores(own, pictures, link, meeting, met, conflict, gap_s, appearance)
     scores.placed = placed
     scores.core = np.array([p.is_core for p in pieces], bool)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.appearance import AppearanceModel
+from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.meeting import PLACES, places_of
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
@@ -362,11 +362,6 @@ def pooled(looks: F, pictures: F) -> tuple[F, float]:
     if total == 0:
         return np.zeros(looks.shape[1]), 0.0
     return np.asarray((weights[:, None] * looks).sum(axis=0) / total), total
-
-
-def unit(rows: F) -> F:
-    """Rows (..., D) brought to length 1; zero stays."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
 
 
 def sights_at_once(a: Piece, b: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
