@@ -82,7 +82,9 @@ def _cues(scores: Scores, i: int, rows: NDArray[np.intp]) -> list[float]:
 def fitted_weights(choices: list[Choice]) -> F:
     """(5,) by `WEIGHTS`, as factors of the present ones."""
     found = minimize(
-        lambda w: float(np.mean([one.loss(w) for one in choices])), np.ones(len(WEIGHTS)), method="Nelder-Mead"
+        lambda w: float(np.mean([one.loss(w) for one in choices])),
+        np.ones(len(WEIGHTS)),
+        method="Nelder-Mead",
     )
     return np.asarray(found.x, np.float64)
 
@@ -101,7 +103,9 @@ def fitted_doubt(decisions: list[Decision], share: float, right: float) -> F:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument(
         "--work", type=Path, default=Path.home() / ".cache" / "throughline" / "link_scale", metavar="DIR"
     )
@@ -117,9 +121,14 @@ def main() -> None:
                     linker.judge.follow(event)
             choices += linker.choices
             decisions += linker.judge.decisions
-            print(f"{tape.path.stem}: {len(linker.choices)} choices, {len(linker.judge.decisions)} decisions", flush=True)
+            print(
+                f"{tape.path.stem}: {len(linker.choices)} choices, {len(linker.judge.decisions)} decisions",
+                flush=True,
+            )
     print(f"weights, times the present ones (of {NEW_EXPONENT} for somebody new), of {len(choices)} choices:")
-    print("  " + ", ".join(f"{name} {w:.2f}" for name, w in zip(WEIGHTS, fitted_weights(choices), strict=True)))
+    print(
+        "  " + ", ".join(f"{name} {w:.2f}" for name, w in zip(WEIGHTS, fitted_weights(choices), strict=True))
+    )
     for kind, said in SAID.items():
         made = [one for one in decisions if one.kind == kind]
         share, right = fitted_doubt(made, *said)

@@ -132,7 +132,13 @@ class Judge:
             self._keys.setdefault(identity, set()).add(key)
 
     def _judge(
-        self, kind: str, event: HandedOver | Merged | Split, keys: set[TrackKey], to: int, *, is_one: bool = True
+        self,
+        kind: str,
+        event: HandedOver | Merged | Split,
+        keys: set[TrackKey],
+        to: int,
+        *,
+        is_one: bool = True,
     ) -> None:
         if event.evidence is not None:
             self._claim(kind, event.evidence.probability, keys, to, is_one=is_one)

@@ -6,8 +6,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from tracker.core.appearance import CAMERA_PEOPLE, MAX_APPEARANCE_LLR, MOST_PEOPLE, SITE_PEOPLE
-from tracker.core.appearance import AppearanceModel, CameraShares, unit
+from tracker.core.appearance import (
+    CAMERA_PEOPLE,
+    MAX_APPEARANCE_LLR,
+    MOST_PEOPLE,
+    SITE_PEOPLE,
+    AppearanceModel,
+    CameraShares,
+    unit,
+)
 from tracker.core.grouping import Scores, pooled
 
 
@@ -83,7 +90,9 @@ def test_a_camera_share_is_the_mean_over_people_shrunk_towards_the_sites():
     # Of two people (the most that one camera saw), the site's mean is (0.9 + 0.3 + 0.3) / 3 = 0.5, shrunk to nothing.
     site = 0.5 * 2 / (2 + SITE_PEOPLE)
     a = (1.2 + CAMERA_PEOPLE * site) / (2 + CAMERA_PEOPLE)
-    seen = np.array([[a + 0.3, 0.4, 0, 0], [site + 0.3, 0.4, 0, 0]])  # the second in a camera that is not known yet
+    seen = np.array(
+        [[a + 0.3, 0.4, 0, 0], [site + 0.3, 0.4, 0, 0]]
+    )  # the second in a camera that is not known yet
     own = shares.taken_off(seen, np.array(["a", "new"]))
     assert own == pytest.approx(np.array([[0.6, 0.8, 0, 0], [0.6, 0.8, 0, 0]]))
     assert shares.left == pytest.approx((SITE_PEOPLE / (2 + SITE_PEOPLE)) ** 2)

@@ -258,7 +258,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     distance: float | None = None  # cosine distance of the looks without what their cameras add, [0, 2]
     gap_s: float | None = None  # from the end of one to the start of the other; negative: seen at once
     floor_distance_m: float | None = None
-    cues: dict[str, float] = {}  # log-likelihood ratio of each cue, as it counts beside the others: appearance, time, place
+    cues: dict[str, float] = {}  # log-likelihood ratio of each, as it counts: appearance, time, place
 
 
 class _Event(Record, frozen=True, kw_only=True):

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 F = NDArray[np.float64]
 
 MAX_APPEARANCE_LLR = 6.0  # an embedder is never surer than 400 : 1
-# The mean over so many people weighs as much as the guess before it, which is 0 for all cameras together, and theirs for
-# each: the variance between people over that between sites, and over that between cameras. (clothes + person + visit
+# The mean over so many people weighs as much as the guess before it, which is 0 for all cameras together, and theirs
+# for each: the variance between people over that between sites, and over that between cameras. (clothes, person, visit
 # and sides) / common = .41 / .14, and / camera = .41 / .07, of `scenes.appearance.UNSEEN_SITE`.
 SITE_PEOPLE, CAMERA_PEOPLE = 3.0, 6.0
 MOST_PEOPLE = 100.0  # that a camera remembers: light changes
@@ -72,7 +72,8 @@ class CameraShares:
         known, number = max(self.people.values()), sum(self.people.values())
         site = sum(self.sums.values()) / number * (known / (known + SITE_PEOPLE))
         return {"": site} | {
-            name: (self.sums[name] + CAMERA_PEOPLE * site) / (self.people[name] + CAMERA_PEOPLE) for name in self.people
+            name: (self.sums[name] + CAMERA_PEOPLE * site) / (self.people[name] + CAMERA_PEOPLE)
+            for name in self.people
         }
 
 
@@ -133,7 +134,7 @@ class AppearanceModel:
         self._off, self._sigma = 0.0, float("nan")
 
     def to_state(self) -> dict[str, Any]:
-        """What was learned of the site, as plain values for a checkpoint; the rest comes from settings at every start."""
+        """What was learned of the site, as plain values for a checkpoint; the rest is settings."""
         return {
             "strangers": [self._off, self._sigma],
             "cameras": [

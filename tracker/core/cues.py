@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
-from tracker.core.company import APART_S, Beside, Company
 from tracker.core.appearance import AppearanceModel
+from tracker.core.company import APART_S, Beside, Company
 from tracker.core.evidence import MAX_PLACE_LLR, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
 from tracker.core.grouping import NEVER, Piece, Scores, sights_at_once
 from tracker.core.topology import SiteModel

@@ -116,9 +116,7 @@ def stitch_llr(
     return np.clip(one - two + np.maximum(0.0, 1.0 - np.asarray(gap_s) / window_s), -MAX_PLACE_LLR, 5.0)
 
 
-def at_border(
-    box: NDArray[np.floating], image_size: ArrayLike, margin: float = 0.02
-) -> NDArray[np.bool_]:
+def at_border(box: NDArray[np.floating], image_size: ArrayLike, margin: float = 0.02) -> NDArray[np.bool_]:
     """Do boxes touch the picture's edge (within ``margin`` of its size): was somebody coming or going there?
 
     Args:

@@ -490,9 +490,7 @@ class _Nodes:
             setattr(self, name, getattr(self, name)[np.ix_(left, left)])
 
 
-def _mutually_best(
-    odds: F, may: NDArray[np.bool_], threshold: float
-) -> list[tuple[int, int, float]]:
+def _mutually_best(odds: F, may: NDArray[np.bool_], threshold: float) -> list[tuple[int, int, float]]:
     """Pairs (i < j) of whom each is the other's best and at least half as sure as the surest; the surest first."""
     view = np.where(may, odds, -np.inf)
     best = view.argmax(axis=1)
@@ -563,7 +561,7 @@ def competed(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> F:
     np.fill_diagonal(excluded, 0.0)
     against = np.exp(S - most[:, None]) @ excluded
     out = np.full(S.shape, -np.inf)
-    a, b = np.nonzero(np.isfinite(S) & (S >= least))
+    a, b = np.nonzero(np.isfinite(S) & (least <= S))
     with np.errstate(divide="ignore"):
         here, there = np.log(against[a, b]) + most[a], np.log(against[b, a]) + most[b]
     out[a, b] = S[a, b] - np.logaddexp(np.logaddexp(here, there), 0.0)

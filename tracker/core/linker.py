@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
+from tracker.core.appearance import AppearanceModel
 from tracker.core.assign import assign_or_new
 from tracker.core.company import Company
 from tracker.core.cues import rows_of, score_pieces
-from tracker.core.appearance import AppearanceModel
 from tracker.core.grouping import (
     AT_ONCE,
     CREDIT,
@@ -248,7 +248,11 @@ class Linker:
         return events
 
     def _candidates(self, keys: list[TrackKey], t_ns: int) -> tuple[Scores, NDArray[np.intp], list[int]]:
-        """All that is known of new tracklets and, after them, those looked at; whose these are, of the open identities."""
+        """All that is known of new tracklets and, after them, of those looked at.
+
+        Returns:
+            Scores of N; (N,) whose each is, as a place in what follows, -1 for the new ones; the open identities.
+        """
         recent = self._recent(t_ns)
         scores = score_pieces(
             [self._pieces[k] for k in (*keys, *recent)],
@@ -263,7 +267,11 @@ class Linker:
         open_ids = sorted({self._owner[k] for k in recent})
         place = {g: n for n, g in enumerate(open_ids)}
         scores.people = len(open_ids)
-        return scores, np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp), open_ids
+        return (
+            scores,
+            np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp),
+            open_ids,
+        )
 
     def _handed_over(
         self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence, t_ns: int
