@@ -89,13 +89,14 @@ def fitted_weights(choices: list[Choice]) -> F:
     return np.asarray(found.x, np.float64)
 
 
-def fitted_doubt(decisions: list[Decision], share: float, right: float) -> F:
-    """(2,) share and right of a `Doubt`, from decisions of one kind that were told with another."""
+def fitted_doubt(decisions: list[Decision], share: float, right: float, is_share_fixed: bool) -> F:
+    """(2,) share and right of a `Doubt`, from decisions of one kind that were told with these."""
     raw = (np.array([one.probability for one in decisions]) - share * right) / (1 - share)
     was = np.array([one.is_right for one in decisions])
 
     def loss(x: F) -> float:
         s, r = np.clip(x, 0.0, 1.0)
+        s = share if is_share_fixed else s
         p = np.clip((1 - s) * raw + s * r, 1e-3, 1 - 1e-3)
         return float(-np.mean(np.where(was, np.log(p), np.log(1 - p))) + np.abs(x - [s, r]).sum())
 
@@ -131,7 +132,8 @@ def main() -> None:
     )
     for kind, said in SAID.items():
         made = [one for one in decisions if one.kind == kind]
-        share, right = fitted_doubt(made, *said)
+        # A runner-up's doubt is that of its hand-over.
+        share, right = fitted_doubt(made, *said, kind == "runner-up")
         print(f"{kind}: doubt {share:.2f}, of which right {right:.2f}, of {len(made)} decisions")
 
 

@@ -193,10 +193,10 @@ class Doubt(NamedTuple):
         )
 
 
-AT_ONCE = Doubt(0.21, 0.67, 0.27)  # a new tracklet's first identity
+AT_ONCE = Doubt(0.24, 0.69, 0.25)  # a new tracklet's first identity
 # A revision is told only where it contradicts what was told before.
-MERGED = Doubt(0.58, 0.72, 0.27)
-SPLIT = Doubt(0.6, 0.51, 0.27)
+MERGED = Doubt(0.58, 0.72, 0.25)
+SPLIT = Doubt(0.44, 0.39, 0.25)
 
 
 class Scores:
