@@ -64,7 +64,7 @@ class Watched(Linker):
         for i, key in enumerate(keys):
             person = self.judge.person({key})
             rows = [np.flatnonzero(owner == g) for g in range(len(ids))]
-            possible = [g for g in range(len(ids)) if np.isfinite(scores.to_group(i, rows[g]))]
+            possible = [g for g in range(len(ids)) if np.isfinite(scores.to_group(i, rows[g].tolist()))]
             if person is not None and possible:
                 cues = np.array([_cues(scores, i, rows[g]) for g in possible])
                 self.choices.append(Choice(cues, np.array([people[g] == person for g in possible])))

@@ -70,7 +70,7 @@ class CameraShares:
             return {}
         # One person in many cameras is one person.
         known, number = max(self.people.values()), sum(self.people.values())
-        site = sum(self.sums.values()) / number * (known / (known + SITE_PEOPLE))
+        site: F = np.sum(list(self.sums.values()), axis=0) / number * (known / (known + SITE_PEOPLE))
         return {"": site} | {
             name: (self.sums[name] + CAMERA_PEOPLE * site) / (self.people[name] + CAMERA_PEOPLE)
             for name in self.people

@@ -280,8 +280,8 @@ class Scores:
         # The pieces of both that are nearest in time tell of the walk.
         time = np.full((len(queries), groups), float(NEVER))
         of_a_group = np.flatnonzero(owner >= 0)
-        for r, rows in enumerate(queries):
-            block = np.ix_(list(rows), of_a_group)
+        for r, pieces in enumerate(queries):
+            block = np.ix_(np.array(pieces, np.intp), of_a_group)
             near = self.gap_s[block].argmin(axis=0), np.arange(len(of_a_group))
             order = np.argsort(self.gap_s[block][near], kind="stable")[::-1]
             time[r, owner[of_a_group[order]]] = self.link[block][near][order]
@@ -501,7 +501,7 @@ def _mutually_best(odds: F, may: NDArray[np.bool_], threshold: float) -> list[tu
     i = np.flatnonzero((best[best] == np.arange(len(best))) & (top >= max(threshold, TOGETHER * top[surest])))
     pairs = [(int(a), int(best[a]), float(top[a])) for a in i if a < best[a]]
     # Where many are equally sure there may be no such pair.
-    pairs = pairs or [(*sorted((surest, int(best[surest]))), float(top[surest]))]
+    pairs = pairs or [(min(surest, int(best[surest])), max(surest, int(best[surest])), float(top[surest]))]
     return sorted(pairs, key=lambda pair: (-pair[2], pair[0]))
 
 

@@ -274,7 +274,7 @@ class Linker:
         )
 
     def _handed_over(
-        self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence, t_ns: int
+        self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence | None, t_ns: int
     ) -> HandedOver:
         return HandedOver(
             t_ns=t_ns,
