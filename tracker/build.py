@@ -212,7 +212,9 @@ def build_appearance(settings: EmbedderSettings) -> AppearanceModel:
     if isinstance(settings, OnnxEmbedderSettings):
         card = models.find(settings.model).card
         details: dict[str, Any] = dict(card.details.get("distances", {})) if card is not None else {}
-        known = {k: float(details[k]) for k in ("same", "different_sigma", "common") if k in details}
+        known: dict[str, Any] = {
+            k: float(details[k]) for k in ("same", "different_sigma", "common") if k in details
+        }
         return AppearanceModel(**known)
     return AppearanceModel()
 
