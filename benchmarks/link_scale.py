@@ -87,11 +87,11 @@ def accepted(settings: LinkSettings) -> float:
 
 @dataclass(frozen=True)
 class Decision:
-    """The linker said how probable it is that two are one person."""
+    """The linker said how probable it is that it is right."""
 
     kind: str  # handed over, runner-up, merged, split
     probability: float
-    is_one: bool  # the truth
+    is_right: bool  # the truth
 
 
 class Judge:
@@ -117,7 +117,10 @@ class Judge:
             case Merged():
                 self._judge("merged", event, set(event.tracks), event.kept)
             case Split():
-                self._judge("split", event, set(event.tracks), event.to)
+                if self._keys.get(event.to):
+                    self._judge("split", event, set(event.tracks), event.to)
+                else:  # somebody new: it is said how surely they are not whom they were taken for
+                    self._judge("split", event, set(event.tracks), event.global_id, is_one=False)
         self.ledger.follow(event)
         if isinstance(event, Merged):
             self._keys.setdefault(event.kept, set()).update(self._keys.pop(event.absorbed, set()))
@@ -128,17 +131,32 @@ class Judge:
             assert identity is not None  # the ledger has just been told
             self._keys.setdefault(identity, set()).add(key)
 
-    def _judge(self, kind: str, event: HandedOver | Merged | Split, keys: set[TrackKey], to: int) -> None:
+    def _judge(
+        self,
+        kind: str,
+        event: HandedOver | Merged | Split,
+        keys: set[TrackKey],
+        to: int,
+        *,
+        is_one: bool = True,
+    ) -> None:
         if event.evidence is not None:
-            self._claim(kind, event.evidence.probability, keys, to)
+            self._claim(kind, event.evidence.probability, keys, to, is_one=is_one)
 
-    def _claim(self, kind: str, probability: float, keys: set[TrackKey], to: int) -> None:
-        """Somebody said that tracklets are of the person of an identity, as it was before."""
-        mine, theirs = self._person(keys), self._person(self._keys.get(to, set()) - keys)
+    def _claim(
+        self, kind: str, probability: float, keys: set[TrackKey], to: int, *, is_one: bool = True
+    ) -> None:
+        """Somebody said that tracklets are, or are not, of the person of an identity, as it was before."""
+        mine, theirs = self.person(keys), self.person(self._keys.get(to, set()) - keys)
         if mine is not None and theirs is not None:
-            self.decisions.append(Decision(kind, probability, mine == theirs))
+            self.decisions.append(Decision(kind, probability, (mine == theirs) == is_one))
 
-    def _person(self, keys: Iterable[TrackKey]) -> int | None:
+    def person_of(self, identity: int) -> int | None:
+        """Whom most boxes of an identity show by now."""
+        return self.person(self._keys.get(identity, set()))
+
+    def person(self, keys: Iterable[TrackKey]) -> int | None:
+        """Whom most boxes of tracklets show; None where nobody is under them."""
         boxes: Counter[int] = Counter()
         for key in sorted(keys):
             boxes.update(self.taped.shown.get(key, Counter()))
@@ -363,7 +381,7 @@ def reliable(bench: Bench) -> Row:
         if not made:
             continue
         said = np.array([one.probability for one in made])
-        was = np.array([one.is_one for one in made])
+        was = np.array([one.is_right for one in made])
         found = reliability(said, was, BINS, even=False)
         figures[f"{kind}: ECE"] = found.ece
         figures[f"{kind}: said"], figures[f"{kind}: was"] = float(said.mean()), float(was.mean())

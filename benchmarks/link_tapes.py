@@ -226,22 +226,24 @@ def _told(path: Path, told: Path) -> Taped:
 
 HELD_OUT_SITES = ("courtyard", "office", "plaza", "street")
 HELD_OUT_SEEDS = (901, 902)  # of nothing that anything is tuned on
+PRACTICE_SEEDS = ((811, 812), (821, 822))
 HELD_OUT_S, HELD_OUT_FPS = 30.0, 10.0
 
 
-def held_out(work: Path) -> Iterator[Taped]:
-    """Scenes on which nothing is tuned: sites as they are simulated for pictures, and long ones of walks unseen."""
+def held_out(work: Path, seeds: tuple[int, int] = HELD_OUT_SEEDS) -> Iterator[Taped]:
+    """Scenes on which nothing is tuned: sites as they are simulated for pictures, and long ones of walks unseen.
+
+    With other seeds they are scenes like those, to tune on.
+    """
     for site in HELD_OUT_SITES:
-        for n, seed in enumerate(HELD_OUT_SEEDS):
+        for n, seed in enumerate(seeds):
             for calibrated, noise in ((n == 0, UNSEEN_SITE), (n == 1, KNOWN_SITE)):
                 recipe = (site, seed, HELD_OUT_S, HELD_OUT_FPS, calibrated, noise)
                 yield kept(f"{site}{seed}", recipe, HELD_OUT_FPS, partial(_site_film, *recipe), work)
     for n, noise in enumerate((UNSEEN_SITE, KNOWN_SITE)):
         site_of = crossing_site()
         yield taped(
-            replace(
-                site_of, name="held_out", seconds=300, seed=HELD_OUT_SEEDS[n], noise=noise, calibrated=False
-            ),
+            replace(site_of, name="held_out", seconds=300, seed=seeds[n], noise=noise, calibrated=False),
             work,
         )
 

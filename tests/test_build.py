@@ -27,7 +27,7 @@ from tracker.build import (
     track_settings,
 )
 from tracker.config import Calibration, FlowSettings, Site, from_values
-from tracker.core.evidence import AppearanceModel
+from tracker.core.appearance import AppearanceModel
 from tracker.core.pipeline import Answers
 from tracker.errors import UserError
 from tracker.types import global_id_of

@@ -7,7 +7,6 @@ import pytest
 
 from tests.scenes import SIZE, person_box
 from tracker.core.evidence import (
-    MAX_APPEARANCE_LLR,
     MAX_PLACE_LLR,
     at_border,
     gap_llr,
@@ -16,50 +15,6 @@ from tracker.core.evidence import (
     stitch_llr,
     walk_llr,
 )
-from tracker.core.grouping import Scores, pooled
-from tracker.core.linker import Linker
-
-
-def looks_llr(distance: float, pictures: float = 12) -> float:
-    """The appearance cue between two pieces at a cosine distance, as the linker's own model has it."""
-    a = np.array([1.0, 0.0])
-    b = np.array([1 - distance, np.sqrt(max(0.0, 1 - (1 - distance) ** 2))])
-    zero, none = np.zeros((2, 2)), np.zeros((2, 2), bool)
-    scores = Scores(
-        np.stack((a, b)), np.full(2, pictures), zero, zero, none, none.copy(), zero, Linker().appearance
-    )
-    found = scores.between([0], [1])
-    assert found is not None
-    return found.cues["appearance"]
-
-
-# ---- looks ---------------------------------------------------------------------------------------------------
-
-
-def test_near_looks_speak_for_and_far_ones_against_one_person():
-    cues = [looks_llr(d) for d in np.linspace(0, 1.2, 25)]
-    assert cues[0] > 2 and cues[-1] < -2
-    assert (np.diff(cues) <= 0).all()
-    assert max(map(abs, cues)) <= MAX_APPEARANCE_LLR
-
-
-def test_few_pictures_speak_less_for_one_person():
-    for distance in (0.3, 0.35, 0.4):
-        assert looks_llr(distance, 1) < looks_llr(distance, 12)
-    assert looks_llr(0.0, 1) > 1
-
-
-def test_who_was_never_embedded_says_nothing():
-    assert looks_llr(0.1, 0) == 0
-
-
-def test_looks_are_pooled_by_their_number_of_pictures():
-    looks = np.array([[1.0, 0], [0, 1], [9, 9]])
-    mean, pictures = pooled(looks, np.array([3.0, 1.0, 0.0]))  # the third was never embedded
-    assert mean.tolist() == [0.75, 0.25] and pictures == 4
-    mean, pictures = pooled(looks, np.zeros(3))
-    assert mean.tolist() == [0, 0] and pictures == 0
-
 
 # ---- time ----------------------------------------------------------------------------------------------------
 

@@ -9,12 +9,16 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.scenes import at, look, person_box, tracklet
-from tracker.core.evidence import AppearanceModel
+from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.grouping import (
+    AT_ONCE,
     MAX_MEETING_LLR,
+    MERGED,
     NEVER,
     SAID_LLR,
+    SPLIT,
     TOGETHER,
+    Doubt,
     Piece,
     Scores,
     competed,
@@ -195,15 +199,8 @@ def slow_group(given: Scores, said: Sequence[int], threshold: float) -> list[lis
         if any_of(given.forced, a, b):
             return -NEVER
         (mean_a, n_a), (mean_b, n_b) = pooled(a), pooled(b)
-        far = [
-            1 - mean @ pooled(c)[0]
-            for mean, n, group_ in ((mean_a, n_a, b), (mean_b, n_b, a))
-            for c in groups
-            if n and pooled(c)[1] and c is not group_ and any_of(given.conflict, c, group_)
-        ]
-        cohort = model.cohort(*(np.array(v) for v in (float(len(far)), sum(far), sum(d * d for d in far))))
-        distance = 1 - mean_a @ mean_b if n_a and n_b else np.nan
-        value = float(model.llr(np.array(distance), cohort, np.array(n_a), np.array(n_b)))
+        alike = unit(mean_a) @ unit(mean_b)
+        value = float(model.llr(np.array(alike), np.array(n_a), np.array(n_b))) - given.new
         block = np.ix_(a, b)
         met, placed = given.met[block], given.met[block] & given.placed[block]
         if met.any():
@@ -283,6 +280,42 @@ def test_why_two_groups_are_one():
     assert found.gap_s == 3.0 and found.probability > 0.9
     assert found.cues["appearance"] > 1 and found.cues["time"] == 2.0 and found.cues["place"] == 0
     assert scores([look(0)]).between([0], []) is None
+
+
+def test_a_decision_is_weighed_against_everybody_known_and_somebody_new():
+    # Three people; of the second one camera has seen the first at once, the third looks like the first.
+    given = scores([look(0), look(1), look(0), None], apart=[(0, 1)])
+    given.people = 3
+    owner = np.array([0, 1, 2, -1])
+    log_odds = np.log([6.0, 2.0, 1.0])  # somebody new: 1
+    told = given.verdict(log_odds, 0, owner, 3)
+    alike = float(given.appearance.llr(np.array(1.0), np.array(12.0), np.array(12.0)))
+    one = 1 / (1 + 3 * np.exp(-alike))  # odds beforehand of the third being the first: 1 : 3
+    assert told.probability == pytest.approx((6 + one) / 10)
+    assert told.runner_up == 1 and told.runner_up_probability == pytest.approx(0.2)
+    doubt = Doubt(0.5, 0.6, 0.1)
+    assert doubt.of(told).probability == pytest.approx(0.5 * (6 + one) / 10 + 0.3)
+    assert doubt.of(told).runner_up_probability == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("doubt", [AT_ONCE, MERGED, SPLIT])
+def test_probabilities_of_one_decision_are_at_most_one_together(doubt):
+    rng = np.random.default_rng(1)
+    given = scores([look(n % 3) for n in range(6)], apart=[(0, 1), (2, 4)])
+    for _ in range(100):
+        told = doubt.of(given.verdict(rng.normal(0, 4, 6), int(rng.integers(6)), np.arange(6), 6))
+        assert told.probability + told.runner_up_probability <= 1
+        assert min(told.probability, told.runner_up_probability) >= 0
+
+
+def test_a_query_of_several_pieces_is_what_two_groups_are():
+    rng = np.random.default_rng(2)
+    given = scores([look(int(n), float(a)) for n, a in zip(rng.integers(3, size=9), rng.uniform(0, 1, 9))])
+    given.people = 4
+    owner = np.array([-1, -1, 0, 1, 0, 1, 2, 2, 0])
+    [found] = given.to_groups([[0, 1]], owner, 3)
+    expected = [given._of([0, 1], np.flatnonzero(owner == g).tolist())[0] for g in range(3)]
+    assert found == pytest.approx(expected)
 
 
 # ---- a piece -------------------------------------------------------------------------------------------------

@@ -223,3 +223,12 @@ def test_a_chart_is_drawn(tmp_path: Path):
     assert picture.shape == (460, 760, 3) and (picture < 200).any()
     draw(tmp_path / "b.png", {}, title="t", across="x", up="y")
     assert (tmp_path / "b.png").exists()
+
+
+def test_a_split_to_somebody_new_says_that_they_are_not_whom_they_were_taken_for():
+    shown = {key(1): {7: 5}, key(2): {8: 5}, key(3): {7: 4}}
+    judge = judged(shown, came(1, 101), handed(2, 101, None), handed(3, 101, None))
+    judge.follow(Split(t_ns=0, global_id=101, to=102, tracks=(key(2),), evidence=Evidence(probability=0.8)))
+    judge.follow(Split(t_ns=0, global_id=101, to=103, tracks=(key(3),), evidence=Evidence(probability=0.7)))
+    # 2 shows somebody else than 1 and 3, so it is right that it goes; 3 shows who 1 does.
+    assert judge.decisions == [Decision("split", 0.8, True), Decision("split", 0.7, False)]

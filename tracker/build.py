@@ -25,9 +25,9 @@ from tracker.config import (
     TrackSettings,
     is_recorded,
 )
+from tracker.core.appearance import AppearanceModel
 from tracker.core.boxes import FloorPlan
 from tracker.core.camera_tracker import CameraTracker
-from tracker.core.evidence import AppearanceModel
 from tracker.core.keyframes import busy_gap
 from tracker.core.linker import Linker
 from tracker.core.pipeline import CameraPipeline
@@ -212,8 +212,8 @@ def build_appearance(settings: EmbedderSettings) -> AppearanceModel:
     if isinstance(settings, OnnxEmbedderSettings):
         card = models.find(settings.model).card
         details: dict[str, Any] = dict(card.details.get("distances", {})) if card is not None else {}
-        known = {
-            k: float(details[k]) for k in ("different_mean", "different_sigma", "separation") if k in details
+        known: dict[str, Any] = {
+            k: float(details[k]) for k in ("same", "different_sigma", "common") if k in details
         }
         return AppearanceModel(**known)
     return AppearanceModel()

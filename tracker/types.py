@@ -246,15 +246,19 @@ class Sighting(Record, frozen=True, kw_only=True):
 
 
 class Evidence(Record, frozen=True, kw_only=True):
-    """Why a decision was taken. Log-likelihood ratios are natural logarithms, positive speaks for 'same person'."""
+    """Why a decision was taken. Log-likelihood ratios are natural logarithms, positive speaks for 'same person'.
 
-    probability: float  # that the two are one person, [0, 1]
+    ``probability`` and ``runner_up_probability`` are of one choice among all people known and "somebody new": what is
+    missing to 1 is for all others and for somebody new.
+    """
+
+    probability: float  # that the decision is right, [0, 1]
     runner_up: int | None = None  # second-best identity
-    runner_up_probability: float | None = None
-    distance: float | None = None  # cosine distance of the embeddings, [0, 2]
+    runner_up_probability: float | None = None  # that it would have been right, and the decision is wrong
+    distance: float | None = None  # cosine distance of the looks without what their cameras add, [0, 2]
     gap_s: float | None = None  # from the end of one to the start of the other; negative: seen at once
     floor_distance_m: float | None = None
-    cues: dict[str, float] = {}  # log-likelihood ratio of each cue: appearance, time, place
+    cues: dict[str, float] = {}  # log-likelihood ratio of each, as it counts: appearance, time, place
 
 
 class _Event(Record, frozen=True, kw_only=True):
@@ -303,7 +307,11 @@ class Merged(_Event, frozen=True, kw_only=True, tag="merged"):
 
 
 class Split(_Event, frozen=True, kw_only=True, tag="split"):
-    """One identity was several people: ``tracks`` leave ``global_id`` for ``to``."""
+    """One identity was several people: ``tracks`` leave ``global_id`` for ``to``.
+
+    The evidence says how likely they are the person of ``to``; where ``to`` begins with them, how likely they are not
+    the person of ``global_id``, which then is the runner-up.
+    """
 
     global_id: int
     to: int

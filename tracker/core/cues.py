@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
+from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.company import APART_S, Beside, Company
-from tracker.core.evidence import AppearanceModel, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.core.evidence import MAX_PLACE_LLR, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
 from tracker.core.grouping import NEVER, Piece, Scores, sights_at_once
 from tracker.core.topology import SiteModel
 from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
@@ -28,6 +29,9 @@ SIGHT_LIMITS = (-2.0, 2.0)
 MOST_SIGHTS = 2  # neighbouring instants err alike
 CARRY_S = 2.0  # a walker's velocity leads nowhere after this
 IN_VIEW_S = 0.15  # seen this short ago: still there
+# Cues lean on each other, so that their sum is surer than it should be. What each counts for beside looks, which count
+# in full, is fitted to whose new tracklets were: python -m benchmarks.cue_weights
+TIME_WEIGHT, PLACE_WEIGHT, SHARED_VIEW_WEIGHT = 0.4, 0.8, 0.45
 
 
 def score_pieces(
@@ -39,7 +43,6 @@ def score_pieces(
     overlaps: SiteModel,
     now_ns: int,
     *,
-    known: int = 0,
     of: int | None = None,
 ) -> Scores:
     """Every cue for every pair of N pieces.
@@ -49,7 +52,6 @@ def score_pieces(
         site: what the site has taught of the ways between its cameras.
         overlaps: how often two cameras see somebody at once; what is seen now may be part of it.
         now_ns: who was seen just before is still in view.
-        known: identities that are known; each is as likely to come back after long as the other.
         of: cues of the first so many pieces with all N only (what cannot be one is known of all).
     """
     keys = [p.key for p in pieces]
@@ -78,11 +80,8 @@ def score_pieces(
     link = link + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered + learned
     # Whoever leaves a view by its edge seldom comes back to the same view soon.
     link = np.maximum(link + np.where(here & left, settings.return_log_odds, 0.0), NEVER)
-    # Whoever was away for longer may have been anywhere, and be any of those who are known; sooner, that is unusual.
-    anyone = -np.log(1.0 + known)
-    link = np.where(
-        gap_s > window_s, anyone, np.where(gap_s >= 0, np.maximum(link, anyone + UNUSUAL_LLR), link)
-    )
+    # Whoever was away for longer may have been anywhere: time says nothing; sooner, that is unusual.
+    link = np.where(gap_s > window_s, 0.0, np.where(gap_s >= 0, np.maximum(link, UNUSUAL_LLR), link))
     walks, walked = _walks(pieces, earlier, gap_s, of)
     link = link + walks
     boxes = first_box, last_box, velocity_px_s
@@ -99,7 +98,7 @@ def score_pieces(
     meeting = np.where(placed, meeting_llr(beside.place, beside.looks), meeting)
 
     # Coming when somebody else has gone is no reason by itself: between cameras, looks must speak too.
-    pictures = np.array([p.pictures for p in pieces], float)
+    own, pictures = own_looks(pieces, appearance)
     unknown = (pictures[rows] == 0)[:, None] | (pictures == 0)
     blind = unknown & ~here & ~walked & (learned < LEARNED_LLR)
     link = np.where(blind, np.minimum(link, UNSEEN_LOOKS_LLR), link)
@@ -107,15 +106,34 @@ def score_pieces(
     at_once = here & (beside.seconds > APART_S)
     link = np.where(at_once, np.where(beside.is_one_body, ONE_BODY_LLR, NEVER), link)
     link[np.arange(len(link)), np.arange(len(link))] = NEVER
+    doubted = (link > NEVER / 2) & (walks > -MAX_PLACE_LLR)  # whom nobody could follow, nothing speaks for
+    link = np.where(doubted, TIME_WEIGHT * link, link)
+    meeting = meeting * np.where(placed, PLACE_WEIGHT, SHARED_VIEW_WEIGHT)
     conflict = company.are_two(keys)
-    scores = Scores(rows_of(pieces), pictures, link, meeting, met, conflict, gap_s, appearance)
+    scores = Scores(own, pictures, link, meeting, met, conflict, gap_s, appearance)
     scores.placed = placed
     scores.core = np.array([p.is_core for p in pieces], bool)
     return scores
 
 
+def own_looks(pieces: Sequence[Piece], appearance: AppearanceModel) -> tuple[F, F]:
+    """(N, D) unit rows of what is the person's own in the looks of N pieces and all that they hold, zero where there is
+    none, and (N,) of how many pictures each is."""
+    rows = rows_of(pieces)
+    own = appearance.own(rows, np.array([p.key.camera_id for p in pieces], np.str_))
+    pictures = np.array([p.own_pictures for p in pieces]) * own.any(axis=1)
+    holding = [(n, p) for n, p in enumerate(pieces) if p.held_looks is not None]
+    if holding and not rows.any():  # nothing but what is held
+        own = np.zeros((len(pieces), max(len(p.held_looks) for _, p in holding if p.held_looks is not None)))
+    for n, p in holding:
+        if p.held_looks is not None and len(p.held_looks) == own.shape[1]:
+            own[n] = unit(pictures[n] * own[n] + p.held_pictures * p.held_looks)
+            pictures[n] += p.held_pictures
+    return own, pictures
+
+
 def rows_of(pieces: Sequence[Piece]) -> F:
-    """(N, D) mean embeddings, zero where there is none."""
+    """(N, D) mean embeddings of the tracklets themselves, zero where there is none."""
     dim = max((len(p.looks) for p in pieces if p.looks is not None), default=1)
     looks = np.zeros((len(pieces), dim))
     for i, p in enumerate(pieces):

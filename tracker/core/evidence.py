@@ -6,15 +6,11 @@ likelihood if they are not. Cues are added (naive Bayes), and the prior odds dec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 F = NDArray[np.float64]
 
-MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many pictures there are
 MAX_PLACE_LLR = 8.0
 FLOOR_M2 = 60.0  # that two cameras see together, where nobody knows better
 HIDDEN_FEET, HIDDEN_M = (
@@ -26,70 +22,6 @@ MAX_AGAINST_LLR = 30.0
 MOST_LOOKS = 8.0  # that many agreeing looks say all that more of them would
 WALK_M_S, TOP_M_S = 1.3, 3.0
 STEADY_M_S2 = 0.5  # how far a walker's velocity is off after a second, and how it changes
-
-
-@dataclass
-class AppearanceModel:
-    """What a cosine distance between two tracklets says, on the scale of this site's own strangers.
-
-    ``1 - mean_a @ mean_b`` of two tracklets' mean embeddings is the mean distance of all pairs of their pictures, so
-    its expectation does not depend on how many pictures there are. What is near and what is far differs by network,
-    camera and light, so a distance is judged against strangers (score normalisation with a cohort, as in speaker
-    verification: Matejka et al., Interspeech 2017): if a and b are one person, everybody seen beside b is a stranger
-    to a. People seen at once by one camera give the spread.
-    """
-
-    different_mean: float = 0.6  # between strangers, until this site has shown some
-    different_sigma: float = 0.09  # of one person's strangers
-    separation: float = (
-        2.0  # one person's distance lies this many sigma below a stranger's; the embedder's strength
-    )
-    prior_strength: float = 15.0  # the prior weighs as much as this many pairs of strangers
-    cohort_strength: float = 4.0  # and the site as much as this many of a pair's own strangers
-    few_pictures: float = 1.0  # variance added, as a share, for 1 / pictures of either side
-    _mean: float = field(default=float("nan"))
-    _sigma: float = field(default=float("nan"))
-
-    def fit(self, strangers: Sequence[F]) -> None:
-        """Learn from the distances of people to who is certainly different: for each person an array (K,)."""
-        rows = [row[np.isfinite(row)] for row in strangers]
-        number = float(sum(map(len, rows)))
-        inside = float(sum(((row - row.mean()) ** 2).sum() for row in rows if len(row)))
-        free = number - len([row for row in rows if len(row)])
-        w = self.prior_strength
-        self._mean = (w * self.different_mean + float(sum(row.sum() for row in rows))) / (w + number)
-        self._sigma = float(np.sqrt((w * self.different_sigma**2 + inside) / (w + free)))
-
-    def strangers(self) -> tuple[float, float]:
-        """Mean and standard deviation of the distances of strangers at this site."""
-        if np.isnan(self._mean):
-            return self.different_mean, self.different_sigma
-        return self._mean, self._sigma
-
-    def cohort(self, count: F, total: F, squares: F) -> tuple[F, F]:
-        """Mean and standard deviation of the distances that a pair of strangers would have, any shape.
-
-        Args:
-            count, total, squares: number, sum and sum of squares of the distances to the pair's own strangers.
-        """
-        mean, sigma = self.strangers()
-        w = self.cohort_strength
-        own = (w * mean + total) / (w + count)
-        inside = np.maximum(squares - total**2 / np.maximum(count, 1), 0.0)
-        return np.asarray(own), np.asarray(np.sqrt((w * sigma**2 + inside) / (w + np.maximum(count - 1, 0))))
-
-    def llr(self, distance: F, cohort: tuple[F, F], pictures_a: F, pictures_b: F) -> F:
-        """Of distances in [0, 2], any shape; NaN (not embedded) says nothing, which is 0.
-
-        Two normal distributions of equal spread: the ratio is a line in the distance (linear discriminant;
-        Bishop, Pattern Recognition and Machine Learning, eq. 4.65).
-        """
-        mean, sigma = cohort
-        few = 1 + self.few_pictures * (1 / np.maximum(pictures_a, 1) + 1 / np.maximum(pictures_b, 1))
-        z = (mean - distance) / (sigma * np.sqrt(few))
-        apart = self.separation / np.sqrt(few)  # one person's mean stays where it is; the spread grows
-        ratio = apart * z - apart**2 / 2
-        return np.where(np.isfinite(distance), np.clip(ratio, -MAX_APPEARANCE_LLR, MAX_APPEARANCE_LLR), 0.0)
 
 
 def gap_llr(gap_s: F, *, typical_s: float, window_s: float) -> F:

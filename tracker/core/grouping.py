@@ -7,13 +7,13 @@ else at the same time in the same view) and the alternative "new person", so eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.evidence import AppearanceModel
+from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.meeting import PLACES, place_of
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
@@ -31,6 +31,7 @@ SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
 NEVER = -1e6
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
+NEW_EXPONENT = 0.4  # who comes is none of N known people with odds N^this: python -m benchmarks.cue_weights
 LEAST_GAIN = 2.0  # log-odds by which a change of a reading must be better
 CREDIT = (
     20  # sure joins that a reading begins with, so that the first doubtful one is not refused for being first
@@ -53,8 +54,8 @@ class Piece:
         self.walked = False  # has been elsewhere than where it began: no chair, no poster
         self.t_recalled_ns = 0  # when its identity, long unseen, was recognised
         self.holds: list[tuple[TrackKey, int]] = []  # tracklets joined to it for good, and when they ended
-        self._held_looks: NDArray[np.float32] | None = None  # (D,) mean embedding of these
-        self._held_pictures, self._held_boxes = 0.0, 0
+        self.held_looks: NDArray[np.float32] | None = None  # (D,) unit row of the person's own in their looks
+        self.held_pictures, self._held_boxes = 0.0, 0
         self._looks: NDArray[np.float32] | None = None
         self._take_looks()
 
@@ -65,18 +66,19 @@ class Piece:
             self.t_last_ns, self.box = tracklet.t_last_ns, tracklet.last_box
         self._take_looks()
 
-    def hold(self, earlier: Piece) -> None:
-        """Join an earlier tracklet of the same person for good: its looks count on, its places do not."""
-        if earlier.looks is not None:
-            held = 0.0 if self._held_looks is None else self._held_pictures * self._held_looks
-            self._held_pictures += earlier.pictures
-            self._held_looks = ((held + earlier.pictures * earlier.looks) / self._held_pictures).astype(
-                np.float32
-            )
+    def hold(self, earlier: Piece, looks: F, pictures: float) -> None:
+        """Join an earlier tracklet of the same person for good: its looks count on, its places do not.
+
+        Args:
+            looks: (D,) unit row of what is the person's own in its looks, of so many ``pictures``.
+        """
+        if pictures:
+            held = 0.0 if self.held_looks is None else self.held_pictures * self.held_looks
+            self.held_looks = unit(held + pictures * looks).astype(np.float32)
+            self.held_pictures += pictures
         self._held_boxes += earlier.boxes_seen
         self.holds += [*earlier.holds, (earlier.key, earlier.t_last_ns)]
         self.walked = self.walked or earlier.walked
-        self._take_looks()
 
     def see(self, t_ns: int, box: NDArray[np.float32], floor_xy_m: NDArray, sigma_m: float) -> None:
         """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
@@ -127,11 +129,14 @@ class Piece:
         return _share_of_picture(self.box, self.tracklet.image_size)
 
     @property
+    def own_pictures(self) -> float:
+        """Of how many pictures the tracklet's own looks are; more than `MANY_PICTURES` of one walk show little new."""
+        return 0.0 if self._looks is None else min(self.tracklet.embeddings_seen, MANY_PICTURES)
+
+    @property
     def pictures(self) -> float:
-        """How many pictures its looks are of; more than `MANY_PICTURES` of one walk show little new."""
-        if self._looks is None:
-            return 0.0
-        return min(self.tracklet.embeddings_seen, MANY_PICTURES) + self._held_pictures
+        """Of how many pictures its looks are, with all that it holds."""
+        return self.own_pictures + self.held_pictures
 
     @property
     def boxes_seen(self) -> int:
@@ -140,8 +145,8 @@ class Piece:
 
     def forget_looks(self) -> None:
         """The embedder has changed: its rows cannot be compared any more."""
-        self._looks = self._held_looks = None
-        self._held_pictures = 0.0
+        self._looks = self.held_looks = None
+        self.held_pictures = 0.0
 
     def distance(self, other: Piece) -> float:
         """Mean cosine distance of all pairs of pictures; NaN where one has none."""
@@ -171,8 +176,8 @@ class Piece:
             "looks": self._looks is not None,
             "t_recalled_ns": self.t_recalled_ns,
             "holds": [[msgspec.to_builtins(key), t_ns] for key, t_ns in self.holds],
-            "held_looks": b"" if self._held_looks is None else self._held_looks.tobytes(),
-            "held": [self._held_pictures, self._held_boxes],
+            "held_looks": b"" if self.held_looks is None else self.held_looks.tobytes(),
+            "held": [self.held_pictures, self._held_boxes],
         }
 
     def slim_state(self) -> dict[str, Any]:
@@ -191,13 +196,13 @@ class Piece:
             "steps": [],
             "holds": [],
             "held_looks": b"",
+            "held": [0.0, self._held_boxes],
             "looks": False,
         }
 
     def look_like(self, looks: NDArray[np.floating], pictures: float) -> None:
-        """What was known of somebody's looks (D,) before they were long unseen."""
-        self._held_looks, self._held_pictures = np.asarray(looks, np.float32), pictures
-        self._take_looks()
+        """What was known of somebody's own looks (D,) before they were long unseen."""
+        self.held_looks, self.held_pictures = np.asarray(looks, np.float32), pictures
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Piece:
@@ -214,22 +219,47 @@ class Piece:
         piece.first_place = None if first is None else (first[0], first[1])
         piece.t_recalled_ns = state["t_recalled_ns"]
         piece.holds = [(msgspec.convert(key, TrackKey), int(t_ns)) for key, t_ns in state["holds"]]
-        piece._held_pictures, piece._held_boxes = state["held"]
-        if state["held_looks"]:
-            piece._held_looks = np.frombuffer(state["held_looks"], np.float32)
-        piece._take_looks()
         if not state["looks"]:
             piece.forget_looks()
+        piece.held_pictures, piece._held_boxes = state["held"]
+        if state["held_looks"]:
+            piece.held_looks = np.frombuffer(state["held_looks"], np.float32)
         return piece
 
     def _take_looks(self) -> None:
-        mean, held = self.tracklet.mean_embedding, self._held_looks
-        own = min(self.tracklet.embeddings_seen, MANY_PICTURES) if len(mean) else 0.0
-        if held is None or (own and len(held) != len(mean)):
-            self._looks = mean if own else None
-            return
-        both = self._held_pictures * held + (own * mean if own else 0.0)
-        self._looks = (both / (self._held_pictures + own)).astype(np.float32)
+        mean = self.tracklet.mean_embedding
+        self._looks = mean if len(mean) and self.tracklet.embeddings_seen else None
+
+
+class Verdict(NamedTuple):
+    """What is said of a decision."""
+
+    probability: float  # that it is right
+    runner_up: int | None  # the group that is next, if there is any
+    runner_up_probability: float  # that it is of the runner-up's person, and not of the chosen one's
+
+
+class Doubt(NamedTuple):
+    """Some decisions are right or wrong for reasons that no cue knows: a tracklet that shows two people, an identity
+    that is two. ``python -m benchmarks.cue_weights`` fits these."""
+
+    share: float  # of such decisions
+    right: float  # the share of them that are right
+    second: float  # of which the runner-up is right
+
+    def of(self, verdict: Verdict) -> Verdict:
+        """What remains of a verdict."""
+        first, second = verdict.probability, verdict.runner_up_probability
+        return verdict._replace(
+            probability=(1 - self.share) * first + self.share * self.right,
+            runner_up_probability=(1 - self.share) * second + self.share * self.second,
+        )
+
+
+AT_ONCE = Doubt(0.24, 0.69, 0.25)  # a new tracklet's first identity
+# A revision is told only where it contradicts what was told before.
+MERGED = Doubt(0.58, 0.72, 0.25)
+SPLIT = Doubt(0.44, 0.39, 0.25)
 
 
 class Scores:
@@ -248,7 +278,7 @@ class Scores:
     ) -> None:
         """
         Args:
-            looks: (N, D) mean embeddings, zero rows where there is none.
+            looks: (N, D) unit rows of what is the person's own in their looks, zero where there is none.
             pictures: (N,) of how many pictures each is, as `Piece.pictures` counts them; 0 where none.
             link: (N, N) time, border and walk: for pieces one after the other, NEVER where they are at once.
             meeting: (N, N) place and co-presence: for pieces seen at once by two cameras.
@@ -265,9 +295,15 @@ class Scores:
             conflict
         )  # where ``meeting`` is a place seen, not only the cameras' shared view
         self.core = np.ones(len(pictures), bool)  # pieces that may join two people
+        self.people = 1  # how many are known
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @property
+    def new(self) -> float:
+        """Log-odds beforehand of somebody new against one of the known people."""
+        return NEW_EXPONENT * float(np.log(max(self.people, 1)))
 
     def forbid(self, i: int, j: int) -> None:
         """These two are not one person, whatever they look like."""
@@ -281,61 +317,73 @@ class Scores:
         """Log-odds of piece ``i`` belonging to a group; -inf where it cannot."""
         return self._of([i], list(rows))[0]
 
-    def to_groups(self, count: int, owner: NDArray[np.intp], groups: int) -> F:
-        """(R, G) log-odds of each of the first R pieces belonging to each of G groups; -inf where it cannot.
+    def to_groups(self, queries: Sequence[Sequence[int]], owner: NDArray[np.intp], groups: int) -> F:
+        """(R, G) log-odds of each of R queries belonging to each of G groups; -inf where it cannot.
 
         Args:
-            count: R.
+            queries: rows of the pieces of each; of those that all cues are known of.
             owner: (N,) the group of each piece, -1 for none; no group is empty.
         """
-        n, rows = len(self), np.arange(count)
-        member = np.zeros((groups, n))
-        member[owner[owner >= 0], np.flatnonzero(owner >= 0)] = 1.0
-        weight = member * self.pictures
-        pictures = weight.sum(axis=1)
-        means = (weight @ self.looks) / np.maximum(pictures, 1e-12)[:, None]
-        own, has = self.looks[:count], self.pictures[:count]
-        known = (has > 0)[:, None] & (pictures > 0)
-        distance = np.where(known, 1 - own @ means.T, np.nan)
+        member = self._members(owner, groups)
+        means, pictures = self._means(member)
+        query = np.zeros((len(queries), len(self.link)))
+        for r, rows in enumerate(queries):
+            query[r, list(rows)] = 1.0
+        own, has = self._means(np.pad(query, ((0, 0), (0, len(self) - query.shape[1]))))
+        looks = self.appearance.llr(own @ means.T, has[:, None], pictures)
 
-        # Strangers of both sides: who excludes the one, to the other.
-        seen = self.pictures > 0
-        beside = self.conflict[:count] & seen & ~(rows[:, None] == np.arange(n))  # (R, N)
-        some = np.flatnonzero(beside.any(axis=0))
-        order = np.argsort(owner, kind="stable")[np.count_nonzero(owner < 0) :]
-        starts = np.searchsorted(owner[order], np.arange(groups))
-        barred = (
-            np.logical_or.reduceat(self.conflict[order] & seen, starts, axis=0) if len(order) else member > 0
-        )
-        rivals = (barred & (member == 0)).astype(float)  # (G, N)
-        outside, to_own = member[:, some].T == 0, 1 - own @ self.looks.T  # (S, G), (R, N)
-        to_means = 1 - self.looks[some] @ means.T  # (S, G)
-        strangers = []
-        for power in range(3):
-            theirs = beside[:, some].astype(float) @ (outside * to_means**power)
-            to = to_own**power
-            strangers.append(theirs + to @ rivals.T - to[rows, rows][:, None] * rivals[:, rows].T)
-        cohort = self.appearance.cohort(strangers[0], strangers[1], strangers[2])
-        looks = self.appearance.llr(distance, cohort, has[:, None], pictures)
-
+        count = query.shape[1]
         met, placed = self.met[:count], self.placed[:count]
-        seen_m, guesses = met & placed, met & ~placed
-        shared = np.where(guesses, self.meeting[:count], 0.0) @ member.T
-        place = np.where(seen_m, self.meeting[:count], 0.0) @ member.T + shared / np.maximum(
-            guesses @ member.T, 1
-        )
-        place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        has_met = met @ member.T > 0
-        # The piece of a group that is nearest in time tells of the walk.
-        by_gap = np.argsort(self.gap_s[:count], axis=1, kind="stable")
-        nearest = np.full((count, groups), -1)
-        for r in rows:
-            order = by_gap[r][owner[by_gap[r]] >= 0][::-1]
-            nearest[r, owner[order]] = order
-        time = np.where(nearest >= 0, self.link[rows[:, None], np.maximum(nearest, 0)], NEVER)
-        value = looks + np.where(has_met, place, time)
-        impossible = (self.conflict[:count] @ member.T > 0) | (~has_met & (time <= NEVER / 2))
+        guessed = met & ~placed
+        guesses = query @ guessed @ member.T
+        shared = query @ np.where(guessed, self.meeting[:count], 0.0) @ member.T / np.maximum(guesses, 1)
+        seen = query @ np.where(met & placed, self.meeting[:count], 0.0) @ member.T
+        place = np.clip(seen + shared, -MAX_MEETING_LLR, MAX_MEETING_LLR)
+        has_met = query @ met @ member.T > 0
+        # The pieces of both that are nearest in time tell of the walk.
+        time = np.full((len(queries), groups), float(NEVER))
+        of_a_group = np.flatnonzero(owner >= 0)
+        for r, pieces in enumerate(queries):
+            block = np.ix_(np.array(pieces, np.intp), of_a_group)
+            near = self.gap_s[block].argmin(axis=0), np.arange(len(of_a_group))
+            order = np.argsort(self.gap_s[block][near], kind="stable")[::-1]
+            time[r, owner[of_a_group[order]]] = self.link[block][near][order]
+        value = looks + np.where(has_met, place, time) - self.new
+        impossible = (query @ self.conflict[:count] @ member.T > 0) | (~has_met & (time <= NEVER / 2))
         return np.where(impossible, -np.inf, value)
+
+    def verdict(self, log_odds: F, chosen: int, owner: NDArray[np.intp], groups: int) -> Verdict:
+        """How likely it is that a query is of a group's person, beside all others and "somebody new" (odds 1).
+
+        Some groups may be one person of whom it is not known yet; what speaks for such a group speaks for the chosen
+        one too, as far as they are alike.
+
+        Args:
+            log_odds: (G,) as from `to_groups`.
+            chosen: the group.
+            owner, groups: as in `to_groups`.
+        """
+        member = self._members(owner, groups)
+        means, pictures = self._means(member)
+        alike = self.appearance.llr(means @ means[chosen], pictures, pictures[chosen])
+        is_other = member[chosen] @ self.conflict @ member.T > 0
+        one = np.where(is_other, 0.0, 1 / (1 + self.people * np.exp(-alike)))
+        one[chosen] = 1.0
+        top = max(float(log_odds.max()), 0.0)
+        odds = np.exp(log_odds - top)
+        chance = odds / (odds.sum() + np.exp(-top))
+        rest = chance * (1 - one)
+        second = int(rest.argmax())
+        return Verdict(float(one @ chance), second if rest[second] > 0 else None, float(rest[second]))
+
+    def _members(self, owner: NDArray[np.intp], groups: int) -> F:
+        """(G, N) 1 where a group has a piece."""
+        return (owner == np.arange(groups)[:, None]).astype(float)
+
+    def _means(self, member: F) -> tuple[F, F]:
+        """(G, D) unit rows and (G,) pictures of groups, `pooled`."""
+        weight = member * self.pictures
+        return unit(weight @ self.looks), weight.sum(axis=1)
 
     def between(self, a: Sequence[int], b: Sequence[int]) -> Evidence | None:
         """Why two groups are one person, or how much speaks against it; None for an empty group."""
@@ -350,23 +398,13 @@ class Scores:
             cues={k: round(float(v), 3) for k, v in cues.items()},
         )
 
-    def _strangers(self, a: list[int], b: list[int], mean_a: F, mean_b: F) -> tuple[F, F, F]:
-        """Number, sum and sum of squares of the distances from either group to who excludes the other."""
-        found = []
-        for mean, group in ((mean_a, b), (mean_b, a)):
-            rivals = self.conflict[group].any(axis=0) & (self.pictures > 0)
-            rivals[a], rivals[b] = False, False
-            found.append(1 - self.looks[rivals] @ mean)
-        distances = np.concatenate(found)
-        return np.array(float(len(distances))), np.array(distances.sum()), np.array((distances**2).sum())
-
     def _of(self, a: list[int], b: list[int]) -> tuple[float, dict[str, float], float]:
         block = np.ix_(a, b)
         mean_a, n_a = pooled(self.looks[a], self.pictures[a])
         mean_b, n_b = pooled(self.looks[b], self.pictures[b])
-        distance = 1 - float(mean_a @ mean_b) if n_a and n_b else float("nan")
-        cohort = self.appearance.cohort(*self._strangers(a, b, mean_a, mean_b))
-        looks = float(self.appearance.llr(np.array(distance), cohort, np.array(n_a), np.array(n_b)))
+        alike = float(unit(mean_a) @ unit(mean_b))
+        looks = float(self.appearance.llr(np.array(alike), np.array(n_a), np.array(n_b)))
+        distance = 1 - alike if n_a and n_b else float("nan")
         met = self.met[block]
         placed, guessed = met & self.placed[block], met & ~self.placed[block]
         seen = np.where(placed, self.meeting[block], 0.0).sum()
@@ -377,7 +415,7 @@ class Scores:
         cues = {"appearance": looks, "time": max(time, -50.0), "place": place}
         if self.conflict[block].any() or (not met.any() and time <= NEVER / 2):
             return -np.inf, cues, distance
-        return looks + place + time, cues, distance
+        return looks + place + time - self.new, cues, distance
 
 
 def pooled(looks: F, pictures: F) -> tuple[F, float]:
@@ -454,7 +492,7 @@ class _Nodes:
     def __init__(self, scores: Scores, said: Sequence[int]) -> None:
         n = len(scores)
         self.members = [[i] for i in range(n)]
-        self.appearance = scores.appearance
+        self.appearance, self.new = scores.appearance, scores.new
         self.looks, self.pictures = scores.looks.copy(), scores.pictures.copy()
         self.core = scores.core.copy()
         self.link, self.gap = scores.link.copy(), scores.gap_s.copy()
@@ -478,18 +516,11 @@ class _Nodes:
 
     def odds(self, least: float) -> F:
         """(G, G) log-odds of each join against all that excludes it, as in `competed`; -inf below ``least``."""
-        has = self.pictures > 0
-        distance = np.where(has[:, None] & has, 1 - self.looks @ self.looks.T, np.nan)
-        known = np.isfinite(distance).astype(float)
-        near = np.where(np.isfinite(distance), distance, 0.0)
-        excluded = self.conflict.astype(float)  # who tells what either's strangers look like
-        np.fill_diagonal(excluded, 0.0)
-        strangers = [m + m.T for m in (known @ excluded, near @ excluded, near**2 @ excluded)]
-        cohort = self.appearance.cohort(*strangers)
-        looks = self.appearance.llr(distance, cohort, self.pictures[:, None], self.pictures)
+        looks = unit(self.looks)
+        looks = self.appearance.llr(looks @ looks.T, self.pictures[:, None], self.pictures)
         place = self.place + self.guess / np.maximum(self.guesses, 1)
         place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        S = looks + np.where(self.met > 0, place, self.link) + SAID_LLR * self.same_said
+        S = looks + np.where(self.met > 0, place, self.link) - self.new + SAID_LLR * self.same_said
         S = np.where(self.forced, -NEVER, S)
         return competed(np.where(self.conflict | (S <= NEVER / 2), -np.inf, S), self.conflict, least)
 

@@ -9,8 +9,8 @@ the better reading differs from what was said, it is said in the open: ``Merged`
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -19,11 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
+from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.assign import assign_or_new
 from tracker.core.company import Company
-from tracker.core.cues import rows_of, score_pieces
-from tracker.core.evidence import AppearanceModel
-from tracker.core.grouping import CREDIT, KNOWN_PICTURES, Piece, Scores, group, pooled, refined
+from tracker.core.cues import own_looks, rows_of, score_pieces
+from tracker.core.grouping import (
+    AT_ONCE,
+    CREDIT,
+    KNOWN_PICTURES,
+    MERGED,
+    SPLIT,
+    Doubt,
+    Piece,
+    Scores,
+    group,
+    refined,
+)
 from tracker.core.memory import Memory
 from tracker.core.returns import Asked, Spans, recognised
 from tracker.core.returns import united as united_spans
@@ -58,10 +69,10 @@ from tracker.types import (
     global_id_of,
 )
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 
-LEAST_PROBABILITY = 0.6  # that two are one person: below, 'somebody new' is the better answer
+LEAST_PROBABILITY = 0.5  # that two are one person: below, 'somebody new' is the better answer
 UPDATED_EVERY_NS = 1_000_000_000
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
@@ -199,6 +210,7 @@ class Linker:
                 for piece in self._pieces.values():
                     piece.forget_looks()
                 self._memory.forget_looks()
+                self.appearance.forget()
             self.model_hash = tracklet.model_hash
         if known is None:
             self._pieces[tracklet.key] = Piece(tracklet)
@@ -238,22 +250,8 @@ class Linker:
         if not keys:
             return events
         keys = sorted(keys)
-        recent = self._recent(update.t_ns)
-        scores = score_pieces(
-            [self._pieces[k] for k in (*keys, *recent)],
-            self.settings,
-            self.appearance,
-            self._company,
-            self.site_model,
-            self._overlaps_now,
-            update.t_ns,
-            known=len(self._people),
-            of=len(keys),
-        )
-        open_ids = sorted({self._owner[k] for k in recent})
-        place = {g: n for n, g in enumerate(open_ids)}
-        owner = np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp)
-        gain = scores.to_groups(len(keys), owner, len(open_ids))
+        scores, owner, open_ids = self._candidates(keys, update.t_ns)
+        gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
         chosen = assign_or_new(-gain, np.full(len(keys), -self._threshold()))
         for i, key in enumerate(keys):
             piece = self._pieces[key]
@@ -266,14 +264,39 @@ class Linker:
                 continue
             global_id = open_ids[chosen[i]]
             person = self._people[global_id]
-            rows = np.flatnonzero(owner == chosen[i]).tolist()
-            evidence = self._evidence(scores, i, rows, gain[i], open_ids)
+            evidence = _evidence(scores, [i], owner, open_ids, int(chosen[i]), gain[i], AT_ONCE)
             events.append(self._handed_over(person, key, sighting, evidence, update.t_ns))
             self._join(person, key)
         return events
 
+    def _candidates(self, keys: list[TrackKey], t_ns: int) -> tuple[Scores, NDArray[np.intp], list[int]]:
+        """All that is known of new tracklets and, after them, of those looked at.
+
+        Returns:
+            Scores of N; (N,) whose each is, as a place in what follows, -1 for the new ones; the open identities.
+        """
+        recent = self._recent(t_ns)
+        scores = score_pieces(
+            [self._pieces[k] for k in (*keys, *recent)],
+            self.settings,
+            self.appearance,
+            self._company,
+            self.site_model,
+            self._overlaps_now,
+            t_ns,
+            of=len(keys),
+        )
+        open_ids = sorted({self._owner[k] for k in recent})
+        place = {g: n for n, g in enumerate(open_ids)}
+        scores.people = len(open_ids)
+        return (
+            scores,
+            np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp),
+            open_ids,
+        )
+
     def _handed_over(
-        self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence, t_ns: int
+        self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence | None, t_ns: int
     ) -> HandedOver:
         return HandedOver(
             t_ns=t_ns,
@@ -332,11 +355,11 @@ class Linker:
             self.site_model,
             self._overlaps_now,
             t_ns,
-            known=len(self._people),
         )
         self._learn_strangers(pieces, scores)
         people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
+        scores.people = len(set(said))
         groups = united(self._parted(scores, said), people)
         if any(scores.conflict[np.ix_(g, g)].any() for g in groups):
             # Looks would put somebody beside himself: what operators said comes first, and looks go by that.
@@ -367,13 +390,35 @@ class Linker:
             self._taught |= {p.key for p, fresh in zip(pieces, counts, strict=True) if fresh}
         untaught = np.array([p.key not in self._taught for p in pieces], bool)
         self._overlaps_now = seen_at_once(self.site_model, pieces, groups, scores, untaught)
+        self._learn_cameras(pieces, groups, counts, untaught)
+
+    def _learn_cameras(
+        self,
+        pieces: list[Piece],
+        groups: list[list[int]],
+        counts: NDArray[np.bool_],
+        untaught: NDArray[np.bool_],
+    ) -> None:
+        """What cameras add to looks: of each person's tracklets in a camera the mean is one of many people's."""
+        looks = rows_of(pieces)
+        cameras = np.array([p.key.camera_id for p in pieces])
+        person = np.zeros(len(pieces), np.intp)
+        for n, members in enumerate(groups):
+            person[members] = n
+        beside = (person[:, None] == person) & (cameras[:, None] == cameras)
+        known = np.array([p.tracklet.embeddings_seen >= KNOWN_PICTURES for p in pieces], bool)
+        known &= looks.any(axis=1)
+        share = known / np.maximum(beside @ known.astype(float), 1.0)
+        settled = self.appearance.cameras.learn(cameras, looks, share * counts)
+        self.appearance.cameras = settled
+        self.appearance.cameras_now = settled.learn(cameras, looks, share * untaught)
 
     def _learn_strangers(self, pieces: list[Piece], scores: Scores) -> None:
         """Who is seen at once in one camera is two people: free negatives."""
         known = np.array([p.pictures >= KNOWN_PICTURES for p in pieces], bool)
         two = scores.conflict & known[:, None] & known
-        distance = 1 - scores.looks @ scores.looks.T
-        self.appearance.fit([distance[i, two[i]] for i in np.flatnonzero(two.any(axis=1))])
+        alike = scores.looks @ scores.looks.T
+        self.appearance.fit([alike[i, two[i]] for i in np.flatnonzero(two.any(axis=1))])
 
     def _say(self, keys: list[TrackKey], groups: list[list[int]], scores: Scores, t_ns: int) -> list[Event]:
         """Keep every group under the identity that knows most of it; move the rest, in the open."""
@@ -389,6 +434,9 @@ class Linker:
         for _, g, n in sorted(claims, key=lambda c: (-c[0], c[1], c[2])):
             if n not in name_of and g not in name_of.values():
                 name_of[n] = g
+        reading = np.zeros(len(keys), np.intp)  # the group of each
+        for n, members in enumerate(groups):
+            reading[members] = n
         for n in sorted(
             range(len(groups)),
             key=lambda n: min(self._pieces[keys[m]].tracklet.t_first_ns for m in groups[n]),
@@ -399,13 +447,14 @@ class Linker:
                 owner = self._owner[keys[m]]
                 if owner != target:
                     moved.setdefault(owner, []).append(m)
+            names = [name_of.get(g) for g in range(len(groups))]
             for source, members in sorted(moved.items()):
                 if target is None:
                     person = self._new_person(None, self._pieces[keys[members[0]]].first_sighting())
                     target = person.global_id
                 leaving = tuple(keys[m] for m in members)
-                rest = [m for m in groups[n] if m not in members]
-                evidence = scores.between(members, rest)
+                doubt = MERGED if set(self._people[source].keys) <= set(leaving) else SPLIT
+                evidence = _evidence_of_move(scores, members, reading, names, n, source, doubt)
                 events.append(self._move(source, target, leaving, evidence, t_ns))
         return events
 
@@ -553,7 +602,8 @@ class Linker:
         elif later is None:
             self._remember(self._people[owner], piece)
         else:
-            later.hold(piece)
+            looks, pictures = own_looks([piece], self.appearance)
+            later.hold(piece, looks[0], float(pictures[0]))
             self._people[owner].was_seen(piece.tracklet.t_first_ns, piece.t_last_ns)
             self._company.join(later.key, key)
             for held, _ in piece.holds:
@@ -575,7 +625,9 @@ class Linker:
         if not piece.t_recalled_ns:
             person.was_seen(piece.tracklet.t_first_ns, piece.t_last_ns)
         last_ns = max(piece.t_last_ns, person.last.t_ns)
-        self._memory.put(g, piece.looks, piece.pictures, last_ns, _told(person, piece))
+        looks, pictures = own_looks([piece], self.appearance)
+        seen = float(pictures[0])
+        self._memory.put(g, looks[0] if seen else None, seen, last_ns, _told(person, piece))
         self._looked_up.pop(g, None)
         self._put_away.append(g)
         self._drop_piece(piece.key)
@@ -657,10 +709,8 @@ class Linker:
         return events
 
     def _asked(self, person: Person) -> Asked:
-        pieces = [p for p in (self._pieces[k] for k in sorted(person.keys)) if p.looks is not None]
-        if not pieces:
-            return Asked(person.global_id, np.zeros(0), 0.0)
-        return Asked(person.global_id, *pooled(rows_of(pieces), np.array([p.pictures for p in pieces])))
+        looks, pictures = own_looks([self._pieces[k] for k in sorted(person.keys)], self.appearance)
+        return Asked(person.global_id, unit(pictures @ looks), float(pictures.sum()))
 
     def _times_of(self, global_id: int) -> list[tuple[int, int]]:
         """When somebody was seen."""
@@ -790,27 +840,13 @@ class Linker:
         self._owner[key] = person.global_id
         self._fresh.pop(key, None)
 
-    def _evidence(
-        self, scores: Scores, i: int, rows: list[int], gains: NDArray[np.float64], ids: list[int]
-    ) -> Evidence:
-        found = scores.between([i], rows)
-        order = [int(j) for j in np.argsort(-gains, kind="stable") if np.isfinite(gains[j])]
-        if found is None or len(order) < 2:
-            return found or Evidence(probability=0.5)
-        second = order[1]
-        return msgspec.structs.replace(
-            found,
-            runner_up=ids[second],
-            runner_up_probability=float(1 / (1 + np.exp(-np.clip(gains[second], -50, 50)))),
-        )
-
     # ---- checkpoint ------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> Checkpoint:
         """Everything needed to go on with the same identities."""
         state: dict[str, Any] = {
             "next": self._next,
-            "learned": _learned(self.appearance),
+            "learned": self.appearance.to_state(),
             "t_revised_ns": self._t_revised_ns,
             "cameras": self._cameras,
             "site": self.site_model.to_file_text(),
@@ -858,7 +894,7 @@ class Linker:
         except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
         self._next, self._t_ns = state["next"], checkpoint.t_ns
-        _learn_again(self.appearance, state["learned"])
+        self.appearance.take_state(state["learned"])
         self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
         self.model_hash = checkpoint.model_hash
         self._pieces = {p.key: p for p in pieces}
@@ -920,14 +956,59 @@ def united(groups: list[list[int]], people: list[set[int]]) -> list[list[int]]:
     return sorted(groups)
 
 
-def _learned(appearance: AppearanceModel) -> dict[str, Any]:
-    """What the model has made of this site; its settings come from the embedder's card at every start."""
-    return {f.name: getattr(appearance, f.name) for f in fields(appearance) if f.name.startswith("_")}
+def _evidence(
+    scores: Scores,
+    query: Sequence[int],
+    owner: NDArray[np.intp],
+    names: Sequence[int | None],
+    chosen: int,
+    log_odds: NDArray[np.float64],
+    doubt: Doubt,
+) -> Evidence | None:
+    """Why a query is of the person of one of G groups: the identities ``names``, of the pieces ``owner``."""
+    found = scores.between(query, np.flatnonzero(owner == chosen).tolist())
+    if found is None:
+        return None
+    verdict = doubt.of(scores.verdict(log_odds, chosen, owner, len(names)))
+    runner_up = None if verdict.runner_up is None else names[verdict.runner_up]
+    return msgspec.structs.replace(
+        found,
+        probability=verdict.probability,
+        runner_up=runner_up,
+        runner_up_probability=None if runner_up is None else verdict.runner_up_probability,
+    )
 
 
-def _learn_again(appearance: AppearanceModel, learned: dict[str, Any]) -> None:
-    for name, value in learned.items():
-        setattr(appearance, name, tuple(value) if isinstance(value, list) else value)
+def _evidence_of_move(
+    scores: Scores,
+    members: Sequence[int],
+    owner: NDArray[np.intp],
+    names: Sequence[int | None],
+    to: int,
+    source: int,
+    doubt: Doubt,
+) -> Evidence | None:
+    """Why pieces go to the group ``to`` of a reading; of a group that has nobody else, why they are not ``source``."""
+    others = owner.copy()
+    others[list(members)] = -1
+    is_new = not (others == to).any()
+    chosen = names.index(source) if is_new and source in names else to
+    left = np.unique(others[others >= 0])  # groups that have anybody
+    if chosen not in left:
+        return None
+    place = np.full(len(names), -1)
+    place[left] = np.arange(len(left))
+    others = np.where(others >= 0, place[others], -1)
+    known = [names[g] for g in left.tolist()]
+    log_odds = scores.to_groups([members], others, len(left))[0]
+    if is_new:  # where that is right, that they are ``source`` is wrong
+        doubt = doubt._replace(right=1 - doubt.right)
+    found = _evidence(scores, members, others, known, int(place[chosen]), log_odds, doubt)
+    if found is None or not is_new:
+        return found
+    return msgspec.structs.replace(
+        found, probability=1 - found.probability, runner_up=source, runner_up_probability=found.probability
+    )
 
 
 def sightings_of(camera_id: str, t_ns: int, tracks: Tracks) -> list[Sighting]:

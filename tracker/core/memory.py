@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.evidence import AppearanceModel
+from tracker.core.appearance import AppearanceModel
 
 F = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class Memory:
         """Remember an identity.
 
         Args:
-            looks: (D,) mean of its embeddings, None if there are none; so many ``pictures`` stand behind it.
+            looks: (D,) unit row of what is the person's own, None where not known; so many ``pictures`` stand behind it.
             last_ns: when it was seen last.
             told: whatever it takes to bring it back.
         """
@@ -54,7 +54,7 @@ class Memory:
         self._looks[row], self._pictures[row] = (0.0, 0.0) if looks is None else (looks, pictures)
 
     def take(self, global_id: int) -> tuple[bytes, NDArray[np.float32] | None, float]:
-        """Bring an identity back: what was told, its looks and the pictures behind them. It stays apart from whom it
+        """Bring an identity back: what was told, its looks and the pictures of them. It stays apart from whom it
         was. Raises KeyError."""
         row, end = self._row.pop(global_id), len(self._row)
         looks, pictures = self._looks[row].copy(), float(self._pictures[row])
@@ -121,21 +121,19 @@ class Memory:
         """Log-odds by looks that R people are one with each of G remembered ones; 0 where looks are not known.
 
         Args:
-            looks: (R, D) mean embeddings of ``pictures`` (R,) pictures each.
+            looks: (R, D) unit rows of what is their own, of ``pictures`` (R,) pictures each.
             ids: the G to be compared with; None: all.
 
         Returns:
             (R, G) log-odds and (R, G) distances, NaN where not known.
         """
-        none, end = np.array(0.0), len(self._row)
+        end = len(self._row)
         rows, seen = (self._looks[:end], self._pictures[:end]) if ids is None else self.looks(ids)
         if looks.shape[1] != rows.shape[1]:
             return np.zeros((len(looks), len(rows))), np.full((len(looks), len(rows)), np.nan)
-        distance = (1 - looks.astype(np.float32) @ rows.T).astype(np.float64)
-        distance = np.where((pictures[:, None] > 0) & (seen > 0), distance, np.nan)
-        return appearance.llr(
-            distance, appearance.cohort(none, none, none), pictures[:, None], seen
-        ), distance
+        alike = (looks.astype(np.float32) @ rows.T).astype(np.float64)
+        known = (pictures[:, None] > 0) & (seen > 0)
+        return appearance.llr(alike, pictures[:, None], seen), np.where(known, 1 - alike, np.nan)
 
     # ---- who is not whom -------------------------------------------------------------------------------------
 

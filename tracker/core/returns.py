@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.evidence import AppearanceModel
+from tracker.core.appearance import AppearanceModel
 from tracker.core.memory import Memory
 
 F = NDArray[np.float64]

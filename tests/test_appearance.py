@@ -1,0 +1,147 @@
+"""How alike two tracklets look: what cameras add is taken off, and what a cosine says of one person."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from tracker.core.appearance import (
+    CAMERA_PEOPLE,
+    MAX_APPEARANCE_LLR,
+    MOST_PEOPLE,
+    SITE_PEOPLE,
+    AppearanceModel,
+    CameraShares,
+    unit,
+)
+from tracker.core.grouping import Scores, pooled
+
+
+def looks_llr(distance: float, pictures: float = 12) -> float:
+    """The appearance cue between two pieces at a cosine distance, as the linker's own model has it."""
+    a = np.array([1.0, 0.0])
+    b = np.array([1 - distance, np.sqrt(max(0.0, 1 - (1 - distance) ** 2))])
+    zero, none = np.zeros((2, 2)), np.zeros((2, 2), bool)
+    scores = Scores(
+        np.stack((a, b)), np.full(2, pictures), zero, zero, none, none.copy(), zero, AppearanceModel()
+    )
+    found = scores.between([0], [1])
+    assert found is not None
+    return found.cues["appearance"]
+
+
+# ---- looks ---------------------------------------------------------------------------------------------------
+
+
+def test_near_looks_speak_for_and_far_ones_against_one_person():
+    cues = [looks_llr(d) for d in np.linspace(0, 1.2, 25)]
+    assert cues[0] > 2 and cues[-1] < -2
+    assert (np.diff(cues) <= 0).all()
+    assert max(map(abs, cues)) <= MAX_APPEARANCE_LLR
+
+
+def test_few_pictures_speak_less_for_one_person():
+    for distance in (0.3, 0.35, 0.4):
+        assert looks_llr(distance, 1) < looks_llr(distance, 12)
+    assert looks_llr(0.0, 1) > 1
+
+
+def test_who_was_never_embedded_says_nothing():
+    assert looks_llr(0.1, 0) == 0
+
+
+def test_looks_are_pooled_by_their_number_of_pictures():
+    looks = np.array([[1.0, 0], [0, 1], [9, 9]])
+    mean, pictures = pooled(looks, np.array([3.0, 1.0, 0.0]))  # the third was never embedded
+    assert mean.tolist() == [0.75, 0.25] and pictures == 4
+    mean, pictures = pooled(looks, np.zeros(3))
+    assert mean.tolist() == [0, 0] and pictures == 0
+
+
+def test_what_a_cosine_says_is_a_line_in_it():
+    model = AppearanceModel(same=0.5, different_sigma=0.2, common=0.0, few_pictures=1.0)
+    # Seen in 1 and in 3 pictures, 1 / (1 + 1) and 3 / (3 + 1) of what they show is theirs: one person's cosine is
+    # expected at 0.5 sqrt(3 / 8), and half of that speaks for neither.
+    expected = 0.5 * np.sqrt(3 / 8)
+    one, three = np.array(1.0), np.array(3.0)
+    assert model.llr(np.array(expected / 2), one, three) == pytest.approx(0)
+    assert model.llr(np.array(expected), one, three) == pytest.approx(expected**2 / 2 / 0.2**2)
+    assert model.llr(np.array(1.0), np.array(0.0), three) == 0  # never embedded
+
+
+def test_strangers_at_a_site_say_what_a_cosine_of_theirs_is():
+    model = AppearanceModel(common=0.0, different_sigma=0.1, prior_strength=2.0)
+    model.fit([np.array([0.3, 0.5]), np.zeros(0)])
+    # Two pairs as good as two pairs at 0: (0.3 + 0.5) / (2 + 2); (2 * 0.1^2 + 2 * 0.1^2) / (2 + 2 - 1).
+    assert model.strangers() == pytest.approx((0.2, np.sqrt(0.04 / 3)))
+
+
+# ---- what cameras add ----------------------------------------------------------------------------------------
+
+
+def rows(*values: float) -> np.ndarray:
+    return np.array(values, float)[:, None] * np.eye(4)[0]
+
+
+def test_a_camera_share_is_the_mean_over_people_shrunk_towards_the_sites():
+    cameras = np.array(["a", "a", "b"])
+    shares = CameraShares().learn(cameras, rows(0.9, 0.3, 0.3), np.array([1.0, 1.0, 1.0]))
+    # Of two people (the most that one camera saw), the site's mean is (0.9 + 0.3 + 0.3) / 3 = 0.5, shrunk to nothing.
+    site = 0.5 * 2 / (2 + SITE_PEOPLE)
+    a = (1.2 + CAMERA_PEOPLE * site) / (2 + CAMERA_PEOPLE)
+    seen = np.array(
+        [[a + 0.3, 0.4, 0, 0], [site + 0.3, 0.4, 0, 0]]
+    )  # the second in a camera that is not known yet
+    own = shares.taken_off(seen, np.array(["a", "new"]))
+    assert own == pytest.approx(np.array([[0.6, 0.8, 0, 0], [0.6, 0.8, 0, 0]]))
+    assert shares.left == pytest.approx((SITE_PEOPLE / (2 + SITE_PEOPLE)) ** 2)
+
+
+def test_one_person_in_many_tracklets_counts_once():
+    once = CameraShares().learn(np.array(["a"]), rows(0.6), np.ones(1))
+    often = CameraShares().learn(np.array(["a"] * 4), rows(0.6, 0.6, 0.6, 0.6), np.full(4, 0.25))
+    assert once.people == often.people and once.sums["a"] == pytest.approx(often.sums["a"])
+
+
+def test_of_many_people_the_latest_count():
+    shares = CameraShares()
+    for value in (0.2,) * 300 + (0.8,) * 1000:
+        shares = shares.learn(np.array(["a"]), rows(value), np.ones(1))
+    assert shares.people["a"] == MOST_PEOPLE
+    assert shares.sums["a"][0] / MOST_PEOPLE == pytest.approx(0.8, abs=0.001)  # the first faded by 0.99^1000
+
+
+def test_cameras_of_different_light_are_compared_as_if_it_were_one():
+    rng = np.random.default_rng(0)
+    people, light = rng.normal(size=(40, 32)), 2 * rng.normal(size=(2, 32))
+    looks = np.concatenate([unit(people + light[0]), unit(people + light[1])])
+    cameras = np.repeat(["a", "b"], 40)
+    own = CameraShares().learn(cameras, looks, np.ones(80)).taken_off(looks, cameras)
+
+    def found(rows: np.ndarray) -> float:
+        """Share of people whose looks in the other camera are those most like theirs."""
+        return float(np.mean((rows[:40] @ rows[40:].T).argmax(axis=1) == np.arange(40)))
+
+    assert found(own) > 0.95 > found(looks)
+
+
+def test_looks_that_are_no_numbers_or_of_another_length_harm_nobody():
+    shares = CameraShares().learn(np.array(["a", "a"]), rows(0.6, np.nan), np.ones(2))
+    assert shares.people == {"a": 1.0}
+    own = shares.taken_off(rows(0.6, np.nan, 0.0), np.array(["a"] * 3))
+    assert np.linalg.norm(own, axis=1) == pytest.approx([1, 0, 0])
+    other = np.eye(8)[:1]
+    assert shares.taken_off(other, np.array(["a"])) == pytest.approx(other)
+    assert shares.learn(np.array(["a"]), other, np.ones(1)).sums["a"] == pytest.approx(other[0])
+
+
+def test_what_was_learned_comes_back_from_its_state():
+    model = AppearanceModel()
+    model.fit([np.array([0.1, 0.4])])
+    model.cameras = model.cameras_now = CameraShares().learn(np.array(["a"]), rows(0.6), np.ones(1))
+    again = AppearanceModel()
+    again.take_state(msgspec.msgpack.decode(msgspec.msgpack.encode(model.to_state())))
+    assert again.to_state() == model.to_state() and again.strangers() == model.strangers()
+    again.forget()
+    assert again.to_state()["cameras"] == [{}, {}]

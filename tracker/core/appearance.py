@@ -1,0 +1,160 @@
+"""How alike two tracklets look, and what that says of their being one person.
+
+An embedding shows the person, and besides what all pictures of people share and what the camera adds. The latter two
+are the mean over people, which is learned from tracklets of which nobody needs to know whose they are, and taken off
+(as mean adaptation in speaker verification: Matejka et al., Interspeech 2017). What is left is compared by its angle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F = NDArray[np.float64]
+
+MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many pictures there are
+# The mean over so many people weighs as much as the guess before it, which is 0 for all cameras together, and theirs
+# for each: the variance between people over that between sites, and over that between cameras. (clothes, person, visit
+# and sides) / common = .41 / .14, and / camera = .41 / .07, of `scenes.appearance.UNSEEN_SITE`.
+SITE_PEOPLE, CAMERA_PEOPLE = 3.0, 6.0
+MOST_PEOPLE = 100.0  # that a camera remembers: light changes
+
+
+@dataclass(frozen=True)
+class CameraShares:
+    """What every camera adds to all looks, as sums over people: each person's looks in a camera count once."""
+
+    people: Mapping[str, float] = field(default_factory=dict)
+    sums: Mapping[str, F] = field(default_factory=dict)
+
+    def learn(self, cameras: NDArray[np.str_], looks: F, weight: F) -> CameraShares:
+        """With N tracklets' mean embeddings (N, D), each of which is a share of a person (N,)."""
+        counts = (weight > 0) & np.isfinite(looks).all(axis=1)
+        if not counts.any():
+            return self
+        known = self if self._width in (0, looks.shape[1]) else CameraShares()
+        people, sums = dict(known.people), dict(known.sums)
+        for name in sorted(set(cameras[counts].tolist())):
+            of = counts & (cameras == name)
+            n = people.get(name, 0.0) + float(weight[of].sum())
+            total = sums.get(name, np.zeros(looks.shape[1])) + weight[of] @ looks[of]
+            fade = min(1.0, MOST_PEOPLE / n)
+            people[name], sums[name] = n * fade, total * fade
+        return CameraShares(people, sums)
+
+    def taken_off(self, looks: F, cameras: NDArray[np.str_]) -> F:
+        """(N, D) unit rows of what is the person's own in the looks of N tracklets; zero where there is none."""
+        shares = self._shares() if self._width == looks.shape[1] else {}
+        nothing = shares.get("", np.zeros(looks.shape[1]))
+        added = np.array([shares.get(name, nothing) for name in cameras.tolist()]).reshape(looks.shape)
+        seen = looks.any(axis=1, keepdims=True) & np.isfinite(looks).all(axis=1, keepdims=True)
+        return unit(np.where(seen, looks - added, 0.0))
+
+    @property
+    def left(self) -> float:
+        """Share of what all looks have in common that is still in two of them."""
+        return float((SITE_PEOPLE / (SITE_PEOPLE + max(self.people.values(), default=0.0))) ** 2)
+
+    @property
+    def _width(self) -> int:
+        """D, 0 as long as nothing is known."""
+        return next((len(total) for total in self.sums.values()), 0)
+
+    def _shares(self) -> dict[str, F]:
+        """What is taken off in each camera, and in those unknown as yet (by the name "")."""
+        if not self.people:
+            return {}
+        # One person in many cameras is one person.
+        known, number = max(self.people.values()), sum(self.people.values())
+        site: F = np.sum(list(self.sums.values()), axis=0) / number * (known / (known + SITE_PEOPLE))
+        return {"": site} | {
+            name: (self.sums[name] + CAMERA_PEOPLE * site) / (self.people[name] + CAMERA_PEOPLE)
+            for name in self.people
+        }
+
+
+@dataclass
+class AppearanceModel:
+    """What the cosine between two tracklets' own looks says.
+
+    Of strangers it is around 0, of one person around ``same`` where both are seen long and well; of few pictures less,
+    since each shows much that is of its moment alone. Both kinds are normally spread, and equally: what it says is a
+    line in the cosine (linear discriminant; Bishop, Pattern Recognition and Machine Learning, eq. 4.65). The figures
+    are those of the shipped embedder as `scenes.appearance` simulates it, at places that its training saw and did not.
+    """
+
+    same: float = 0.48  # cosine of one person in two cameras
+    different_sigma: float = 0.158  # of the cosines of strangers, and of one person's
+    common: float = 0.4  # cosine of strangers as long as what all looks share is not taken off
+    few_pictures: float = 1.5  # of so many pictures, half is of their moment
+    prior_strength: float = 15.0  # the prior weighs as much as this many pairs of strangers
+    cameras: CameraShares = field(default_factory=CameraShares)
+    cameras_now: CameraShares = field(default_factory=CameraShares)  # with what is not settled
+    _off: float = 0.0  # by how much strangers' cosines differ from what is expected
+    _sigma: float = float("nan")
+
+    def own(self, looks: F, cameras: NDArray[np.str_]) -> F:
+        """(N, D) unit rows of what is the person's own in N tracklets' mean embeddings; zero where there is none."""
+        return self.cameras_now.taken_off(looks, cameras)
+
+    def fit(self, strangers: Sequence[F]) -> None:
+        """Learn from the cosines of people to who is certainly different: for each person an array (K,)."""
+        rows = [row for row in strangers if len(row)]
+        number = float(sum(map(len, rows)))
+        off = sum(float((row - self._expected).sum()) for row in rows)
+        inside = sum(float(((row - row.mean()) ** 2).sum()) for row in rows)
+        w = self.prior_strength
+        self._off = off / (w + number)
+        self._sigma = float(np.sqrt((w * self.different_sigma**2 + inside) / (w + number - len(rows))))
+
+    @property
+    def _expected(self) -> float:
+        return self.common * self.cameras_now.left
+
+    def strangers(self) -> tuple[float, float]:
+        """Mean and standard deviation of the cosines of strangers at this site."""
+        return self._expected + self._off, self.different_sigma if np.isnan(self._sigma) else self._sigma
+
+    def llr(self, alike: F, pictures_a: F, pictures_b: F) -> F:
+        """Of cosines in [-1, 1], any shape; 0 where a side has no picture."""
+        mean, sigma = self.strangers()
+        known = (pictures_a > 0) & (pictures_b > 0)
+        shown = [n / np.maximum(n + self.few_pictures, 1e-12) for n in (pictures_a, pictures_b)]
+        apart = self.same * (1 - max(mean, 0.0)) * np.sqrt(shown[0] * shown[1])
+        ratio = apart * (alike - mean - apart / 2) / sigma**2
+        return np.where(known, np.clip(ratio, -MAX_APPEARANCE_LLR, MAX_APPEARANCE_LLR), 0.0)
+
+    def forget(self) -> None:
+        """The embedder has changed: what was learned is of other looks."""
+        self.cameras = self.cameras_now = CameraShares()
+        self._off, self._sigma = 0.0, float("nan")
+
+    def to_state(self) -> dict[str, Any]:
+        """What was learned of the site, as plain values for a checkpoint; the rest is settings."""
+        return {
+            "strangers": [self._off, self._sigma],
+            "cameras": [
+                {name: [shares.people[name], shares.sums[name].tolist()] for name in sorted(shares.people)}
+                for shares in (self.cameras, self.cameras_now)
+            ],
+        }
+
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        """Back from a checkpoint."""
+        self._off, self._sigma = state["strangers"]
+        self.cameras, self.cameras_now = (
+            CameraShares(
+                {name: float(n) for name, (n, _) in shares.items()},
+                {name: np.array(total, float) for name, (_, total) in shares.items()},
+            )
+            for shares in state["cameras"]
+        )
+
+
+def unit(rows: F) -> F:
+    """Rows (..., D) brought to length 1; zero stays."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
