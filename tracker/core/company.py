@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.boxes import covered
-from tracker.core.evidence import look_llr
+from tracker.core.feet import Feet, FootErrors, look_llr
 from tracker.types import TrackKey
 
 F = NDArray[np.float64]
@@ -46,10 +46,11 @@ class Company:
         self._free: list[int] = []
         self._sums = np.zeros((6, FIRST_ROWS, FIRST_ROWS), np.float32)  # as in `Beside`, with frames
         self._two = np.zeros((FIRST_ROWS, FIRST_ROWS), bool)  # who certainly is
-        self._where = np.full((FIRST_ROWS, 5), np.nan)  # t_s, x_m, y_m, sigma_m, when last compared
+        self._where = np.full((FIRST_ROWS, 7), np.nan)  # t_s, x_m, y_m, sigma_m, compared, nearest
         self._camera = np.full(FIRST_ROWS, -1)
         self._cameras: dict[str, int] = {}
         self._seen_ns: dict[str, int] = {}  # last frame of each camera
+        self.foot_errors = FootErrors()
 
     def add(self, key: TrackKey) -> None:
         """A new tracklet."""
@@ -80,6 +81,7 @@ class Company:
         boxes: NDArray[np.floating],
         floor_xy_m: NDArray[np.floating],
         sigma_m: NDArray[np.floating],
+        near_xy_m: NDArray[np.floating] | None = None,
     ) -> None:
         """One frame of one camera.
 
@@ -87,6 +89,7 @@ class Company:
             keys: of N tracklets that are seen; those never added are passed over.
             boxes: (N, 4).
             floor_xy_m, sigma_m: (N, 2) and (N,) their places on the floor, NaN where unknown.
+            near_xy_m: (N, 2) where they are if their legs are hidden.
         """
         frame_s = min((t_ns - self._seen_ns.get(camera_id, t_ns)) / 1e9, FRAME_S)
         self._seen_ns[camera_id] = t_ns
@@ -107,6 +110,7 @@ class Company:
         self._where[rows, 0] = t_s
         self._where[rows, 1:3] = floor_xy_m[told][known]
         self._where[rows, 3] = sigma_m[told][known]
+        self._where[rows, 5:] = np.nan if near_xy_m is None else near_xy_m[told][known]
         last_s = self._where[rows, 4]
         due = rows[~(t_s - last_s < LOOK_EVERY_S - 1e-6)]
         if len(due):
@@ -125,12 +129,18 @@ class Company:
         )
         if not len(others):
             return
-        apart = self._where[rows, None, 1:3] - self._where[None, others, 1:3]
-        sigma = np.hypot(self._where[rows, None, 3], self._where[None, others, 3])
-        ratio = look_llr(np.hypot(apart[..., 0], apart[..., 1]), sigma)
+        own, theirs = self._feet(rows), self._feet(others)
+        names = np.array(list(self._cameras))
+        self.foot_errors.learn(str(names[self._camera[rows[0]]]), own, theirs, names[self._camera[others]])
+        ratio = look_llr(own.at(np.s_[:, None]), theirs.at(None))
         for n, more in ((3, 1.0), (4, ratio)):
             self._sums[n][np.ix_(rows, others)] += more
             self._sums[n][np.ix_(others, rows)] = self._sums[n][np.ix_(rows, others)].T
+
+    def _feet(self, rows: NDArray[np.intp]) -> Feet:
+        where = self._where[rows]
+        scale = self.foot_errors.scale(list(self._cameras))[self._camera[rows]]
+        return Feet.of(where[:, 1:3], where[:, 3], where[:, 5:], scale)
 
     def beside(self, keys: Sequence[TrackKey], of: int | None = None) -> Beside:
         """Each of N tracklets beside each, or the first ``of`` beside all."""
@@ -166,6 +176,7 @@ class Company:
             ],
             "where": [[None if np.isnan(v) else v for v in self._where[row].tolist()] for row in rows],
             "seen_ns": self._seen_ns,
+            "foot_errors": self.foot_errors.log_scales,
         }
 
     @classmethod
@@ -181,6 +192,9 @@ class Company:
         for i, j, *sums in state["sums"]:
             company._sums[:, rows[i], rows[j]] = sums
         company._tell_two(np.array(rows, np.intp))
+        company.foot_errors = FootErrors(
+            {name: (along, across) for name, (along, across) in state["foot_errors"].items()}
+        )
         company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
         return company
 
@@ -190,7 +204,7 @@ class Company:
         sums[:, :old, :old] = self._sums
         two = np.zeros((rows, rows), bool)
         two[:old, :old] = self._two
-        where, camera = np.full((rows, 5), np.nan), np.full(rows, -1)
+        where, camera = np.full((rows, 7), np.nan), np.full(rows, -1)
         where[:old], camera[:old] = self._where, self._camera
         self._sums, self._two, self._where, self._camera = sums, two, where, camera
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from tracker.config import LinkSettings
 from tracker.core.company import APART_S, Beside, Company
 from tracker.core.evidence import AppearanceModel, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.core.feet import Feet
 from tracker.core.grouping import NEVER, Piece, Scores, sights_at_once
 from tracker.core.topology import SiteModel
+from tracker.core.walking import Walks
 from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
 
 F = NDArray[np.float64]
@@ -73,6 +75,7 @@ def score_pieces(
     link = link + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered + learned
     # Whoever leaves a view by its edge seldom comes back to the same view soon.
     link = np.maximum(link + np.where(here & left, settings.return_log_odds, 0.0), NEVER)
+    onward = link
     walks, walked = _walks(pieces, earlier, gap_s, of)
     link = link + walks
     boxes = first_box, last_box, velocity_px_s
@@ -101,6 +104,9 @@ def score_pieces(
     scores = Scores(_rows_of(pieces), pictures, link, meeting, met, conflict, gap_s, appearance)
     scores.placed = placed
     scores.core = np.array([p.is_core for p in pieces], bool)
+    if of is None and walked.any():
+        scores.walks, scores.walked = _places(pieces, company), walked
+        scores.onward, scores.longest_s = onward, settings.max_gap_s
     return scores
 
 
@@ -157,6 +163,17 @@ def _walks(
     )
     from_known = np.where(earlier, steady[:of, None], steady)
     return walk_llr(off, sigma, gap_s, from_known), known[:of, None] & known
+
+
+def _places(pieces: Sequence[Piece], company: Company) -> Walks:
+    """The first and last places of every piece."""
+    noted = [
+        (n, *step) for n, p in enumerate(pieces) for step in dict.fromkeys((*p.first_steps, *p.steps))
+    ]
+    table = np.array(noted, float).reshape(-1, 7)
+    piece = table[:, 0].astype(np.intp)
+    scale = company.foot_errors.scale([p.key.camera_id for p in pieces])
+    return Walks(piece, table[:, 1], Feet.of(table[:, 2:4], table[:, 4], table[:, 5:], scale[piece]))
 
 
 def _learned(

@@ -12,16 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tracker.core.feet import FLOOR_M2, HIDDEN_FEET, HIDDEN_M
+
 F = NDArray[np.float64]
 
 MAX_APPEARANCE_LLR = 6.0  # an embedder is never surer than 400 : 1
 MAX_PLACE_LLR = 8.0
-FLOOR_M2 = 60.0  # that two cameras see together, where nobody knows better
-HIDDEN_FEET, HIDDEN_M = (
-    0.2,
-    1.5,
-)  # share of looks in which the feet are hidden, and how far off they seem then
-MAX_LOOK_AGAINST_LLR = 3.0  # one look that speaks against it may be of hidden feet
 MAX_AGAINST_LLR = 30.0
 MOST_LOOKS = 8.0  # that many agreeing looks say all that more of them would
 WALK_M_S, TOP_M_S = 1.3, 3.0
@@ -102,19 +98,6 @@ def gap_llr(gap_s: F, *, typical_s: float, window_s: float) -> F:
     same = 1 / typical_s / (1 + gap / typical_s) ** 2
     ratio = np.log(same * window_s)
     return np.asarray(np.where(gap <= window_s, ratio, -np.inf))
-
-
-def look_llr(distance_m: F, sigma_m: F) -> F:
-    """Of two places, seen at one instant by two calibrated cameras: on one spot, or anywhere on the floor seen.
-
-    Feet are often hidden in one of the views, and a foot point then lies a metre or two away: a mixture of two normal
-    errors. Uniform over ``FLOOR_M2`` if two people.
-
-    Args:
-        distance_m, sigma_m: any shape; the standard deviation of each axis of the difference.
-    """
-    ratio = np.log(_spot_ratio(distance_m, np.maximum(sigma_m, 1e-3)) + 1e-12)
-    return np.maximum(ratio, -MAX_LOOK_AGAINST_LLR)
 
 
 def _spot_ratio(off_m: F, sigma_m: F) -> F:
