@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.boxes import covered
-from tracker.core.feet import Feet, FootErrors, look_llr
+from tracker.core.feet import UNHEARD, Feet, FootErrors, look_llr
 from tracker.types import TrackKey
 
 F = NDArray[np.float64]
@@ -26,6 +26,7 @@ FRAME_S = 0.6  # a frame stands for the time since the one before, at most this
 LOOK_EVERY_S = 0.2  # places are compared this often; nearer instants err alike
 AT_ONCE_S = 0.2  # two cameras' frames this close in time show one instant
 FIRST_ROWS = 64
+SUMS = 9  # seconds, frames, one inside the other; looks, their evidence, sights; hidden feet: own, the other's, both
 
 
 class Beside(NamedTuple):
@@ -44,7 +45,7 @@ class Company:
     def __init__(self) -> None:
         self._row: dict[TrackKey, int] = {}
         self._free: list[int] = []
-        self._sums = np.zeros((6, FIRST_ROWS, FIRST_ROWS), np.float32)  # as in `Beside`, with frames
+        self._sums = np.zeros((SUMS, FIRST_ROWS, FIRST_ROWS), np.float32)  # as in `Beside`, with frames
         self._two = np.zeros((FIRST_ROWS, FIRST_ROWS), bool)  # who certainly is
         self._where = np.full((FIRST_ROWS, 7), np.nan)  # t_s, x_m, y_m, sigma_m, compared, nearest
         self._camera = np.full(FIRST_ROWS, -1)
@@ -115,7 +116,7 @@ class Company:
         due = rows[~(t_s - last_s < LOOK_EVERY_S - 1e-6)]
         if len(due):
             self._where[due, 4] = t_s
-            self._compare(due, t_s)
+            self._compare(due, t_s, np.nan_to_num(t_s - last_s[np.isin(rows, due)], nan=np.inf))
 
     def _tell_two(self, rows: NDArray[np.intp]) -> None:
         here = np.ix_(rows, rows)
@@ -123,7 +124,7 @@ class Company:
         self._two[here] = (seconds > APART_S) & ~_one_body(frames, as_one)
         self._two[rows, rows] = False
 
-    def _compare(self, rows: NDArray[np.intp], t_s: float) -> None:
+    def _compare(self, rows: NDArray[np.intp], t_s: float, since_s: F) -> None:
         others = np.flatnonzero(
             (np.abs(self._where[:, 0] - t_s) <= AT_ONCE_S) & (self._camera != self._camera[rows[0]])
         )
@@ -132,10 +133,16 @@ class Company:
         own, theirs = self._feet(rows), self._feet(others)
         names = np.array(list(self._cameras))
         self.foot_errors.learn(str(names[self._camera[rows[0]]]), own, theirs, names[self._camera[others]])
-        ratio = look_llr(own.at(np.s_[:, None]), theirs.at(None))
-        for n, more in ((3, 1.0), (4, ratio)):
-            self._sums[n][np.ix_(rows, others)] += more
-            self._sums[n][np.ix_(others, rows)] = self._sums[n][np.ix_(rows, others)].T
+        here, there = np.ix_(rows, others), np.ix_(others, rows)
+        unheard = self._sums[3][here] == 0
+        hidden = [np.where(unheard, first, self._sums[6 + k][here]) for k, first in enumerate(UNHEARD)]
+        ratio, now = look_llr(own.at(np.s_[:, None]), theirs.at(None), np.array(hidden), since_s[:, None])
+        self._sums[3][here] += 1.0
+        self._sums[4][here] += ratio
+        for n in (3, 4):
+            self._sums[n][there] = self._sums[n][here].T
+        for n, to_me, to_other in ((6, 0, 1), (7, 1, 0), (8, 2, 2)):
+            self._sums[n][here], self._sums[n][there] = now[to_me], now[to_other].T
 
     def _feet(self, rows: NDArray[np.intp]) -> Feet:
         where = self._where[rows]
@@ -145,7 +152,7 @@ class Company:
     def beside(self, keys: Sequence[TrackKey], of: int | None = None) -> Beside:
         """Each of N tracklets beside each, or the first ``of`` beside all."""
         rows = np.array([self._row[k] for k in keys], np.intp)
-        seconds, frames, as_one, looks, place, sights = self._sums[:, rows[:of, None], rows].astype(
+        seconds, frames, as_one, looks, place, sights = self._sums[:6, rows[:of, None], rows].astype(
             np.float64
         )
         return Beside(seconds, _one_body(frames, as_one), looks, place / np.maximum(looks, 1), sights)
@@ -200,7 +207,7 @@ class Company:
 
     def _grow(self, rows: int) -> None:
         old = len(self._camera)
-        sums = np.zeros((6, rows, rows), np.float32)
+        sums = np.zeros((SUMS, rows, rows), np.float32)
         sums[:, :old, :old] = self._sums
         two = np.zeros((rows, rows), bool)
         two[:old, :old] = self._two

@@ -20,7 +20,11 @@ F = NDArray[np.float64]
 PERSON_M = 1.7
 FLOOR_M2 = 60.0  # that two cameras see together, where nobody knows better
 HIDDEN_FEET = 0.2  # share of looks in which the feet are hidden
+HIDDEN_S = 3.0  # for about so long, what stands before them
 HIDDEN_M = 1.5  # how far off they seem then, where the line of sight is not known
+UNHEARD = (HIDDEN_FEET * (1 - HIDDEN_FEET), HIDDEN_FEET * (1 - HIDDEN_FEET), HIDDEN_FEET**2)
+STRAY = 0.004  # a look may be at something else, and then lies anywhere
+SLACK = 0.05  # of a reach, beyond its ends
 LEAST_M = 0.03  # nobody stands on a point
 MAX_LOOK_AGAINST_LLR = 3.0  # one look that speaks against it may be of something else
 ALONE_M = 2.0  # who is the only one around, in both of two views, is one person
@@ -76,33 +80,55 @@ class Feet(NamedTuple):
         )
 
 
-def look_llr(a: Feet, b: Feet) -> F:
+def look_llr(a: Feet, b: Feet, hidden: F, since_s: F | float = np.inf) -> tuple[F, F]:
     """Of two looks at one instant, broadcast: at one person, or at two anywhere on the floor that both see.
 
-    Feet are seen in both views, or hidden in one: then they stand anywhere on its line of sight, nearer than it seems.
-    Uniform over ``FLOOR_M2`` if two people.
+    Whose feet are hidden stays so for a while, so a look is judged by what those before it said (the forward pass of a
+    hidden Markov model: Rabiner, Proc. IEEE 1989, III.A). Uniform over ``FLOOR_M2`` if two people.
+
+    Args:
+        hidden: (3, ...) what earlier looks say, if it is one person, of the feet of ``a``, of ``b`` and of both being
+            hidden; `UNHEARD` before the first look.
+        since_s: time since the look before.
+
+    Returns:
+        Log-likelihood ratios, and ``hidden`` with this look.
     """
     off = b.place - a.place
     xx, yy, xy = (one + other for one, other in zip(a.covariance(), b.covariance(), strict=True))
     det = xx * yy - xy**2
     surprise = (yy * off[..., 0] ** 2 - 2 * xy * off[..., 0] * off[..., 1] + xx * off[..., 1] ** 2) / det
     seen = np.exp(-surprise / 2) / (2 * np.pi * np.sqrt(det))
-    hidden = _hidden(a, off, xx, yy, xy) + _hidden(b, -off, xx, yy, xy)
-    density = (1 - HIDDEN_FEET) ** 2 * seen + HIDDEN_FEET * (1 - HIDDEN_FEET) * hidden
-    return np.asarray(np.maximum(np.log(density * FLOOR_M2 + 1e-12), -MAX_LOOK_AGAINST_LLR))
+    densities = (_hidden(a, off, xx, yy, xy), _hidden(b, -off, xx, yy, xy), _both_hidden(a, b, off))
+    fresh = np.exp(-np.asarray(since_s) / HIDDEN_S)
+    before = np.array([UNHEARD[k] + fresh * (hidden[k] - UNHEARD[k]) for k in range(3)])
+    shares = [p * (FLOOR_M2 * f + STRAY) for p, f in zip(before, densities, strict=True)]
+    total = sum(shares) + (1 - before.sum(axis=0)) * (FLOOR_M2 * seen + STRAY)
+    return np.maximum(np.log(total), -MAX_LOOK_AGAINST_LLR), np.array([share / total for share in shares])
 
 
 def _hidden(feet: Feet, off: F, xx: F, yy: F, xy: F) -> F:
-    """Density per square metre of somebody ``off`` from feet that are hidden."""
-    wide = (xx + yy) / 2 + HIDDEN_M**2
-    anywhere = np.exp(-(off**2).sum(axis=-1) / wide / 2) / (2 * np.pi * wide)
+    """Density per square metre of somebody ``off`` from feet that are hidden: anywhere on the line of sight, nearer."""
     x, y = np.moveaxis(np.nan_to_num(feet.along), -1, 0)
     along_m = np.sqrt(xx * x**2 + yy * y**2 + 2 * xy * x * y) + 1e-9
     across_m = np.sqrt(xx * y**2 + yy * x**2 - 2 * xy * x * y) + 1e-9
     ahead, aside = off[..., 0] * x + off[..., 1] * y, off[..., 1] * x - off[..., 0] * y
     on_line = np.exp(-((aside / across_m) ** 2) / 2) / (np.sqrt(2 * np.pi) * across_m)
     within = ndtr(ahead / along_m) - ndtr((ahead - feet.reach_m) / along_m)
+    wide = (xx + yy) / 2 + HIDDEN_M**2
+    anywhere = np.exp(-(off**2).sum(axis=-1) / wide / 2) / (2 * np.pi * wide)
     return np.where(np.isfinite(feet.along[..., 0]), on_line * within / feet.reach_m, anywhere)
+
+
+def _both_hidden(a: Feet, b: Feet, off: F) -> F:
+    """Density per square metre of one person's feet seeming ``off``: uniform where both lines of sight meet."""
+    u, v = a.along * a.reach_m[..., None], b.along * b.reach_m[..., None]
+    area = u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+    area = np.where(np.abs(area) < 1e-3, 1e-3, area)
+    from_a = (off[..., 0] * v[..., 1] - off[..., 1] * v[..., 0]) / area
+    from_b = (off[..., 0] * u[..., 1] - off[..., 1] * u[..., 0]) / area
+    meet = (np.abs(from_a - 0.5) < 0.5 + SLACK) & (np.abs(from_b - 0.5) < 0.5 + SLACK)
+    return np.asarray(meet / np.maximum(np.abs(area), 1.0))  # almost one line: no more than for a square metre
 
 
 class FootErrors:

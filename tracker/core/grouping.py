@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tracker.core.evidence import AppearanceModel
 from tracker.core.meeting import PLACES, places_of
-from tracker.core.walking import Walks, ends_of, followed, onward_llr
+from tracker.core.walking import Walks, ends_of, crowding_llr, followed, onward_llr
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
 F = NDArray[np.float64]
@@ -223,6 +223,7 @@ class Scores:
         self.core = np.ones(len(pictures), bool)  # pieces that may join two people
         self.walks: Walks | None = None  # where they were on the floor
         self.walked = np.zeros_like(conflict)  # both of whom were
+        self.bonds = np.zeros_like(link)  # what speaks for one camera's tracks going on as one another
         self.onward = link  # (N, N) what speaks for one going on as another besides the walk
 
     def __len__(self) -> int:
@@ -237,11 +238,14 @@ class Scores:
         self.forced[i, j] = self.forced[j, i] = True
 
     def standing(self) -> Scores:
-        """Without who goes on as whom on the floor, which whole groups tell better (`continued`)."""
+        """By who stood with whom, and by bonds: who goes on as whom on the floor, whole groups tell better."""
         if self.walks is None:
             return self
         other = copy.copy(self)
         other.link = np.where(self.walked & ~self.forced, NEVER, self.link)
+        bound = (self.bonds != 0) & ~self.met
+        other.meeting = np.where(bound, self.bonds, self.meeting)
+        other.met, other.placed = self.met | bound, self.placed | bound
         return other
 
     def to_group(self, i: int, rows: Sequence[int]) -> float:
@@ -560,6 +564,7 @@ def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float)
     begins, ends = ends_of(walks, groups)
     walk = onward_llr(ends, begins, scores.longest_s)
     value = np.full(walk.shape, -np.inf)
+    walk = walk - crowding_llr(begins, scores.longest_s)
     for a, b in np.argwhere(walk > threshold - MOST_BESIDES).tolist():
         here, there = list(groups[a]), list(groups[b])
         block = np.ix_(here, there)
@@ -575,6 +580,13 @@ def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float)
             joined[a] += joined[after[a]]
             joined[after[a]] = []
     return sorted(sorted(members) for members in joined if members)
+
+
+def one_to_one(value: F) -> F:
+    """(N, N) log-odds of pairs against all others of their row, of their column, and against nobody."""
+    odds = np.exp(value)
+    row, column = odds.sum(axis=1)[:, None] - odds, odds.sum(axis=0)[None] - odds
+    return np.asarray(value - np.log(1 + np.maximum(row, 0.0) + np.maximum(column, 0.0)))
 
 
 def competed(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> F:

@@ -24,6 +24,7 @@ TURNS_M_S2, SWERVES_M_S = 0.5, 0.2  # how far a walk departs from a line, growin
 CARRY_S = 2.0  # a velocity leads nowhere after this
 WALK_M_S, TOP_M_S = 1.3, 3.0
 MAX_AGAINST_LLR = 20.0
+CROWD = 10  # beginnings from which their number says anything
 ROUNDS, OFF = 3, 3.0  # of fitting, with less weight for what lies this many standard deviations off
 
 
@@ -105,6 +106,20 @@ def onward_llr(ends: Ends, begins: Ends, longest_s: float) -> F:
     value = np.full(gap.shape, -np.inf)
     value[i, j] = np.maximum(ratio, -MAX_AGAINST_LLR)
     return value
+
+
+def crowding_llr(begins: Ends, longest_s: float) -> float:
+    """How much oftener, as a logarithm, somebody begins to be seen than once in ``longest_s`` on ``FLOOR_M2``; 0 at least.
+
+    In a crowd the one who appears where a walk may have led is more easily another. Half of them go on as somebody.
+    """
+    known = np.isfinite(begins.t_s)
+    if known.sum() < CROWD:
+        return 0.0
+    time_s = np.ptp(begins.t_s[known])
+    area_m2 = 12 * np.sqrt(np.linalg.det(np.cov(begins.state[known, :2].T)))  # of a rectangle with such a spread
+    here = known.sum() / 2 / max(time_s * area_m2, 1.0)
+    return float(max(np.log(here * longest_s * FLOOR_M2), 0.0))
 
 
 def followed(value: F) -> NDArray[np.intp]:
