@@ -222,9 +222,7 @@ def slow_group(given: Scores, said: Sequence[int], threshold: float) -> list[lis
         odds = competed(S, conflict)
         best = [int(row.argmax()) for row in odds]
         least = max(threshold, TOGETHER * odds.max())
-        found = [
-            (i, j) for i, j in enumerate(best) if i < j and best[j] == i and odds[i, j] >= least
-        ]
+        found = [(i, j) for i, j in enumerate(best) if i < j and best[j] == i and odds[i, j] >= least]
         if not found:
             break
         for i, j in found:

@@ -119,7 +119,9 @@ class Tracks(Record, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         n = len(self.ids)
-        if len(self.floor_near_xy_m) != n == len(self.floor_xy_m):  # of a message from before there was such a field
+        if (
+            len(self.floor_near_xy_m) != n == len(self.floor_xy_m)
+        ):  # of a message from before there was such a field
             msgspec.structs.force_setattr(self, "floor_near_xy_m", np.full((n, 2), np.nan, np.float32))
         for name in ("ids", "states", "scores", "detections", "floor_sigma_m"):
             self._column(name, (n,))

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
 from tracker.core.company import APART_S, Beside, Company
-from tracker.core.evidence import AppearanceModel, at_border, gap_llr, head_llr, meeting_llr, stitch_llr, walk_llr
+from tracker.core.evidence import (
+    AppearanceModel,
+    at_border,
+    gap_llr,
+    head_llr,
+    meeting_llr,
+    stitch_llr,
+    walk_llr,
+)
 from tracker.core.feet import Feet
 from tracker.core.grouping import NEVER, Piece, Scores, one_to_one, sights_at_once
 from tracker.core.topology import SiteModel
@@ -189,9 +197,7 @@ def _bonds(
 
 def _places(pieces: Sequence[Piece], company: Company) -> Walks:
     """The first and last places of every piece."""
-    noted = [
-        (n, *step) for n, p in enumerate(pieces) for step in dict.fromkeys((*p.first_steps, *p.steps))
-    ]
+    noted = [(n, *step) for n, p in enumerate(pieces) for step in dict.fromkeys((*p.first_steps, *p.steps))]
     table = np.array(noted, float).reshape(-1, 7)
     piece = table[:, 0].astype(np.intp)
     scale = company.foot_errors.scale([p.key.camera_id for p in pieces])

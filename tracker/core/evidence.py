@@ -203,9 +203,7 @@ def _log_normal(x: F, sigma: ArrayLike) -> F:
     return np.asarray(-((x / np.asarray(sigma)) ** 2) / 2 - np.log(np.sqrt(2 * np.pi) * np.asarray(sigma)))
 
 
-def at_border(
-    box: NDArray[np.floating], image_size: ArrayLike, margin: float = 0.02
-) -> NDArray[np.bool_]:
+def at_border(box: NDArray[np.floating], image_size: ArrayLike, margin: float = 0.02) -> NDArray[np.bool_]:
     """Do boxes touch the picture's edge (within ``margin`` of its size): was somebody coming or going there?
 
     Args:

@@ -122,13 +122,16 @@ def _hidden(feet: Feet, off: F, xx: F, yy: F, xy: F) -> F:
 
 def _both_hidden(a: Feet, b: Feet, off: F) -> F:
     """Density per square metre of one person's feet seeming ``off``: uniform where both lines of sight meet."""
-    u, v = a.along * a.reach_m[..., None], b.along * b.reach_m[..., None]
+    u, v = (np.nan_to_num(feet.along) * feet.reach_m[..., None] for feet in (a, b))
     area = u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
     area = np.where(np.abs(area) < 1e-3, 1e-3, area)
+    known = np.isfinite(a.along[..., 0]) & np.isfinite(b.along[..., 0])
     from_a = (off[..., 0] * v[..., 1] - off[..., 1] * v[..., 0]) / area
     from_b = (off[..., 0] * u[..., 1] - off[..., 1] * u[..., 0]) / area
-    meet = (np.abs(from_a - 0.5) < 0.5 + SLACK) & (np.abs(from_b - 0.5) < 0.5 + SLACK)
-    return np.asarray(meet / np.maximum(np.abs(area), 1.0))  # almost one line: no more than for a square metre
+    meet = known & (np.abs(from_a - 0.5) < 0.5 + SLACK) & (np.abs(from_b - 0.5) < 0.5 + SLACK)
+    return np.asarray(
+        meet / np.maximum(np.abs(area), 1.0)
+    )  # almost one line: no more than for a square metre
 
 
 class FootErrors:

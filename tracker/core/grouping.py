@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tracker.core.evidence import AppearanceModel
 from tracker.core.meeting import PLACES, places_of
-from tracker.core.walking import Walks, ends_of, crowding_llr, followed, onward_llr
+from tracker.core.walking import Walks, crowding_llr, ends_of, followed, onward_llr
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
 F = NDArray[np.float64]
@@ -174,7 +174,7 @@ class Piece:
         piece.walked = bool(state["walked"])
         piece.place = None if state["place"] is None else (state["place"][0], state["place"][1])
         piece.steps, piece.first_steps = (
-            [(t, x, y, sigma, *near) for t, x, y, sigma, *near in state[name]]
+            [(t, x, y, sigma_m, x_near, y_near) for t, x, y, sigma_m, x_near, y_near in state[name]]
             for name in ("steps", "first_steps")
         )
         first = state["first_place"]
@@ -275,7 +275,9 @@ class Scores:
         some = np.flatnonzero(beside.any(axis=0))
         order = np.argsort(owner, kind="stable")[np.count_nonzero(owner < 0) :]
         starts = np.searchsorted(owner[order], np.arange(groups))
-        barred = np.logical_or.reduceat(self.conflict[order] & seen, starts, axis=0) if len(order) else member > 0
+        barred = (
+            np.logical_or.reduceat(self.conflict[order] & seen, starts, axis=0) if len(order) else member > 0
+        )
         rivals = (barred & (member == 0)).astype(float)  # (G, N)
         outside, to_own = member[:, some].T == 0, 1 - own @ self.looks.T  # (S, G), (R, N)
         to_means = 1 - self.looks[some] @ means.T  # (S, G)
@@ -491,9 +493,7 @@ class _Nodes:
             setattr(self, name, getattr(self, name)[np.ix_(left, left)])
 
 
-def _mutually_best(
-    odds: F, may: NDArray[np.bool_], threshold: float
-) -> list[tuple[int, int, float]]:
+def _mutually_best(odds: F, may: NDArray[np.bool_], threshold: float) -> list[tuple[int, int, float]]:
     """Pairs (i < j) of whom each is the other's best and at least half as sure as the surest; the surest first."""
     view = np.where(may, odds, -np.inf)
     best = view.argmax(axis=1)
@@ -601,7 +601,7 @@ def competed(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> F:
     np.fill_diagonal(excluded, 0.0)
     against = np.exp(S - most[:, None]) @ excluded
     out = np.full(S.shape, -np.inf)
-    a, b = np.nonzero(np.isfinite(S) & (S >= least))
+    a, b = np.nonzero(np.isfinite(S) & (least <= S))
     with np.errstate(divide="ignore"):
         here, there = np.log(against[a, b]) + most[a], np.log(against[b, a]) + most[b]
     out[a, b] = S[a, b] - np.logaddexp(np.logaddexp(here, there), 0.0)

@@ -78,7 +78,9 @@ class Person:
     t_updated_ns: int = 0
 
 
-_Seen = tuple[int, NDArray[np.float32], NDArray[np.float32], float, NDArray[np.float32]]  # as `Piece.see` is told
+_Seen = tuple[
+    int, NDArray[np.float32], NDArray[np.float32], float, NDArray[np.float32]
+]  # as `Piece.see` is told
 
 
 class Linker:
@@ -200,7 +202,13 @@ class Linker:
         self._give_up(update, keys)
         for n, key in zip(seen, keys, strict=True):
             piece = self._pieces.get(key)
-            what = update.t_ns, tracks.boxes[n], tracks.floor_xy_m[n], float(tracks.floor_sigma_m[n]), tracks.floor_near_xy_m[n]
+            what = (
+                update.t_ns,
+                tracks.boxes[n],
+                tracks.floor_xy_m[n],
+                float(tracks.floor_sigma_m[n]),
+                tracks.floor_near_xy_m[n],
+            )
             if piece is not None:
                 piece.see(*what)
             elif tracks.states[n] == TENTATIVE:
@@ -667,7 +675,10 @@ class Linker:
             ],
             "company": self._company.to_state(),
             "hopeful": [
-                [msgspec.to_builtins(k), [(t, b.tolist(), xy.tolist(), s, near.tolist()) for t, b, xy, s, near in seen]]
+                [
+                    msgspec.to_builtins(k),
+                    [(t, b.tolist(), xy.tolist(), s, near.tolist()) for t, b, xy, s, near in seen],
+                ]
                 for k, seen in sorted(self._hopeful.items())
             ],
             "rulings": self._rulings.to_state(),
@@ -709,7 +720,13 @@ class Linker:
             company = Company.from_state(state["company"])
             hopeful = {
                 msgspec.convert(k, TrackKey): [
-                    (int(t), np.array(b, np.float32), np.array(xy, np.float32), float(s), np.array(near, np.float32))
+                    (
+                        int(t),
+                        np.array(b, np.float32),
+                        np.array(xy, np.float32),
+                        float(s),
+                        np.array(near, np.float32),
+                    )
                     for t, b, xy, s, near in seen
                 ]
                 for k, seen in state["hopeful"]

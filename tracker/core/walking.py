@@ -20,7 +20,10 @@ F = NDArray[np.float64]
 
 RECENT_S = 2.0  # of a walk says where it leads
 SPEED_M_S = 1.0  # standard deviation of each axis of a velocity that nobody knows
-TURNS_M_S2, SWERVES_M_S = 0.5, 0.2  # how far a walk departs from a line, growing with time squared and with time
+TURNS_M_S2, SWERVES_M_S = (
+    0.5,
+    0.2,
+)  # how far a walk departs from a line, growing with time squared and with time
 CARRY_S = 2.0  # a velocity leads nowhere after this
 WALK_M_S, TOP_M_S = 1.3, 3.0
 MAX_AGAINST_LLR = 20.0
@@ -109,7 +112,7 @@ def onward_llr(ends: Ends, begins: Ends, longest_s: float) -> F:
 
 
 def crowding_llr(begins: Ends, longest_s: float) -> float:
-    """How much oftener, as a logarithm, somebody begins to be seen than once in ``longest_s`` on ``FLOOR_M2``; 0 at least.
+    """How much oftener, as a logarithm, somebody begins here than once in ``longest_s`` on ``FLOOR_M2``; at least 0.
 
     In a crowd the one who appears where a walk may have led is more easily another. Half of them go on as somebody.
     """
@@ -117,7 +120,9 @@ def crowding_llr(begins: Ends, longest_s: float) -> float:
     if known.sum() < CROWD:
         return 0.0
     time_s = np.ptp(begins.t_s[known])
-    area_m2 = 12 * np.sqrt(np.linalg.det(np.cov(begins.state[known, :2].T)))  # of a rectangle with such a spread
+    area_m2 = 12 * np.sqrt(
+        np.linalg.det(np.cov(begins.state[known, :2].T))
+    )  # of a rectangle with such a spread
     here = known.sum() / 2 / max(time_s * area_m2, 1.0)
     return float(max(np.log(here * longest_s * FLOOR_M2), 0.0))
 
