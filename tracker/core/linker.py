@@ -346,8 +346,9 @@ class Linker:
         return self._say(keys, groups, scores, t_ns)
 
     def _parted(self, scores: Scores, said: list[int]) -> list[list[int]]:
-        found = group(scores.standing(), said, self._threshold(), self.settings.false_merge_rate)
-        return continued(refined(found, scores), scores, self._threshold())
+        standing = scores.standing()
+        found = group(standing, said, self._threshold(), self.settings.false_merge_rate)
+        return continued(refined(found, standing), scores, self._threshold())
 
     def _teach(
         self,
