@@ -55,7 +55,7 @@ from tracker.types import (
     global_id_of,
 )
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 LEAST_PROBABILITY = 0.6  # that two are one person: below, 'somebody new' is the better answer

@@ -25,7 +25,7 @@ TURNS_M_S2, SWERVES_M_S = (
     0.2,
 )  # how far a walk departs from a line, growing with time squared and with time
 CARRY_S = 2.0  # a velocity leads nowhere after this
-WALK_M_S, TOP_M_S = 1.3, 3.0
+WALK_M_S = 1.3
 MAX_AGAINST_LLR = 20.0
 CROWD = 10  # beginnings from which their number says anything
 ROUNDS, OFF = 3, 3.0  # of fitting, with less weight for what lies this many standard deviations off
@@ -89,7 +89,9 @@ def _fitted(at_s: F, group: NDArray[np.intp], t_s: F, place: F, covariance: F) -
 
 
 def onward_llr(ends: Ends, begins: Ends, longest_s: float) -> F:
-    """(G, G) of walks that end and begin: one person's, against anybody's anywhere; -inf where it cannot be.
+    """(G, G) of walks that end and begin: one person's, against anybody's anywhere and in any direction.
+
+    By place and velocity; -inf where it cannot be.
 
     Args:
         longest_s: the longest gap.
@@ -97,18 +99,24 @@ def onward_llr(ends: Ends, begins: Ends, longest_s: float) -> F:
     gap = begins.t_s[None, :] - ends.t_s[:, None]
     i, j = np.nonzero((gap > 0) & (gap <= longest_s))
     dt = gap[i, j]
-    carry = np.minimum(dt, CARRY_S)
-    ahead = ends.state[i, :2] + ends.state[i, 2:] * carry[:, None]
-    line = np.concatenate((np.tile(np.eye(2), (len(i), 1, 1)), np.eye(2) * carry[:, None, None]), axis=2)
+    ahead = np.tile(np.eye(4), (len(i), 1, 1))
+    ahead[:, 0, 2] = ahead[:, 1, 3] = np.minimum(dt, CARRY_S)
     drift_m = np.minimum(TURNS_M_S2 * dt**2 / 2 + SWERVES_M_S * dt, WALK_M_S * dt)
-    spread = line @ ends.covariance[i] @ line.transpose(0, 2, 1) + begins.covariance[j][:, :2, :2]
-    spread = spread + np.eye(2) * drift_m[:, None, None] ** 2
-    off = begins.state[j, :2] - ahead
-    surprise = np.einsum("ki,kij,kj->k", off, np.linalg.inv(spread), off)
-    ratio = np.log(FLOOR_M2 / (2 * np.pi * np.sqrt(np.linalg.det(spread)))) - surprise / 2
+    turn_m_s = np.minimum(TURNS_M_S2 * dt + SWERVES_M_S, WALK_M_S)
+    spread = ahead @ ends.covariance[i] @ ahead.transpose(0, 2, 1) + begins.covariance[j]
+    spread[:, (0, 1, 2, 3), (0, 1, 2, 3)] += np.stack((drift_m, drift_m, turn_m_s, turn_m_s), axis=1) ** 2
+    one = _log_normal(begins.state[j] - np.einsum("kij,kj->ki", ahead, ends.state[i]), spread)
+    velocity = begins.covariance[j][:, 2:, 2:] + np.eye(2) * SPEED_M_S**2
+    two = _log_normal(begins.state[j, 2:], velocity) - np.log(FLOOR_M2)
     value = np.full(gap.shape, -np.inf)
-    value[i, j] = np.maximum(ratio, -MAX_AGAINST_LLR)
+    value[i, j] = np.maximum(one - two, -MAX_AGAINST_LLR)
     return value
+
+
+def _log_normal(off: F, covariance: F) -> F:
+    """(K,) logarithms of normal densities at (K, D), around 0."""
+    surprise = np.einsum("ki,kij,kj->k", off, np.linalg.inv(covariance), off)
+    return np.asarray(-(surprise + np.log(np.linalg.det(covariance)) + off.shape[1] * np.log(2 * np.pi)) / 2)
 
 
 def crowding_llr(begins: Ends, longest_s: float) -> float:
