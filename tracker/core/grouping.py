@@ -74,7 +74,7 @@ class Piece:
         box: NDArray[np.float32],
         floor_xy_m: NDArray,
         sigma_m: float,
-        near_xy_m: Sequence[float] = (np.nan, np.nan),
+        near_xy_m: NDArray[np.floating] | tuple[float, float] = (np.nan, np.nan),
     ) -> None:
         """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
         self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
