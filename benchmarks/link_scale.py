@@ -253,14 +253,10 @@ WARM_S = 25.0  # of the busy site's tape, before steps are timed: by then many h
 
 
 def remembering(people: Iterable[CameraUpdate]) -> Linker:
-    """A linker that has seen these people and forgets none of them: the one place that knows how that is set.
-
-    The linker has no memory of its own for people who left long ago: it keeps whom it may still look at again.
-    """
-    linker = Linker(LinkSettings(max_gap_s=1e9))
+    """A linker that has seen these people and forgets none of them, however long ago it was."""
+    linker = Linker(LinkSettings(remember_s=1e9))
     for update in people:
         linker.step(update)
-    linker.settings = LinkSettings(revise_s=1e9)
     return linker
 
 

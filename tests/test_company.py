@@ -77,6 +77,29 @@ def test_places_are_compared_at_one_instant_a_few_times_a_second():
     assert beside.seconds[0, 1] == 0
 
 
+def test_whoever_was_beside_an_earlier_piece_was_beside_the_whole():
+    a3 = key("a", 3)
+    company = told(A1, A2, a3, B1)
+    for n in range(6):
+        watch(company, "a", n / 10, [A1, A2], [300, 600], [(0.0, 0.0), (5.0, 5.0)])
+        watch(company, "b", n / 10, [B1], [300], [(0.0, 0.1)])
+    looks = company.beside([A1, B1]).looks[0, 1]
+    company.join(a3, A1)
+    assert company.are_two([A2, a3]).tolist() == [[False, True], [True, False]]
+    assert company.seconds(a3, A2) == pytest.approx(0.5)
+    assert company.beside([a3, B1]).looks[0, 1] == looks > 0
+    again = Company.from_state(company.to_state())
+    assert again.to_state() == company.to_state() and again.are_two([A2, a3])[0, 1]
+    with pytest.raises(KeyError):
+        company.seconds(A1, A2)
+
+
+def test_two_who_are_known_to_be_two_are_two():
+    company = told(A1, A2, B1)
+    company.part(A1, B1)
+    assert company.are_two([A1, A2, B1]).sum() == 2 and company.are_two([A1, B1])[0, 1]
+
+
 def test_who_is_forgotten_leaves_nothing_for_who_comes_after():
     company = told(A1, A2)
     for n in range(10):

@@ -12,7 +12,6 @@ from tests.scenes import at, look, person_box, tracklet
 from tracker.core.evidence import AppearanceModel
 from tracker.core.feet import Feet
 from tracker.core.grouping import (
-    MANY_PICTURES,
     MAX_MEETING_LLR,
     NEVER,
     SAID_LLR,
@@ -234,7 +233,7 @@ def slow_group(given: Scores, said: Sequence[int], threshold: float) -> list[lis
     groups = [[i] for i in range(len(given))]
 
     def pooled(rows: list[int]) -> tuple[NDArray, float]:
-        w = np.minimum(given.pictures[rows], MANY_PICTURES)
+        w = given.pictures[rows]
         return w @ given.looks[rows] / max(w.sum(), 1e-12), w.sum()
 
     def any_of(flags: NDArray, a: list[int], b: list[int]) -> bool:
@@ -372,3 +371,33 @@ def test_a_piece_comes_back_from_its_state():
     assert again.last_sighting() == piece.last_sighting() and again.place == (1.5, 2.5)
     piece.forget_looks()
     assert Piece.from_state(piece.to_state()).looks is None
+
+
+def test_a_piece_that_holds_earlier_ones_looks_like_all_of_them():
+    first, second, third = (Piece(tracklet("a", n, n, n + 1, look(n))) for n in range(3))
+    second.hold(first)
+    third.hold(second)
+    # Each is of 12 pictures, so the mean of three is that of their rows.
+    np.testing.assert_allclose(third.looks, (look(0) + look(1) + look(2)) / 3, atol=1e-6)
+    assert third.pictures == 36 and third.boxes_seen == sum(
+        p.tracklet.boxes_seen for p in (first, second, third)
+    )
+    assert third.holds == [(first.key, first.t_last_ns), (second.key, second.t_last_ns)]
+    third.update(tracklet("a", 2, 2, 4, look(5), revision=2))
+    np.testing.assert_allclose(third.looks, (look(0) + look(1) + look(5)) / 3, atol=1e-6)
+    again = Piece.from_state(third.to_state())
+    assert again.to_state() == third.to_state()
+    np.testing.assert_array_equal(again.looks, third.looks)
+
+
+def test_of_somebody_long_unseen_one_look_is_left():
+    piece, earlier = Piece(tracklet("a", 2, 2, 3, look(1))), Piece(tracklet("a", 1, 0, 1, look(0)))
+    piece.hold(earlier)
+    looks, pictures = piece.looks, piece.pictures
+    back = Piece.from_state(piece.slim_state())
+    assert back.looks is None and back.pictures == 0 and back.holds == [] and back.sights == []
+    assert len(back.tracklet.prototypes) == 0 and len(back.tracklet.mean_embedding) == 0
+    assert looks is not None
+    back.look_like(looks, pictures)
+    np.testing.assert_array_equal(back.looks, looks)
+    assert (back.pictures, back.t_last_ns, back.boxes_seen) == (24, piece.t_last_ns, piece.boxes_seen)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracker.core.meeting import DOUBTS, MAX_LOG_RATIO, PLACES, log_ratio_table, places_of
+from tracker.core.meeting import DOUBTS, MAX_LOG_RATIO, PLACES, log_ratio_table, place_of
 
 
 def test_places_are_cells_row_by_row():
-    assert places_of([[0, 0], [0.99, 0.0], [0.0, 0.99], [1.5, 2.0]]).tolist() == [0, 7, 56, 63]
-    assert places_of([[np.nan, 0.5]]).tolist() == [-1]
+    assert [place_of(*xy) for xy in ((0, 0), (0.99, 0.0), (0.0, 0.99), (1.5, 2.0))] == [0, 7, 56, 63]
+    assert place_of(float("nan"), 0.5) == -1
 
 
 def test_nothing_seen_says_nothing():

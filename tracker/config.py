@@ -206,16 +206,21 @@ class LinkSettings(Settings):
         0.05, gt=0, lt=1
     )  # wanted share of wrong ones among joined tracklets, at most; thresholds follow from it
     site_model: str | None = None  # file of what an earlier run has learned of the site, to begin with
-    max_gap_s: float = Field(120.0, gt=0)  # longest time unseen after which somebody is still recognised
+    max_gap_s: float = Field(
+        120.0, gt=0
+    )  # longest walk between two cameras; who is away for longer came from anywhere
     revise_s: float = Field(300.0, gt=0)  # how far back decisions are looked at again
     revise_every_s: float = Field(1.0, gt=0)  # how often
     leave_s: float = Field(5.0, gt=0)  # unseen for this long: `left`
     return_log_odds: float = Field(
-        -8.0, ge=-20, le=5
+        -3.0, ge=-20, le=5
     )  # of coming back into the view one has left by its edge
     stitch_s: float = Field(
         3.0, gt=0
     )  # pieces of one camera's tracks this close in time are joined by motion
+    remember_s: float = Field(
+        86_400.0, gt=0
+    )  # whoever comes back within this time is recognised; then what they look like is deleted
     max_identities: int = Field(20_000, ge=10)  # the longest unseen are forgotten first
 
 

@@ -805,6 +805,9 @@ def reached(rows: NDArray[np.void], seen: NDArray[np.void], most_s: float) -> ND
             first[number] = frame, box
         if number not in last or frame > last[number][0]:
             last[number] = frame, box
+    numbers, at = np.unique(rows["number"], return_inverse=True)
+    means = np.bincount(at, rows["score"]) / np.bincount(at)
+    scores = dict(zip(numbers.tolist(), means.tolist(), strict=True))
     times = dict(zip(seen["frame"].tolist(), seen["t_ns"].tolist(), strict=True))
     frames: dict[int, Weak] = {}
     cuts = np.flatnonzero(np.diff(seen["frame"])) + 1
@@ -815,7 +818,7 @@ def reached(rows: NDArray[np.void], seen: NDArray[np.void], most_s: float) -> ND
         frames[frame] = Weak(times[frame], *unclaimed(own["box"], own["score"], taken))
     out: list[tuple[int, int, NDArray[np.float32], float]] = []
     for ends, backward in ((first, True), (last, False)):
-        found = reach(frames, ends, most_s=most_s, backward=backward)
+        found = reach(frames, ends, scores, most_s=most_s, backward=backward)
         out += found
         for frame, _, box, _ in found:
             kept = ~(frames[frame].boxes == box).all(axis=1)

@@ -457,6 +457,7 @@ class CameraTracker:
         away = (unseen > self._coast_s)[:, None]
         clear = known & (quality >= CLEAR_QUALITY)[None, :]
         stranger = clear & (looks > self._looks.between(STRANGER_SHARE))
+        stranger |= known & (looks > self._looks.other)  # even a poor picture says whom it does not show
         blind = ~clear & ((overlap < 0.3) | (unseen > BLIND_S)[:, None])
         cost[away & (stranger | blind)] = IMPOSSIBLE
         sure_height = np.array([self._tracks[i].sure_height for i in tracks])[:, None]

@@ -74,6 +74,30 @@ class Company:
             self._where[row], self._camera[row] = np.nan, -1
             self._free.append(row)
 
+    def join(self, key: TrackKey, earlier: TrackKey) -> None:
+        """An earlier tracklet becomes part of another: whoever was beside it was beside that one."""
+        i, j = self._row[key], self._row[earlier]
+        unheard = self._sums[3, i] == 0
+        for n in range(SUMS):
+            if n < 5:
+                self._sums[n, i] += self._sums[n, j]
+                self._sums[n, :, i] += self._sums[n, :, j]
+            elif n > 5:  # what was noted of sights is of the later one alone
+                self._sums[n, i, unheard] = self._sums[n, j, unheard]
+                self._sums[n, unheard, i] = self._sums[n, unheard, j]
+        self._sums[:, i, i] = 0.0
+        self._two[i] |= self._two[j]
+        self._two[:, i] |= self._two[:, j]
+        self._two[i, i] = False
+        self.forget(earlier)
+
+    def part(self, a: TrackKey, b: TrackKey) -> None:
+        """These two were seen at once before."""
+        rows = np.array([self._row[a], self._row[b]])
+        for pair in (rows, rows[::-1]):
+            self._sums[:3, pair[0], pair[1]] = 2 * APART_S, 1, 0
+        self._tell_two(rows)
+
     def watch(
         self,
         camera_id: str,

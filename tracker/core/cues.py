@@ -30,6 +30,8 @@ MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
 ONE_BODY_LLR = 5.0  # two boxes on one person
 LEAVING_S = 1.0  # who would reach the picture's edge within this time has left by it
 UNSEEN_LOOKS_LLR = -2.0
+UNUSUAL_LLR = -1.0  # to come back by no usual way, within the longest walk
+UNSHOWN_LLR = -3.0  # a site that has not shown a way may have it
 LEARNED_LLR = 2.0  # learned ways this clear need no looks
 OVERLAP_LIMITS = (-3.0, 2.0)
 SIGHT_LIMITS = (-2.0, 2.0)
@@ -49,6 +51,7 @@ def score_pieces(
     overlaps: SiteModel,
     now_ns: int,
     *,
+    known: int = 0,
     of: int | None = None,
 ) -> Scores:
     """Every cue for every pair of N pieces.
@@ -58,6 +61,7 @@ def score_pieces(
         site: what the site has taught of the ways between its cameras.
         overlaps: how often two cameras see somebody at once; what is seen now may be part of it.
         now_ns: who was seen just before is still in view.
+        known: identities that are known; each is as likely to come back after long as the other.
         of: cues of the first so many pieces with all N only (what cannot be one is known of all).
     """
     keys = [p.key for p in pieces]
@@ -81,11 +85,17 @@ def score_pieces(
     left = np.where(earlier, went[rows, None], went)
     entered = np.where(earlier, came, came[rows, None])
     learned = _learned(pieces, cameras, first, last, site, of)
-    link = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=settings.max_gap_s)
+    window_s = settings.max_gap_s
+    link = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=window_s)
     onward = link + learned  # people do vanish in the middle of a floor, behind others
     link = onward + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered
     # Whoever leaves a view by its edge seldom comes back to the same view soon.
     link = np.maximum(link + np.where(here & left, settings.return_log_odds, 0.0), NEVER)
+    # Whoever was away for longer may have been anywhere, and be any of those who are known; sooner, that is unusual.
+    anyone = -np.log(1.0 + known)
+    link = np.where(
+        gap_s > window_s, anyone, np.where(gap_s >= 0, np.maximum(link, anyone + UNUSUAL_LLR), link)
+    )
     walks, walked = _walks(pieces, earlier, gap_s, of)
     link = link + walks
     boxes = first_box, last_box, velocity_px_s
@@ -111,7 +121,7 @@ def score_pieces(
     link = np.where(at_once, np.where(beside.is_one_body, ONE_BODY_LLR, NEVER), link)
     link[np.arange(len(link)), np.arange(len(link))] = NEVER
     conflict = company.are_two(keys)
-    scores = Scores(_rows_of(pieces), pictures, link, meeting, met, conflict, gap_s, appearance)
+    scores = Scores(rows_of(pieces), pictures, link, meeting, met, conflict, gap_s, appearance)
     scores.placed = placed
     scores.core = np.array([p.is_core for p in pieces], bool)
     if of is None and walked.any():
@@ -121,7 +131,7 @@ def score_pieces(
     return scores
 
 
-def _rows_of(pieces: Sequence[Piece]) -> F:
+def rows_of(pieces: Sequence[Piece]) -> F:
     """(N, D) mean embeddings, zero where there is none."""
     dim = max((len(p.looks) for p in pieces if p.looks is not None), default=1)
     looks = np.zeros((len(pieces), dim))
@@ -222,9 +232,14 @@ def _learned(
 
     def added(out: slice, into: slice) -> F:
         gap_s = (first_ns[None, into] - last_ns[out, None]) / 1e9
-        ratio = site.log_ratio(cameras[out], went[out], cameras[into], came[into], gap_s)
-        usual = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=WINDOW_S)
-        return np.where((gap_s >= EARLIEST_S) & (gap_s <= WINDOW_S), ratio - usual, 0.0)
+        in_time = (gap_s >= EARLIEST_S) & (gap_s <= WINDOW_S)
+        o, d = np.flatnonzero(in_time.any(axis=1)), np.flatnonzero(in_time.any(axis=0))
+        some = gap_s[np.ix_(o, d)]
+        ratio = site.log_ratio(cameras[out][o], went[out][o], cameras[into][d], came[into][d], some)
+        usual = gap_llr(np.maximum(some, 0), typical_s=TYPICAL_S, window_s=WINDOW_S)
+        more = np.zeros_like(gap_s)
+        more[np.ix_(o, d)] = np.maximum(ratio - usual, UNSHOWN_LLR)
+        return np.where(in_time, more, 0.0)
 
     earlier = first_ns[rows, None] <= first_ns[None, :]
     into_rows = added(slice(None), rows).T
@@ -233,12 +248,12 @@ def _learned(
 
 def overlap_llr(site: SiteModel, cameras: NDArray[np.str_]) -> F:
     """(N, N) log-odds that somebody seen by one of two cameras is seen by the other at once, of N pieces' cameras."""
-    names, at = np.unique(cameras, return_inverse=True)
-    share = np.full((len(names), len(names)), 0.5)
-    for i, a in enumerate(names.tolist()):
-        for j, b in enumerate(names.tolist()):
-            # One view may lie inside the other, so the larger share counts.
-            share[i, j] = max(site.overlap_share(a, b), site.overlap_share(b, a))
+    names = sorted(set(cameras.tolist()))
+    code = {name: n for n, name in enumerate(names)}
+    at = np.array([code[name] for name in cameras.tolist()], np.intp)
+    shares = site.overlap_shares(names)
+    # One view may lie inside the other, so the larger share counts.
+    share = np.maximum(shares, shares.T)
     return np.asarray(np.clip(np.log(share / (1 - share)), *OVERLAP_LIMITS))[np.ix_(at, at)]
 
 

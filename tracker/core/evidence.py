@@ -16,7 +16,7 @@ from tracker.core.feet import FLOOR_M2, HIDDEN_FEET, HIDDEN_M
 
 F = NDArray[np.float64]
 
-MAX_APPEARANCE_LLR = 6.0  # an embedder is never surer than 400 : 1
+MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many pictures there are
 MAX_PLACE_LLR = 8.0
 MAX_AGAINST_LLR = 30.0
 MOST_LOOKS = 8.0  # that many agreeing looks say all that more of them would
@@ -133,8 +133,10 @@ def walk_llr(off_m: ArrayLike, sigma_m: ArrayLike, gap_s: ArrayLike, is_steady: 
         steady, np.minimum(STEADY_M_S2 * gap + STEADY_M_S2 * gap**2 / 2, WALK_M_S * gap), WALK_M_S * gap
     )
     reach = np.hypot(drift, sigma)
-    ratio = np.clip(np.log(_spot_ratio(off, reach) + 1e-12), -MAX_PLACE_LLR, 5.0)
-    ratio = np.where(too_fast, -MAX_PLACE_LLR, ratio)
+    # Who has had the time to be anywhere is no likelier to come in elsewhere than others are.
+    anywhere = np.maximum(2 * np.pi * reach**2 / FLOOR_M2, 1.0)
+    ratio = np.clip(np.log(_spot_ratio(off, reach) * anywhere + 1e-12), -MAX_PLACE_LLR, 5.0)
+    ratio = np.where(too_fast, -MAX_AGAINST_LLR, ratio)
     return np.asarray(np.where(known, ratio, 0.0))
 
 

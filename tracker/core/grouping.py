@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.evidence import AppearanceModel
-from tracker.core.meeting import PLACES, places_of
+from tracker.core.meeting import PLACES, place_of
 from tracker.core.walking import Walks, crowding_llr, ends_of, followed, onward_llr
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
@@ -58,6 +58,10 @@ class Piece:
         self.steps: list[Step] = []  # the last places, STEP_S apart
         self.first_steps: list[Step] = []
         self.walked = False  # has been elsewhere than where it began: no chair, no poster
+        self.t_recalled_ns = 0  # when its identity, long unseen, was recognised
+        self.holds: list[tuple[TrackKey, int]] = []  # tracklets joined to it for good, and when they ended
+        self._held_looks: NDArray[np.float32] | None = None  # (D,) mean embedding of these
+        self._held_pictures, self._held_boxes = 0.0, 0
         self._looks: NDArray[np.float32] | None = None
         self._take_looks()
 
@@ -66,6 +70,19 @@ class Piece:
         self.tracklet = tracklet
         if tracklet.t_last_ns > self.t_last_ns:
             self.t_last_ns, self.box = tracklet.t_last_ns, tracklet.last_box
+        self._take_looks()
+
+    def hold(self, earlier: Piece) -> None:
+        """Join an earlier tracklet of the same person for good: its looks count on, its places do not."""
+        if earlier.looks is not None:
+            held = 0.0 if self._held_looks is None else self._held_pictures * self._held_looks
+            self._held_pictures += earlier.pictures
+            self._held_looks = ((held + earlier.pictures * earlier.looks) / self._held_pictures).astype(
+                np.float32
+            )
+        self._held_boxes += earlier.boxes_seen
+        self.holds += [*earlier.holds, (earlier.key, earlier.t_last_ns)]
+        self.walked = self.walked or earlier.walked
         self._take_looks()
 
     def see(
@@ -79,7 +96,7 @@ class Piece:
         """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
         self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
         if not self.sights or t_ns - self.sights[-1][0] >= SIGHT_EVERY_S * 1e9:
-            self.sights.append((t_ns, int(places_of(self.went_xy)[0])))
+            self.sights.append((t_ns, place_of(*self.went_xy)))
             del self.sights[:-SIGHTS]
         if not self.walked:
             first = self.tracklet.first_box
@@ -127,12 +144,21 @@ class Piece:
         return _share_of_picture(self.box, self.tracklet.image_size)
 
     @property
-    def pictures(self) -> int:
-        return self.tracklet.embeddings_seen if self._looks is not None else 0
+    def pictures(self) -> float:
+        """How many pictures its looks are of; more than `MANY_PICTURES` of one walk show little new."""
+        if self._looks is None:
+            return 0.0
+        return min(self.tracklet.embeddings_seen, MANY_PICTURES) + self._held_pictures
+
+    @property
+    def boxes_seen(self) -> int:
+        """Boxes of it and of all that it holds."""
+        return self.tracklet.boxes_seen + self._held_boxes
 
     def forget_looks(self) -> None:
         """The embedder has changed: its rows cannot be compared any more."""
-        self._looks = None
+        self._looks = self._held_looks = None
+        self._held_pictures = 0.0
 
     def distance(self, other: Piece) -> float:
         """Mean cosine distance of all pairs of pictures; NaN where one has none."""
@@ -161,7 +187,36 @@ class Piece:
             "first_steps": self.first_steps,
             "sigmas_m": [None if np.isnan(v) else v for v in (self.sigma_m, self.first_sigma_m)],
             "looks": self._looks is not None,
+            "t_recalled_ns": self.t_recalled_ns,
+            "holds": [[msgspec.to_builtins(key), t_ns] for key, t_ns in self.holds],
+            "held_looks": b"" if self._held_looks is None else self._held_looks.tobytes(),
+            "held": [self._held_pictures, self._held_boxes],
         }
+
+    def slim_state(self) -> dict[str, Any]:
+        """As `to_state`, of somebody long unseen: without what is told of looks and of the way."""
+        tracklet = msgspec.structs.replace(
+            self.tracklet,
+            prototypes=np.zeros((0, 0), np.float16),
+            quality=np.zeros(0, np.float32),
+            mean_embedding=np.zeros(0, np.float32),
+            embeddings_seen=0,
+        )
+        plain = msgspec.to_builtins(tracklet, builtin_types=(bytes,), enc_hook=array_to_plain)
+        return self.to_state() | {
+            "tracklet": plain,
+            "sights": [],
+            "steps": [],
+            "first_steps": [],
+            "holds": [],
+            "held_looks": b"",
+            "looks": False,
+        }
+
+    def look_like(self, looks: NDArray[np.floating], pictures: float) -> None:
+        """What was known of somebody's looks (D,) before they were long unseen."""
+        self._held_looks, self._held_pictures = np.asarray(looks, np.float32), pictures
+        self._take_looks()
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Piece:
@@ -179,13 +234,24 @@ class Piece:
         )
         first = state["first_place"]
         piece.first_place = None if first is None else (first[0], first[1])
+        piece.t_recalled_ns = state["t_recalled_ns"]
+        piece.holds = [(msgspec.convert(key, TrackKey), int(t_ns)) for key, t_ns in state["holds"]]
+        piece._held_pictures, piece._held_boxes = state["held"]
+        if state["held_looks"]:
+            piece._held_looks = np.frombuffer(state["held_looks"], np.float32)
+        piece._take_looks()
         if not state["looks"]:
             piece.forget_looks()
         return piece
 
     def _take_looks(self) -> None:
-        mean = self.tracklet.mean_embedding
-        self._looks = mean if len(mean) and self.tracklet.embeddings_seen else None
+        mean, held = self.tracklet.mean_embedding, self._held_looks
+        own = min(self.tracklet.embeddings_seen, MANY_PICTURES) if len(mean) else 0.0
+        if held is None or (own and len(held) != len(mean)):
+            self._looks = mean if own else None
+            return
+        both = self._held_pictures * held + (own * mean if own else 0.0)
+        self._looks = (both / (self._held_pictures + own)).astype(np.float32)
 
 
 class Scores:
@@ -205,7 +271,7 @@ class Scores:
         """
         Args:
             looks: (N, D) mean embeddings, zero rows where there is none.
-            pictures: (N,) how many pictures each is of, 0 where none.
+            pictures: (N,) of how many pictures each is, as `Piece.pictures` counts them; 0 where none.
             link: (N, N) time, border and walk: for pieces one after the other, NEVER where they are at once.
             meeting: (N, N) place and co-presence: for pieces seen at once by two cameras.
             met: (N, N) where ``meeting`` holds. Places add up; that two cameras share a view counts once.
@@ -262,10 +328,10 @@ class Scores:
         n, rows = len(self), np.arange(count)
         member = np.zeros((groups, n))
         member[owner[owner >= 0], np.flatnonzero(owner >= 0)] = 1.0
-        weight = member * np.minimum(self.pictures, MANY_PICTURES)
+        weight = member * self.pictures
         pictures = weight.sum(axis=1)
         means = (weight @ self.looks) / np.maximum(pictures, 1e-12)[:, None]
-        own, has = self.looks[:count], np.minimum(self.pictures[:count], MANY_PICTURES)
+        own, has = self.looks[:count], self.pictures[:count]
         known = (has > 0)[:, None] & (pictures > 0)
         distance = np.where(known, 1 - own @ means.T, np.nan)
 
@@ -353,11 +419,10 @@ class Scores:
 
 def pooled(looks: F, pictures: F) -> tuple[F, float]:
     """Mean embedding of several pieces, (K, D) of (K,) pictures each, and how many pictures it is of."""
-    weights = np.minimum(pictures, MANY_PICTURES)
-    total = float(weights.sum())
+    total = float(pictures.sum())
     if total == 0:
         return np.zeros(looks.shape[1]), 0.0
-    return np.asarray((weights[:, None] * looks).sum(axis=0) / total), total
+    return np.asarray((pictures[:, None] * looks).sum(axis=0) / total), total
 
 
 def sights_at_once(a: Piece, b: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -427,7 +492,7 @@ class _Nodes:
         n = len(scores)
         self.members = [[i] for i in range(n)]
         self.appearance = scores.appearance
-        self.looks, self.pictures = scores.looks.copy(), np.minimum(scores.pictures, MANY_PICTURES)
+        self.looks, self.pictures = scores.looks.copy(), scores.pictures.copy()
         self.core = scores.core.copy()
         self.link, self.gap = scores.link.copy(), scores.gap_s.copy()
         placed = scores.met & scores.placed
@@ -504,7 +569,7 @@ def _mutually_best(odds: F, may: NDArray[np.bool_], threshold: float) -> list[tu
     i = np.flatnonzero((best[best] == np.arange(len(best))) & (top >= max(threshold, TOGETHER * top[surest])))
     pairs = [(int(a), int(best[a]), float(top[a])) for a in i if a < best[a]]
     # Where many are equally sure there may be no such pair.
-    pairs = pairs or [(*sorted((surest, int(best[surest]))), float(top[surest]))]
+    pairs = pairs or [(min(surest, int(best[surest])), max(surest, int(best[surest])), float(top[surest]))]
     return sorted(pairs, key=lambda pair: (-pair[2], pair[0]))
 
 

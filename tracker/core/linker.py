@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -20,9 +21,12 @@ from numpy.typing import NDArray
 from tracker.config import LinkSettings
 from tracker.core.assign import assign_or_new
 from tracker.core.company import Company
-from tracker.core.cues import score_pieces
+from tracker.core.cues import rows_of, score_pieces
 from tracker.core.evidence import AppearanceModel
-from tracker.core.grouping import CREDIT, KNOWN_PICTURES, Piece, Scores, continued, group, refined
+from tracker.core.grouping import CREDIT, KNOWN_PICTURES, Piece, Scores, continued, group, pooled, refined
+from tracker.core.memory import Memory
+from tracker.core.returns import Asked, Spans, recognised
+from tracker.core.returns import united as united_spans
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
 from tracker.core.traffic import seen_at_once, taught
@@ -55,13 +59,15 @@ from tracker.types import (
     global_id_of,
 )
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 
 LEAST_PROBABILITY = 0.6  # that two are one person: below, 'somebody new' is the better answer
 UPDATED_EVERY_NS = 1_000_000_000
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
-MOST_PIECES = 400  # looked at in one revision: about half a second of one core; of more, those seen last
+MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
+MOST_SPANS = 256  # times at which somebody was seen; of more, the last
+GROWN = 1.5  # whoever is seen so many times better than when last looked up among those long unseen is looked up again
 NAME_LENGTH = 100  # characters; a name is shown on one line of a list, beside other things
 
 
@@ -76,6 +82,13 @@ class Person:
     here: bool = True
     name: str = ""
     t_updated_ns: int = 0
+    spans: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # when they were seen, as far as that is past: ns
+
+    def was_seen(self, first_ns: int, last_ns: int) -> None:
+        """Add a time at which they were seen."""
+        self.spans = united_spans([*self.spans, (first_ns, last_ns)])[-MOST_SPANS:]
 
 
 _Seen = tuple[
@@ -100,6 +113,11 @@ class Linker:
         self.model_hash = ""
         self._pieces: dict[TrackKey, Piece] = {}
         self._owner: dict[TrackKey, int] = {}
+        self._fresh: dict[TrackKey, None] = {}  # tracklets that have not been welcomed
+        self._held_by: dict[TrackKey, TrackKey] = {}  # tracklets joined to others for good
+        self._memory = Memory()
+        self._put_away: list[int] = []  # who is remembered since people were last looked up
+        self._looked_up: dict[int, float] = {}  # with how many pictures each identity here was
         self._people: dict[int, Person] = {}
         self._cameras: dict[str, str] = {}
         self._company = Company()
@@ -129,6 +147,8 @@ class Linker:
 
     def identity_of(self, key: TrackKey) -> int | None:
         """The identity that a tracklet belongs to now; None while it is not confirmed."""
+        while key in self._held_by:
+            key = self._held_by[key]
         return self._owner.get(key)
 
     def view(self) -> View:
@@ -165,12 +185,12 @@ class Linker:
         for tracklet in update.tracklets:
             self._learn(tracklet)
         self._watch(update)
-        fresh = [p.key for p in self._pieces.values() if p.key not in self._owner]
-        events += self._welcome(fresh, update)
+        events += self._welcome(list(self._fresh), update)
         events += self._report(update)
         if (update.t_ns - self._t_revised_ns) / 1e9 >= self.settings.revise_every_s:
             self._t_revised_ns = update.t_ns
             events += self._revise(update.t_ns)
+            events += self._recognise(update.t_ns)
             events += self._leavers(update.t_ns)
             self._forget_old(update.t_ns)
         return events
@@ -178,16 +198,18 @@ class Linker:
     def _learn(self, tracklet: Tracklet) -> None:
         """A tracklet's newest state; older revisions that come late say nothing new."""
         known = self._pieces.get(tracklet.key)
-        if known is not None and known.tracklet.revision >= tracklet.revision:
+        if tracklet.key in self._held_by or (known and known.tracklet.revision >= tracklet.revision):
             return
         if tracklet.model_hash and tracklet.model_hash != self.model_hash:
             # Rows of another network cannot be compared: what was known of looks is put aside, in the open.
             if self.model_hash:
                 for piece in self._pieces.values():
                     piece.forget_looks()
+                self._memory.forget_looks()
             self.model_hash = tracklet.model_hash
         if known is None:
             self._pieces[tracklet.key] = piece = Piece(tracklet)
+            self._fresh[tracklet.key] = None
             self._company.add(tracklet.key)
             for seen in self._hopeful.pop(tracklet.key, []):
                 piece.see(*seen)
@@ -248,6 +270,7 @@ class Linker:
             self.site_model,
             self._overlaps_now,
             update.t_ns,
+            known=len(self._people),
             of=len(keys),
         )
         open_ids = sorted({self._owner[k] for k in recent})
@@ -290,14 +313,14 @@ class Linker:
         """``Updated``, at most once a second for each identity."""
         events: list[Event] = []
         tracks = update.tracks
-        for n in range(len(tracks)):
-            if tracks.states[n] != CONFIRMED or tracks.detections[n] == NO_DETECTION:
-                continue
-            owner = self._owner.get(self._key(update, int(tracks.ids[n])))
+        seen = np.flatnonzero((tracks.states == CONFIRMED) & (tracks.detections != NO_DETECTION)).tolist()
+        owners = [self._owner.get(self._key(update, int(tracks.ids[n]))) for n in seen]
+        sightings = sightings_of(update.camera_id, update.t_ns, tracks)
+        for n, owner in zip(seen, owners, strict=True):
             if owner is None:
                 continue
             person = self._people[owner]
-            person.last, person.here = sighting_of(update.camera_id, update.t_ns, tracks, n), True
+            person.last, person.here = sightings[n], True
             if update.t_ns - person.t_updated_ns >= UPDATED_EVERY_NS:
                 person.t_updated_ns = update.t_ns
                 events.append(self._updated(person, update.t_ns))
@@ -332,6 +355,7 @@ class Linker:
             self.site_model,
             self._overlaps_now,
             t_ns,
+            known=len(self._people),
         )
         self._learn_strangers(pieces, scores)
         people = self._respect_operators(keys, scores)
@@ -383,7 +407,7 @@ class Linker:
             weight: dict[int, int] = {}
             for m in members:
                 owner = self._owner[keys[m]]
-                weight[owner] = weight.get(owner, 0) + self._pieces[keys[m]].tracklet.boxes_seen
+                weight[owner] = weight.get(owner, 0) + self._pieces[keys[m]].boxes_seen
             claims += [(w, g, n) for g, w in weight.items()]
         name_of: dict[int, int] = {}
         for _, g, n in sorted(claims, key=lambda c: (-c[0], c[1], c[2])):
@@ -419,6 +443,7 @@ class Linker:
             giver.keys.remove(key)
             self._join(taker, key)
         self._redate(taker)
+        told = keys + tuple(sorted(held for key in keys for held, _ in self._pieces[key].holds))
         if giver.keys:
             # Where the first sighting goes along too, the earliest of the rest is looked for.
             if any(self._pieces[k].tracklet.t_first_ns == giver.first.t_ns for k in keys):
@@ -427,11 +452,14 @@ class Linker:
             self._rulings.leave(keys, giver.keys)
             giver.name = self._rulings.name_of(giver.keys, giver.name)
             taker.name = self._rulings.name_of(taker.keys, taker.name)
-            return Split(t_ns=t_ns, global_id=source, to=target, tracks=keys, evidence=evidence)
+            return Split(t_ns=t_ns, global_id=source, to=target, tracks=told, evidence=evidence)
         taker.name = taker.name or giver.name
         taker.here = taker.here or giver.here
+        taker.spans = united_spans([*taker.spans, *giver.spans])[-MOST_SPANS:]
         del self._people[source]
-        return Merged(t_ns=t_ns, kept=target, absorbed=source, tracks=keys, evidence=evidence)
+        self._looked_up.pop(source, None)
+        self._memory.join(target, source)
+        return Merged(t_ns=t_ns, kept=target, absorbed=source, tracks=told, evidence=evidence)
 
     def _redate(self, person: Person) -> None:
         pieces = [self._pieces[k] for k in person.keys if k in self._pieces]
@@ -481,6 +509,7 @@ class Linker:
         events: list[Event] = []
         if message.final:
             events += self._revise(message.t_ns, is_last=True)
+            events += self._recognise(message.t_ns, everybody=True)
         events += self._leavers(message.t_ns, everybody=message.final)
         if not message.final:
             self._forget_old(message.t_ns)
@@ -489,41 +518,186 @@ class Linker:
     def _leavers(self, t_ns: int, *, everybody: bool = False) -> list[Event]:
         gone = [
             p
-            for g, p in sorted(self._people.items())
+            for p in self._present()
             if p.here and (everybody or (t_ns - p.last.t_ns) / 1e9 > self.settings.leave_s)
         ]
         for person in gone:
             person.here = False
         return [Left(t_ns=t_ns, global_id=p.global_id, last=p.last) for p in gone]
 
+    def _present(self) -> list[Person]:
+        """Everybody who is not only remembered, by identity."""
+        return [self._people[g] for g in sorted(set(self._owner.values()))]
+
     def _forget_old(self, t_ns: int) -> None:
-        """Memory is bounded by age and by count; the longest unseen go first."""
+        """What is looked at again is bounded by age and by count, and so is who is remembered."""
         s = self.settings
         horizon_ns = t_ns - int(max(s.max_gap_s, s.revise_s) * 1e9)
-        stale = [g for g, p in self._people.items() if p.last.t_ns < horizon_ns]
-        order = sorted(self._people, key=lambda g: (self._people[g].last.t_ns, g))
-        stale += order[: max(0, len(order) - s.max_identities)]
-        for g in dict.fromkeys(stale):
+        by_age = sorted(self._pieces.values(), key=lambda p: (p.t_last_ns, p.key))
+        for piece in by_age:
+            if max(piece.t_last_ns, piece.t_recalled_ns) < horizon_ns:
+                self._let_go(piece)
+            else:
+                stale = [n for n, (_, ended_ns) in enumerate(piece.holds) if ended_ns < horizon_ns]
+                for n in reversed(stale):
+                    del self._held_by[piece.holds.pop(n)[0]]
+        settled_ns = t_ns - int(max(SETTLED_S, s.leave_s) * 1e9)
+        for piece in by_age:  # of too many, first those that go on as others, then the longest unseen
+            if len(self._pieces) <= MOST_PIECES:
+                break
+            if piece.t_last_ns < settled_ns and piece.key in self._taught and self._later(piece):
+                self._let_go(piece)
+        for piece in by_age:
+            if len(self._pieces) <= MOST_PIECES:
+                break
+            if piece.t_last_ns < settled_ns and piece.key in self._pieces:
+                self._let_go(piece)
+        over = max(0, len(self._people) - s.max_identities)
+        stale_ns = t_ns - int(s.remember_s * 1e9)
+        for g in self._memory.longest_unseen(over, stale_ns):
             self._drop(g)
-        old = [k for k, p in self._pieces.items() if p.t_last_ns < horizon_ns]
-        for key in old:
+        for person in sorted(self._present(), key=lambda p: (p.last.t_ns, p.global_id)):
+            if len(self._people) <= s.max_identities:
+                break
+            self._drop(person.global_id)
+
+    def _later(self, piece: Piece) -> Piece | None:
+        """Of the tracklets that its person was seen as later, that most like it; None if it is the last."""
+        owner = self._owner.get(piece.key)
+        keys = [] if owner is None else self._people[owner].keys
+        after = [k for k in keys if (self._pieces[k].t_last_ns, k) > (piece.t_last_ns, piece.key)]
+        return self._pieces[self._most_alike(piece, after)[0]] if after else None
+
+    def _let_go(self, piece: Piece) -> None:
+        """A tracklet is looked at no more: it is joined for good to the next of its person, or they are remembered."""
+        key, later = piece.key, self._later(piece)
+        owner = self._owner.get(key)
+        if owner is None or (later is None and len(self._people[owner].keys) > 1):
             self._drop_piece(key)
+        elif later is None:
+            self._remember(self._people[owner], piece)
+        else:
+            later.hold(piece)
+            self._people[owner].was_seen(piece.tracklet.t_first_ns, piece.t_last_ns)
+            self._company.join(later.key, key)
+            for held, _ in piece.holds:
+                self._held_by[held] = later.key
+            self._people[owner].keys.remove(key)
+            self._rulings.forget(key, self._most_alike(piece, self._people[owner].keys))
+            self._taught.discard(key)
+            del self._pieces[key], self._owner[key]
+            self._held_by[key] = later.key
+
+    def _remember(self, person: Person, piece: Piece) -> None:
+        """Somebody long unseen is kept as one look, with whom they are not."""
+        g, keys = person.global_id, sorted(self._pieces)
+        beside = self._company.are_two([piece.key, *keys])[0, 1:]
+        not_them = {self._owner[k] for k, two in zip(keys, beside, strict=True) if two and k in self._owner}
+        for a, b in self._rulings.parted():
+            not_them |= {self._owner[k] for k in (a, b) if piece.key in (a, b) and k != piece.key}
+        self._memory.part(g, sorted(not_them))
+        if not piece.t_recalled_ns:
+            person.was_seen(piece.tracklet.t_first_ns, piece.t_last_ns)
+        last_ns = max(piece.t_last_ns, person.last.t_ns)
+        self._memory.put(g, piece.looks, piece.pictures, last_ns, _told(person, piece))
+        self._looked_up.pop(g, None)
+        self._put_away.append(g)
+        self._drop_piece(piece.key)
+
+    def _recall(self, global_id: int) -> None:
+        """Somebody who was only remembered is looked at again."""
+        told, looks, pictures = self._memory.take(global_id)
+        piece = Piece.from_state(msgspec.msgpack.decode(told)["piece"])
+        if looks is not None:
+            piece.look_like(looks, pictures)
+        piece.t_recalled_ns = self._t_ns
+        person = self._people[global_id]
+        self._pieces[piece.key] = piece
+        self._company.add(piece.key)
+        self._taught.add(piece.key)
+        self._owner[piece.key] = global_id
+        person.keys.append(piece.key)
+        for other in sorted(self._memory.apart(global_id)):
+            for key in self._people[other].keys if other in self._people else ():
+                self._company.part(piece.key, key)
+        if person.name:
+            self._rulings.name(person.keys, person.name)
 
     def _drop(self, global_id: int) -> None:
-        for key in self._people.pop(global_id).keys:
+        for key in list(self._people[global_id].keys):
             self._drop_piece(key)
+        del self._people[global_id]
+        self._memory.forget(global_id)
+        self._looked_up.pop(global_id, None)
 
     def _drop_piece(self, key: TrackKey) -> None:
         self._taught.discard(key)
+        self._fresh.pop(key, None)
         piece = self._pieces.pop(key, None)
         owner = self._owner.pop(key, None)
         person = None if owner is None else self._people.get(owner)
         heirs: list[TrackKey] = []
+        if piece is not None:
+            for held, _ in piece.holds:
+                self._held_by.pop(held, None)
         if person is not None and key in person.keys:
             person.keys.remove(key)
             heirs = [] if piece is None else self._most_alike(piece, person.keys)
         self._rulings.forget(key, heirs)
         self._company.forget(key)
+
+    # ---- who comes back after long ---------------------------------------------------------------------------
+
+    def _recognise(self, t_ns: int, *, everybody: bool = False) -> list[Event]:
+        """Whoever is seen well enough, and better than before, is looked up among those long unseen; and these
+        once more among each other when they go. In the end, ``everybody``."""
+        people = [p for p in self._present() if everybody or self._is_seen_better(p)]
+        asked = [a for p in people if (a := self._asked(p)).pictures >= KNOWN_PICTURES]
+        gone = self._memory.ids().tolist() if everybody else [g for g in self._put_away if g in self._memory]
+        self._put_away.clear()
+        looks, pictures = self._memory.looks(gone)
+        asked += [Asked(g, row, n) for g, row, n in zip(gone, looks, pictures) if n >= KNOWN_PICTURES]
+        self._looked_up |= {a.global_id: a.pictures for a in asked if a.global_id not in self._memory}
+        if not asked or not len(self._memory):
+            return []
+        rate = self.settings.false_merge_rate
+        events: list[Event] = []
+        for one in recognised(asked, self._memory, self.appearance, self._times_of, rate):
+            gap_s = _gap_s(self._times_of(one.asked), self._times_of(one.known))
+            for g in (one.asked, one.known):
+                if g in self._memory:
+                    self._recall(g)
+            source, target = self._people[one.asked], self._people[one.known]
+            if (source.first.t_ns, source.global_id) < (target.first.t_ns, target.global_id):
+                source, target = target, source
+            evidence = Evidence(
+                probability=float(1 / (1 + np.exp(-one.log_odds))),
+                distance=round(one.distance, 4),
+                gap_s=gap_s,
+                cues={"appearance": round(one.likeness, 3)},
+            )
+            events.append(self._move(source.global_id, target.global_id, tuple(source.keys), evidence, t_ns))
+            self._looked_up[target.global_id] = self._asked(target).pictures
+        return events
+
+    def _asked(self, person: Person) -> Asked:
+        pieces = [p for p in (self._pieces[k] for k in sorted(person.keys)) if p.looks is not None]
+        if not pieces:
+            return Asked(person.global_id, np.zeros(0), 0.0)
+        return Asked(person.global_id, *pooled(rows_of(pieces), np.array([p.pictures for p in pieces])))
+
+    def _times_of(self, global_id: int) -> list[tuple[int, int]]:
+        """When somebody was seen."""
+        person = self._people[global_id]
+        if not person.keys:
+            return person.spans
+        now = [(p.tracklet.t_first_ns, p.t_last_ns) for p in (self._pieces[k] for k in person.keys)]
+        return united_spans([*person.spans, *now])
+
+    def _is_seen_better(self, person: Person) -> bool:
+        """Well enough to be looked up, and better than when that was done last."""
+        seen = sum(self._pieces[k].pictures for k in person.keys)
+        return seen >= max(KNOWN_PICTURES, GROWN * self._looked_up.get(person.global_id, 0.0))
 
     def _most_alike(self, piece: Piece, keys: list[TrackKey]) -> list[TrackKey]:
         """Tracklets in the order in which they could stand for another: by looks, then by age."""
@@ -551,6 +725,10 @@ class Linker:
         if self.objection(command):
             return []
         ids = [g for g in dict.fromkeys(command.global_ids) if g in self._people]
+        if command.verb in ("merge", "name"):
+            for g in ids:
+                if g in self._memory:
+                    self._recall(g)
         person, keys = self._people[ids[0]], tuple(dict.fromkeys(command.track_keys))
         match command.verb:
             case "merge":
@@ -616,9 +794,11 @@ class Linker:
     def _recent(self, t_ns: int) -> list[TrackKey]:
         """The tracklets whose identity is still looked at; older ones keep what was said last."""
         horizon_ns = t_ns - int(self.settings.revise_s * 1e9)
-        recent = (k for k, p in self._pieces.items() if k in self._owner and p.t_last_ns >= horizon_ns)
-        newest = sorted(recent, key=lambda k: (-self._pieces[k].t_last_ns, k))
-        return sorted(newest[:MOST_PIECES])
+        seen_ns = {k: max(p.t_last_ns, p.t_recalled_ns) for k, p in self._pieces.items() if k in self._owner}
+        recent = [k for k, last_ns in seen_ns.items() if last_ns >= horizon_ns]
+        if len(recent) > MOST_PIECES:
+            recent = sorted(recent, key=lambda k: (-seen_ns[k], k))[:MOST_PIECES]
+        return sorted(recent)
 
     def _new_person(self, key: TrackKey | None, sighting: Sighting) -> Person:
         person = Person(global_id_of(self.site, self._next), [], sighting, sighting)
@@ -632,6 +812,7 @@ class Linker:
         person.keys.append(key)
         person.here = True
         self._owner[key] = person.global_id
+        self._fresh.pop(key, None)
 
     def _evidence(
         self, scores: Scores, i: int, rows: list[int], gains: NDArray[np.float64], ids: list[int]
@@ -662,18 +843,10 @@ class Linker:
             ],
             "taught": [msgspec.to_builtins(k) for k in sorted(self._taught)],
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
-            "people": [
-                {
-                    "global_id": p.global_id,
-                    "keys": [msgspec.to_builtins(k) for k in p.keys],
-                    "first": msgspec.to_builtins(p.first),
-                    "last": msgspec.to_builtins(p.last),
-                    "here": p.here,
-                    "name": p.name,
-                    "t_updated_ns": p.t_updated_ns,
-                }
-                for _, p in sorted(self._people.items())
-            ],
+            "people": [_person_state(p) for p in self._present()],
+            "memory": self._memory.to_state(),
+            "put_away": self._put_away,
+            "looked_up": sorted(self._looked_up.items()),
             "company": self._company.to_state(),
             "hopeful": [
                 [
@@ -703,18 +876,11 @@ class Linker:
         try:
             state = msgspec.msgpack.decode(checkpoint.state)
             pieces = [Piece.from_state(p) for p in state["pieces"]]
-            people = [
-                Person(
-                    global_id=p["global_id"],
-                    keys=[msgspec.convert(k, TrackKey) for k in p["keys"]],
-                    first=msgspec.convert(p["first"], Sighting),
-                    last=msgspec.convert(p["last"], Sighting),
-                    here=p["here"],
-                    name=p["name"],
-                    t_updated_ns=p["t_updated_ns"],
-                )
-                for p in state["people"]
-            ]
+            memory = Memory.from_state(state["memory"])
+            told = [msgspec.msgpack.decode(memory.told(int(g)))["person"] for g in memory.ids()]
+            people = [_person_of(p) for p in [*state["people"], *told]]
+            put_away = [int(g) for g in state["put_away"]]
+            looked_up = {int(g): float(pictures) for g, pictures in state["looked_up"]}
             site_model = SiteModel.from_text(state["site"])
             now = {(a, b): (float(found), float(could)) for a, b, found, could in state["overlaps_now"]}
             known = {msgspec.convert(k, TrackKey) for k in state["taught"]}
@@ -733,7 +899,7 @@ class Linker:
                 for k, seen in state["hopeful"]
             }
             rulings = Rulings.from_state(state["rulings"])
-        except (KeyError, TypeError, msgspec.MsgspecError) as error:
+        except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
         self._next, self._t_ns = state["next"], checkpoint.t_ns
         _learn_again(self.appearance, state["learned"])
@@ -742,10 +908,52 @@ class Linker:
         self._pieces = {p.key: p for p in pieces}
         self._people = {p.global_id: p for p in people}
         self._owner = {k: p.global_id for p in people for k in p.keys}
+        self._fresh = {p.key: None for p in pieces if p.key not in self._owner}
+        self._held_by = {held: p.key for p in pieces for held, _ in p.holds}
+        self._memory, self._put_away, self._looked_up = memory, put_away, looked_up
         self._company, self._hopeful = company, hopeful
         self.site_model, self._taught = site_model, known
         self._overlaps_now = replace(site_model, overlaps=now)
         self._rulings = rulings
+
+
+def _person_state(p: Person) -> dict[str, Any]:
+    return {
+        "global_id": p.global_id,
+        "keys": [msgspec.to_builtins(k) for k in p.keys],
+        "first": msgspec.to_builtins(p.first),
+        "last": msgspec.to_builtins(p.last),
+        "here": p.here,
+        "name": p.name,
+        "t_updated_ns": p.t_updated_ns,
+        "spans": p.spans,
+    }
+
+
+def _person_of(state: dict[str, Any]) -> Person:
+    return Person(
+        global_id=state["global_id"],
+        keys=[msgspec.convert(k, TrackKey) for k in state["keys"]],
+        first=msgspec.convert(state["first"], Sighting),
+        last=msgspec.convert(state["last"], Sighting),
+        here=state["here"],
+        name=state["name"],
+        t_updated_ns=state["t_updated_ns"],
+        spans=[(int(first), int(last)) for first, last in state["spans"]],
+    )
+
+
+def _told(person: Person, piece: Piece) -> bytes:
+    """All but the looks of somebody long unseen; their tracklets are named no more."""
+    gone = replace(person, keys=[], here=False)
+    return msgspec.msgpack.encode({"person": _person_state(gone), "piece": piece.slim_state()})
+
+
+def _gap_s(a: Spans, b: Spans) -> float:
+    """The shortest time between two lists of spans, in seconds; 0 for none."""
+    both = sorted([(first, last, 0) for first, last in a] + [(first, last, 1) for first, last in b])
+    gaps = [after[0] - before[1] for before, after in itertools.pairwise(both) if before[2] != after[2]]
+    return round(min(gaps, default=0) / 1e9, 3)
 
 
 def united(groups: list[list[int]], people: list[set[int]]) -> list[list[int]]:
@@ -766,9 +974,14 @@ def _learn_again(appearance: AppearanceModel, learned: dict[str, Any]) -> None:
         setattr(appearance, name, tuple(value) if isinstance(value, list) else value)
 
 
-def sighting_of(camera_id: str, t_ns: int, tracks: Tracks, n: int) -> Sighting:
-    """Row ``n`` of a camera's tracks as a sighting."""
-    x1, y1, x2, y2 = (round(float(v), 1) for v in tracks.boxes[n])
-    x_m, y_m = (float(v) for v in tracks.floor_xy_m[n])
-    place = (round(x_m, 3), round(y_m, 3)) if np.isfinite(x_m) and np.isfinite(y_m) else None
-    return Sighting(camera_id=camera_id, t_ns=t_ns, box=(x1, y1, x2, y2), floor_xy_m=place)
+def sightings_of(camera_id: str, t_ns: int, tracks: Tracks) -> list[Sighting]:
+    """Each row of a camera's tracks as a sighting."""
+    boxes = tracks.boxes.astype(float).round(1).tolist()
+    places = tracks.floor_xy_m.astype(float).round(3).tolist()
+    known = [isfinite(x) and isfinite(y) for x, y in places]
+    return [
+        Sighting(
+            camera_id=camera_id, t_ns=t_ns, box=tuple(box), floor_xy_m=tuple(place) if is_known else None
+        )
+        for box, place, is_known in zip(boxes, places, known, strict=True)
+    ]

@@ -7,8 +7,10 @@ occupied at one instant by one person, over which were by two people. What was s
 
 from __future__ import annotations
 
+from math import isfinite
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 F = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -25,12 +27,12 @@ _SMOOTH = np.exp(-((_CENTRE[:, None] - _CENTRE) ** 2).sum(-1) / (2 * NEAR**2))
 _SMOOTH /= _SMOOTH.sum(axis=0)  # of one look, columns sum to 1
 
 
-def places_of(xy: ArrayLike) -> Whole:
-    """(N,) cells of (N, 2) places in shares of the picture; -1 for a place that nobody knows."""
-    xy = np.asarray(xy, float).reshape(-1, 2)
-    known = np.isfinite(xy).all(axis=1)
-    cell = np.minimum(np.clip(np.nan_to_num(xy), 0, 1) * SIDE, SIDE - 1).astype(np.int64)
-    return np.where(known, cell[:, 1] * SIDE + cell[:, 0], -1)
+def place_of(x: float, y: float) -> int:
+    """The cell of a place in shares of the picture; -1 for one that nobody knows."""
+    if not (isfinite(x) and isfinite(y)):
+        return -1
+    column, row = (int(min(max(v, 0.0), 1.0) * SIDE) for v in (x, y))
+    return min(row, SIDE - 1) * SIDE + min(column, SIDE - 1)
 
 
 def log_ratio_table(looks: F) -> F:

@@ -14,7 +14,7 @@ of how far apart people look between two cameras, and of how often two see someb
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, NamedTuple
@@ -248,7 +248,7 @@ class SiteModel:
 
         Args:
             camera_a, camera_b: names, rising.
-            place_a, place_b: (N,) cells of `meeting.places_of`.
+            place_a, place_b: (N,) cells of `meeting.place_of`.
             weight: (N,) probability that the two are one person.
         """
         looks = np.array(self.meetings.get((camera_a, camera_b), np.zeros((2, PLACES, PLACES))))
@@ -417,6 +417,18 @@ class SiteModel:
         """Share of those seen in a who are seen in b at the same instant; the prior weighs ``prior_people``."""
         found, could = self.overlaps.get((camera_a, camera_b), (0.0, 0.0))
         return (found + prior * prior_people) / (could + prior_people)
+
+    def overlap_shares(self, cameras: Sequence[str]) -> F:
+        """(N, N) `overlap_share` of each of N cameras with each; worked out once."""
+        names = tuple(cameras)
+        if names not in self._shares_of:
+            table = np.array([[self.overlap_share(a, b) for b in names] for a in names])
+            self._shares_of[names] = table.reshape(len(names), len(names))
+        return self._shares_of[names]
+
+    @cached_property
+    def _shares_of(self) -> dict[tuple[str, ...], F]:
+        return {}
 
     def routes(self, *, least: float = 1.0, least_share: float = 0.0) -> list[Route]:
         """Ways that at least so many took, and that share of those who leave there, the most used first."""

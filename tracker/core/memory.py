@@ -1,0 +1,200 @@
+"""Who has not been seen for long: one look of each, compared with who comes, in one product of matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.core.evidence import AppearanceModel
+
+F = NDArray[np.float64]
+
+FIRST_ROWS = 64
+
+
+class Memory:
+    """Identities out of sight, each with its mean look; and of all identities, who certainly is not whom."""
+
+    def __init__(self) -> None:
+        self._row: dict[int, int] = {}  # by identity
+        self._ids = np.zeros(FIRST_ROWS, np.int64)
+        self._last_ns = np.zeros(FIRST_ROWS, np.int64)
+        self._pictures = np.zeros(FIRST_ROWS)  # 0: of these looks are not known, or of another network
+        self._looks = np.zeros((FIRST_ROWS, 0), np.float32)
+        self._told: dict[int, bytes] = {}
+        self._apart: dict[int, set[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __contains__(self, global_id: int) -> bool:
+        return global_id in self._row
+
+    # ---- who is remembered -----------------------------------------------------------------------------------
+
+    def put(
+        self, global_id: int, looks: NDArray[np.floating] | None, pictures: float, last_ns: int, told: bytes
+    ) -> None:
+        """Remember an identity.
+
+        Args:
+            looks: (D,) mean of its embeddings, None if there are none; so many ``pictures`` stand behind it.
+            last_ns: when it was seen last.
+            told: whatever it takes to bring it back.
+        """
+        row = self._row.setdefault(global_id, len(self._row))
+        if row == len(self._ids):
+            self._resize(2 * row, self._looks.shape[1])
+        if looks is not None and self._looks.shape[1] != len(looks):
+            self._resize(len(self._ids), len(looks))
+        self._ids[row], self._last_ns[row], self._told[global_id] = global_id, last_ns, told
+        self._looks[row], self._pictures[row] = (0.0, 0.0) if looks is None else (looks, pictures)
+
+    def take(self, global_id: int) -> tuple[bytes, NDArray[np.float32] | None, float]:
+        """Bring an identity back: what was told, its looks and the pictures behind them. It stays apart from whom it
+        was. Raises KeyError."""
+        row, end = self._row.pop(global_id), len(self._row)
+        looks, pictures = self._looks[row].copy(), float(self._pictures[row])
+        if row != end:  # the last row fills the hole
+            for column in (self._ids, self._last_ns, self._pictures, self._looks):
+                column[row] = column[end]
+            self._row[int(self._ids[row])] = row
+        self._looks[end], self._pictures[end] = 0.0, 0.0
+        return self._told.pop(global_id), looks if pictures else None, pictures
+
+    def told(self, global_id: int) -> bytes:
+        """What was told of an identity. Raises KeyError."""
+        return self._told[global_id]
+
+    def retell(self, global_id: int, told: bytes) -> None:
+        """Other things to tell of an identity that is remembered."""
+        self._told[global_id] = told
+
+    def forget(self, global_id: int) -> None:
+        """An identity, remembered or here, is nobody any more."""
+        if global_id in self._row:
+            self.take(global_id)
+        for other in self._apart.pop(global_id, ()):
+            self._apart[other].discard(global_id)
+
+    def forget_looks(self) -> None:
+        """The embedder has changed: its rows cannot be compared any more."""
+        self._looks[:], self._pictures[:] = 0.0, 0.0
+
+    def longest_unseen(self, count: int = 0, before_ns: int = 0) -> list[int]:
+        """Identities that have been unseen longest: so many, and all last seen before a time."""
+        end = len(self._row)
+        order = np.lexsort((self._ids[:end], self._last_ns[:end]))
+        number = max(count, int(np.count_nonzero(self._last_ns[:end] < before_ns)))
+        return [int(g) for g in self._ids[order[:number]]]
+
+    # ---- who is like whom ------------------------------------------------------------------------------------
+
+    def ids(self) -> NDArray[np.int64]:
+        """(G,) identities remembered, in the order of `likeness`."""
+        return self._ids[: len(self._row)].copy()
+
+    def last_ns(self) -> NDArray[np.int64]:
+        """(G,) when each was seen last."""
+        return self._last_ns[: len(self._row)].copy()
+
+    @property
+    def dim(self) -> int:
+        """How many numbers a look has; 0 as long as none is known."""
+        return self._looks.shape[1]
+
+    def looks(self, ids: Sequence[int]) -> tuple[NDArray[np.float32], F]:
+        """(K, D) mean looks of K remembered identities, and (K,) of how many pictures; zero where not known."""
+        rows = np.array([self._row[g] for g in ids], np.intp)
+        return self._looks[rows], self._pictures[rows]
+
+    def likeness(
+        self,
+        looks: NDArray[np.floating],
+        pictures: F,
+        appearance: AppearanceModel,
+        ids: Sequence[int] | None = None,
+    ) -> tuple[F, F]:
+        """Log-odds by looks that R people are one with each of G remembered ones; 0 where looks are not known.
+
+        Args:
+            looks: (R, D) mean embeddings of ``pictures`` (R,) pictures each.
+            ids: the G to be compared with; None: all.
+
+        Returns:
+            (R, G) log-odds and (R, G) distances, NaN where not known.
+        """
+        none, end = np.array(0.0), len(self._row)
+        rows, seen = (self._looks[:end], self._pictures[:end]) if ids is None else self.looks(ids)
+        if looks.shape[1] != rows.shape[1]:
+            return np.zeros((len(looks), len(rows))), np.full((len(looks), len(rows)), np.nan)
+        distance = (1 - looks.astype(np.float32) @ rows.T).astype(np.float64)
+        distance = np.where((pictures[:, None] > 0) & (seen > 0), distance, np.nan)
+        return appearance.llr(
+            distance, appearance.cohort(none, none, none), pictures[:, None], seen
+        ), distance
+
+    # ---- who is not whom -------------------------------------------------------------------------------------
+
+    def part(self, global_id: int, others: Iterable[int]) -> None:
+        """This identity is none of the others, whether they are remembered or here."""
+        for other in others:
+            if other != global_id:
+                self._apart.setdefault(global_id, set()).add(other)
+                self._apart.setdefault(other, set()).add(global_id)
+
+    def apart(self, global_id: int) -> frozenset[int]:
+        """Who this identity certainly is not."""
+        return frozenset(self._apart.get(global_id, ()))
+
+    def join(self, kept: int, absorbed: int) -> None:
+        """One identity has become another."""
+        others = self.apart(absorbed)
+        self.forget(absorbed)
+        self.part(kept, others - {kept})
+
+    # ---- checkpoint ------------------------------------------------------------------------------------------
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        end = len(self._row)
+        return {
+            "ids": self._ids[:end].tobytes(),
+            "last_ns": self._last_ns[:end].tobytes(),
+            "pictures": self._pictures[:end].tobytes(),
+            "looks": self._looks[:end].tobytes(),
+            "told": [self._told[int(g)] for g in self._ids[:end]],
+            "apart": [[g, sorted(others)] for g, others in sorted(self._apart.items()) if others],
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Memory:
+        """Back from a checkpoint. Raises KeyError, TypeError or ValueError where it is damaged."""
+        memory = cls()
+        ids, last_ns = (np.frombuffer(state[name], np.int64) for name in ("ids", "last_ns"))
+        pictures = np.frombuffer(state["pictures"], np.float64)
+        looks = np.frombuffer(state["looks"], np.float32).reshape(len(ids), -1 if len(ids) else 0)
+        memory._resize(max(FIRST_ROWS, len(ids)), looks.shape[1])
+        for n, told in zip(range(len(ids)), state["told"], strict=True):
+            memory.put(int(ids[n]), looks[n], float(pictures[n]), int(last_ns[n]), bytes(told))
+        memory._apart = {int(g): {int(other) for other in others} for g, others in state["apart"]}
+        return memory
+
+    def _resize(self, rows: int, dim: int) -> None:
+        """So many rows; looks of another length than ``dim`` are of another network, and lost."""
+        end = len(self._row)
+        looks, same = np.zeros((rows, dim), np.float32), dim == self._looks.shape[1]
+        held = min(end, len(self._ids))
+        for name in ("_ids", "_last_ns", "_pictures"):
+            old = getattr(self, name)
+            new = np.zeros(rows, old.dtype)
+            new[:held] = old[:held]
+            setattr(self, name, new)
+        if same:
+            looks[:held] = self._looks[:held]
+        else:
+            self._pictures[:] = 0.0
+        self._looks = looks

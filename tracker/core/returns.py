@@ -1,0 +1,156 @@
+"""Who comes back after long: people asked about among those remembered.
+
+Somebody new is as likely, before anything is seen of them, as that one of the remembered comes back, and each of these
+as the other. The best pairs are taken first, each identity once, and only where all else together is unlikely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.core.evidence import AppearanceModel
+from tracker.core.memory import Memory
+
+F = NDArray[np.float64]
+Spans = Sequence[tuple[int, int]]  # first and last ns, in order
+
+AT_ONCE = 256  # people asked about together: bounds the memory it takes
+LIKELY_LLR = -3.0  # below, nobody is chosen, nor much of a rival
+ONE_TIME_NS = 5_000_000_000  # unseen for less than this: still one time
+
+
+class Asked(NamedTuple):
+    """Somebody who may be one of the remembered."""
+
+    global_id: int
+    looks: NDArray[np.floating]  # (D,)
+    pictures: float
+
+
+class Found(NamedTuple):
+    """One of the remembered, and why."""
+
+    asked: int
+    known: int
+    log_odds: float
+    likeness: float
+    distance: float
+
+
+def recognised(
+    asked: Sequence[Asked],
+    memory: Memory,
+    appearance: AppearanceModel,
+    times_of: Callable[[int], Spans],
+    false_merge_rate: float,
+) -> list[Found]:
+    """Who of those asked about is whom of the remembered; the surest first, each identity once.
+
+    Args:
+        asked: people who are here, or themselves remembered.
+        times_of: when an identity was seen; nobody is in two places at once.
+        false_merge_rate: how unlikely all else together must be.
+    """
+    dim = memory.dim
+    asked = [one for one in asked if len(one.looks) == dim]  # of another network, nothing is known
+    found: list[Found] = []
+    for start in range(0, len(asked), AT_ONCE):
+        found += _among(asked[start : start + AT_ONCE], memory, appearance, times_of, false_merge_rate)
+    taken: set[int] = set()
+    kept = []
+    for one in sorted(found, key=lambda f: (-f.log_odds, f.asked, f.known)):
+        if one.asked not in taken and one.known not in taken:
+            taken |= {one.asked, one.known}
+            kept.append(one)
+    return kept
+
+
+def _among(
+    asked: Sequence[Asked],
+    memory: Memory,
+    appearance: AppearanceModel,
+    times_of: Callable[[int], Spans],
+    false_merge_rate: float,
+) -> list[Found]:
+    ids = memory.ids()
+    looks, pictures = np.array([a.looks for a in asked]), np.array([a.pictures for a in asked])
+    likeness, distance = memory.likeness(looks, pictures, appearance)
+    prior = -np.log(len(ids) + 1.0)
+    S = np.where(np.isnan(distance), -np.inf, likeness + prior)
+    for row, one in enumerate(asked):
+        S[row, np.isin(ids, [one.global_id, *memory.apart(one.global_id)])] = -np.inf
+    least = np.log((1 - false_merge_rate) / false_merge_rate)
+    claimed = np.exp(S).sum(axis=0)  # by all who are asked about: of them, one can be it
+    found = []
+    for row, one in enumerate(asked):
+        if S[row].max(initial=-np.inf) < least:
+            continue
+        likely = np.flatnonzero(S[row] > LIKELY_LLR)
+        times = times_of(one.global_id)
+        likely = likely[[not overlap(times, times_of(int(g))) for g in ids[likely]]]
+        weight = np.exp(S[row, likely])
+        alike = _alike(ids[likely].tolist(), memory, appearance, times_of, prior)
+        others = (1 - alike) @ weight + claimed[likely] - weight
+        odds = S[row, likely] - np.log1p(np.maximum(others, 0.0))
+        if len(likely) and odds.max() >= least:
+            best = int(odds.argmax())
+            column = int(likely[best])
+            found.append(
+                Found(
+                    one.global_id,
+                    int(ids[column]),
+                    float(odds[best]),
+                    float(likeness[row, column]),
+                    float(distance[row, column]),
+                )
+            )
+    return found
+
+
+def _alike(
+    ids: Sequence[int],
+    memory: Memory,
+    appearance: AppearanceModel,
+    times_of: Callable[[int], Spans],
+    prior: float,
+) -> F:
+    """(K, K) probability that two of the remembered are one, of whom it is not known yet: no rivals then."""
+    looks, pictures = memory.looks(ids)
+    if not len(ids):
+        return np.zeros((0, 0))
+    likeness, distance = memory.likeness(looks, pictures, appearance, ids)
+    one = 1 / (1 + np.exp(-np.clip(np.where(np.isnan(distance), -50.0, likeness + prior), -50, 50)))
+    for i, a in enumerate(ids):
+        for j, b in enumerate(ids):
+            if b in memory.apart(a) or i < j and overlap(times_of(a), times_of(b)):
+                one[i, j] = one[j, i] = 0.0
+    np.fill_diagonal(one, 1.0)
+    return np.asarray(one)
+
+
+def united(spans: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans of time, in order, joined where there is little between them."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if found and first - found[-1][1] <= ONE_TIME_NS:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found
+
+
+def overlap(a: Spans, b: Spans) -> bool:
+    """Have two lists of spans, in order, a time in common?"""
+    i = j = 0
+    while i < len(a) and j < len(b):
+        if max(a[i][0], b[j][0]) < min(a[i][1], b[j][1]):
+            return True
+        if a[i][1] < b[j][1]:
+            i += 1
+        else:
+            j += 1
+    return False
