@@ -10,7 +10,7 @@ from tracker.core.evidence import (
     MAX_PLACE_LLR,
     at_border,
     gap_llr,
-    look_llr,
+    head_llr,
     meeting_llr,
     stitch_llr,
     walk_llr,
@@ -31,23 +31,9 @@ def test_short_gaps_speak_for_one_person_and_the_window_ends_it():
 # ---- place ---------------------------------------------------------------------------------------------------
 
 
-def met(distances_m: np.ndarray, sigma_m: float = 0.2) -> float:
-    """Two tracklets seen at once, their places so far apart."""
-    looks = look_llr(distances_m, np.full(len(distances_m), sigma_m))
-    return float(meeting_llr(looks.mean(), np.array(float(len(looks)))))
-
-
-def test_standing_on_one_spot_in_two_views_is_one_person():
-    here, near, far = (met(np.full(20, d)) for d in (0.05, 0.4, 3.0))
-    assert here > near > 3 > 0 > far
-    # One look on the spot: eight tenths of 60 m^2 / (2 pi 0.2^2), two of 60 m^2 / (2 pi (0.2^2 + 1.5^2)).
-    one = 0.8 * 60 / (2 * np.pi * 0.04) + 0.2 * 60 / (2 * np.pi * 2.29)
-    assert met(np.zeros(1)) == pytest.approx(np.log(one))
-    assert met(np.full(20, 50.0)) == pytest.approx(-3 * 8)  # 20 looks say as much as 8
-
-
-def test_hidden_feet_now_and_then_do_not_part_one_person():
-    assert met(np.where(np.arange(20) % 3 == 0, 2.0, 0.1)) > 3  # a third of the time the feet were hidden
+def test_twenty_looks_say_as_much_as_eight():
+    assert meeting_llr(np.array(-3.0), np.array(20.0)) == -3 * 8
+    assert meeting_llr(np.array(2.0), np.array(1.0)) == 2 and meeting_llr(np.array(2.0), np.array(3.0)) == 4
 
 
 def test_a_place_that_is_unknown_says_nothing():
@@ -85,6 +71,22 @@ def test_a_later_start_is_less_certainly_the_same_track():
         stitch_llr(person_box(300), np.zeros(2), person_box(300), g, window_s=3.0) for g in (0.1, 0.5, 1.5, 3)
     ]
     assert (np.diff(standing) < 0).all()
+
+
+def test_a_head_that_goes_on_is_one_person_whatever_stands_before_the_legs():
+    whole, cut = np.array([100.0, 100.0, 180.0, 340.0]), np.array([104.0, 101.0, 184.0, 240.0])
+    lower, wider = cut + np.array([0, 60, 0, 60]), cut + np.array([-40, 0, 40, 0])
+    still = np.zeros(2)
+    on = head_llr(whole, still, cut, 0.5)
+    assert on > 3 > head_llr(whole, still, lower, 0.5) and on > 3 > head_llr(whole, still, wider, 0.5)
+    # 0.7 of 80 px/s for 0.5 s are 28 px: who was heading away would be there.
+    ahead = cut + np.array([24, 0, 24, 0])
+    assert head_llr(whole, np.array([80.0, 0.0]), ahead, 0.5) == pytest.approx(
+        head_llr(whole, still, whole, 0.5), abs=0.01
+    )
+    assert head_llr(whole, still, cut + 5000, 0.5) == -30 and np.isfinite(
+        head_llr(whole, still, np.zeros(4), 0.5)
+    )
 
 
 def test_boxes_without_area_stop_nothing():

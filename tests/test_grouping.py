@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tests.scenes import at, look, person_box, tracklet
 from tracker.core.appearance import AppearanceModel, unit
+from tracker.core.feet import Feet
 from tracker.core.grouping import (
     AT_ONCE,
     MAX_MEETING_LLR,
@@ -22,9 +23,12 @@ from tracker.core.grouping import (
     Piece,
     Scores,
     competed,
+    continued,
     group,
+    one_to_one,
     refined,
 )
+from tracker.core.walking import Walks
 
 THRESHOLD = 2.2  # log-odds of 9 : 1
 
@@ -111,6 +115,52 @@ def test_two_who_walk_side_by_side_are_put_in_their_places():
     assert sorted(refined([[0], [2], [1, 3]], given)) == [[0, 2], [1, 3]]
     given.force(0, 3)
     assert refined([[0, 3], [1, 2]], given) == [[0, 3], [1, 2]]
+
+
+def test_who_goes_on_as_whom_is_told_by_whole_groups():
+    """Two cross each other's way, seen by two cameras each; after 0.8 s both are seen again, by one camera."""
+    speed = 1.0
+    pieces = [
+        (0.0, 0.0, speed),
+        (0.0, 0.02, speed),
+        (0.0, 4.4, -speed),
+        (2.4, 2.4, speed),
+        (2.4, 2.0, -speed),
+    ]
+    noted = [
+        (n, t_s + 0.4 * k, x + v * 0.4 * k, 0.0) for n, (t_s, x, v) in enumerate(pieces) for k in range(5)
+    ]
+    table = np.array(noted)
+    given = scores([None] * 5, met=[(0, 1), (0, 2), (1, 2), (3, 4)], meeting=0.0)
+    given.walks = Walks(
+        table[:, 0].astype(np.intp),
+        table[:, 1],
+        Feet.of(table[:, 2:], np.full(len(table), 0.05), np.full((len(table), 2), np.nan)),
+    )
+    given.walked[:] = True
+    given.longest_s = 60.0
+    # Nearest to where the first two ended, at 1.6 m, is who starts at 2.0 m; but he comes from the other side.
+    assert continued([[0, 1], [2], [3], [4]], given, 0.4) == [[0, 1, 3], [2, 4]]
+    given.forbid(0, 3)
+    assert continued([[0, 1], [2], [3], [4]], given, 0.4) == [[0, 1], [2, 4], [3]]
+    assert (given.standing().link[given.walked] == NEVER).all()
+
+
+def test_a_bond_counts_like_a_place():
+    given = scores([None] * 3, link=NEVER)
+    given.walks = Walks(
+        np.zeros(0, np.intp), np.zeros(0), Feet.of(np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2)))
+    )
+    given.bonds[0, 1] = given.bonds[1, 0] = 4.0
+    given.bonds[1, 2] = given.bonds[2, 1] = -1.0
+    assert parted(given.standing()) == [[0, 1], [2]]
+
+
+def test_of_pairs_that_exclude_each_other_the_odds_count_all():
+    value = np.log(np.array([[1.0, 3.0], [2.0, 5.0]]))
+    # Of the first: 1 / (1 + 3 + 2); of the last: 5 / (1 + 2 + 3).
+    np.testing.assert_allclose(np.exp(one_to_one(value)), [[1 / 6, 3 / 7], [2 / 7, 5 / 6]])
+    assert np.isneginf(one_to_one(np.full((2, 2), -np.inf))).all()
 
 
 def test_people_seen_at_once_by_one_camera_are_never_one():

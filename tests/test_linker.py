@@ -31,6 +31,7 @@ from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
 from tracker.core.order import TimeOrder
 from tracker.types import (
+    TENTATIVE,
     Advance,
     Appeared,
     CameraBack,
@@ -298,6 +299,21 @@ def test_somebody_seen_at_once_by_two_cameras_is_one_where_they_stand_on_one_spo
                 heard(update(camera, float(t), [piece], [(1, person_box(300))], floor=[place]))
         heard(Advance(t_ns=at(6), final=True))
         assert (heard.identity("a", 1) == heard.identity("b", 1)) is one
+
+
+def test_where_a_tentative_track_stood_counts_once_it_is_confirmed():
+    """A track of one picture, ended before it was confirmed, used to be nowhere and was nobody's."""
+    heard = Heard()
+    for n, t in enumerate((0.0, 0.5, 1.0)):
+        whole = tracklet("a", 1, 0, t, None, revision=n + 1)
+        heard(update("a", t, [whole], [(1, person_box(300))], floor=[(2.0, 3.0)]))
+        seen = update("b", t, [], [(7 + n, person_box(500))], floor=[(2.05, 3.0)])
+        tentative = msgspec.structs.replace(seen.tracks, states=np.array([TENTATIVE], np.int8))
+        ended = [] if not n else [tracklet("b", 6 + n, t - 0.5, t - 0.5, None)]
+        heard(msgspec.structs.replace(seen, tracks=tentative, tracklets=tuple(ended)))
+    heard(Advance(t_ns=at(2), final=True))
+    assert heard.identity("b", 7) == heard.identity("b", 8) == heard.identity("a", 1) is not None
+    assert heard.linker.identity_of(TrackKey(camera_id="b", run=0, number=9)) is None  # never confirmed
 
 
 def test_only_what_two_cameras_saw_at_the_same_instant_is_compared():

@@ -595,13 +595,15 @@ def test_every_camera_has_its_own_keyframes_and_flow():
 # ---- the floor -----------------------------------------------------------------------------------------------
 
 
-def test_confirmed_tracks_of_a_calibrated_camera_stand_on_the_floor():
+def test_tracks_of_a_calibrated_camera_stand_on_the_floor():
     plan = FloorPlan(np.array([[0.01, 0, 0], [0, 0.01, 0], [0, 0, 1]]))  # 100 px are 1 m
     one = pipeline(plan=plan)
     one.see(SIZE)
     updates = [one.finish(n, at(n / 10), Answers(detections=seen([person_box(300)]))) for n in range(4)]
-    assert np.isnan(updates[0].tracks.floor_xy_m).all()  # tentative
-    np.testing.assert_allclose(updates[-1].tracks.floor_xy_m, [[3, 4]], atol=1e-6)
+    for update in updates:  # from the first on, tentative or not
+        np.testing.assert_allclose(update.tracks.floor_xy_m, [[3, 4]], atol=1e-6)
+    # As much again below the box of 200 px: 2 m nearer.
+    np.testing.assert_allclose(updates[-1].tracks.floor_near_xy_m, [[3, 6]], atol=1e-6)
     # A foot is known to 0.04 of the height of 200 px, in both directions: 8 px = 0.08 m.
     np.testing.assert_allclose(updates[-1].tracks.floor_sigma_m, [np.hypot(0.08, 0.08)], rtol=1e-5)
 

@@ -422,3 +422,15 @@ def test_the_docs_tell_the_head_the_formats_version_and_the_dtypes() -> None:
     assert f"`[{wire.FORMAT_VERSION}, record]`" in text
     for dtype in wire._DTYPES:
         assert dtype in text
+
+
+def test_tracks_from_before_hidden_feet_were_thought_of_have_none():
+    told = from_bytes_of_old_tracks()
+    assert told.floor_near_xy_m.shape == (2, 2) and np.isnan(told.floor_near_xy_m).all()
+
+
+def from_bytes_of_old_tracks() -> Tracks:
+    """Tracks without the field, as a tape of that time holds them."""
+    tracks = Tracks.of(np.arange(2), np.zeros((2, 4)), np.zeros(2))
+    columns = {name: getattr(tracks, name) for name in tracks.__struct_fields__ if name != "floor_near_xy_m"}
+    return Tracks(**columns)

@@ -114,13 +114,20 @@ class Tracks(Record, frozen=True, kw_only=True):
     ]  # (N,)  row of the detection, NO_DETECTION while coasting, CARRIED between keyframes
     floor_xy_m: NDArray[np.float32]  # (N, 2) foot point on the floor, NaN where unknown
     floor_sigma_m: NDArray[np.float32]  # (N,)  its standard deviation, NaN where unknown
+    # (N, 2) where the feet are if as much again of the person is hidden below the box, NaN where unknown
+    floor_near_xy_m: NDArray[np.float32] = msgspec.field(default_factory=lambda: np.zeros((0, 2), np.float32))
 
     def __post_init__(self) -> None:
         n = len(self.ids)
+        if (
+            len(self.floor_near_xy_m) != n == len(self.floor_xy_m)
+        ):  # of a message from before there was such a field
+            msgspec.structs.force_setattr(self, "floor_near_xy_m", np.full((n, 2), np.nan, np.float32))
         for name in ("ids", "states", "scores", "detections", "floor_sigma_m"):
             self._column(name, (n,))
         self._column("boxes", (n, 4))
         self._column("floor_xy_m", (n, 2))
+        self._column("floor_near_xy_m", (n, 2))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -153,6 +153,12 @@ class FloorPlan:
         place[unknown], sigma[unknown] = np.nan, np.nan
         return place, sigma
 
+    def nearest(self, boxes: Boxes) -> NDArray[np.float64]:
+        """(N, 2) where the feet of boxes (N, 4) are if as much again of a person is hidden below; NaN where unknown."""
+        feet = foot_points(boxes)
+        feet[:, 1] += center_form(boxes)[:, 3]
+        return self.locate(feet)
+
     def metres_per_px(self, boxes: Boxes) -> NDArray[np.float64]:
         """(N,) metres from side to side that a pixel is at the feet of boxes (N, 4)."""
         feet = foot_points(boxes)

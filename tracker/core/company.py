@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.boxes import covered
-from tracker.core.evidence import look_llr
+from tracker.core.feet import UNHEARD, Feet, FootErrors, look_llr
 from tracker.types import TrackKey
 
 F = NDArray[np.float64]
@@ -26,7 +26,7 @@ FRAME_S = 0.6  # a frame stands for the time since the one before, at most this
 LOOK_EVERY_S = 0.2  # places are compared this often; nearer instants err alike
 AT_ONCE_S = 0.2  # two cameras' frames this close in time show one instant
 FIRST_ROWS = 64
-SUMS = 6
+SUMS = 9  # seconds, frames, one inside the other; looks, their evidence, sights; hidden feet: own, the other's, both
 
 
 class Beside(NamedTuple):
@@ -47,10 +47,11 @@ class Company:
         self._free: list[int] = []
         self._sums = np.zeros((SUMS, FIRST_ROWS, FIRST_ROWS), np.float32)  # as in `Beside`, with frames
         self._two = np.zeros((FIRST_ROWS, FIRST_ROWS), bool)  # who certainly is
-        self._where = np.full((FIRST_ROWS, 5), np.nan)  # t_s, x_m, y_m, sigma_m, when last compared
+        self._where = np.full((FIRST_ROWS, 7), np.nan)  # t_s, x_m, y_m, sigma_m, compared, nearest
         self._camera = np.full(FIRST_ROWS, -1)
         self._cameras: dict[str, int] = {}
         self._seen_ns: dict[str, int] = {}  # last frame of each camera
+        self.foot_errors = FootErrors()
 
     def add(self, key: TrackKey) -> None:
         """A new tracklet."""
@@ -76,9 +77,14 @@ class Company:
     def join(self, key: TrackKey, earlier: TrackKey) -> None:
         """An earlier tracklet becomes part of another: whoever was beside it was beside that one."""
         i, j = self._row[key], self._row[earlier]
-        for n in range(SUMS - 1):  # what was noted of sights is of the later one alone
-            self._sums[n, i] += self._sums[n, j]
-            self._sums[n, :, i] += self._sums[n, :, j]
+        unheard = self._sums[3, i] == 0
+        for n in range(SUMS):
+            if n < 5:
+                self._sums[n, i] += self._sums[n, j]
+                self._sums[n, :, i] += self._sums[n, :, j]
+            elif n > 5:  # what was noted of sights is of the later one alone
+                self._sums[n, i, unheard] = self._sums[n, j, unheard]
+                self._sums[n, unheard, i] = self._sums[n, unheard, j]
         self._sums[:, i, i] = 0.0
         self._two[i] |= self._two[j]
         self._two[:, i] |= self._two[:, j]
@@ -100,6 +106,7 @@ class Company:
         boxes: NDArray[np.floating],
         floor_xy_m: NDArray[np.floating],
         sigma_m: NDArray[np.floating],
+        near_xy_m: NDArray[np.floating] | None = None,
     ) -> None:
         """One frame of one camera.
 
@@ -107,6 +114,7 @@ class Company:
             keys: of N tracklets that are seen; those never added are passed over.
             boxes: (N, 4).
             floor_xy_m, sigma_m: (N, 2) and (N,) their places on the floor, NaN where unknown.
+            near_xy_m: (N, 2) where they are if their legs are hidden.
         """
         frame_s = min((t_ns - self._seen_ns.get(camera_id, t_ns)) / 1e9, FRAME_S)
         self._seen_ns[camera_id] = t_ns
@@ -127,11 +135,12 @@ class Company:
         self._where[rows, 0] = t_s
         self._where[rows, 1:3] = floor_xy_m[told][known]
         self._where[rows, 3] = sigma_m[told][known]
+        self._where[rows, 5:] = np.nan if near_xy_m is None else near_xy_m[told][known]
         last_s = self._where[rows, 4]
         due = rows[~(t_s - last_s < LOOK_EVERY_S - 1e-6)]
         if len(due):
             self._where[due, 4] = t_s
-            self._compare(due, t_s)
+            self._compare(due, t_s, np.nan_to_num(t_s - last_s[np.isin(rows, due)], nan=np.inf))
 
     def _tell_two(self, rows: NDArray[np.intp]) -> None:
         here = np.ix_(rows, rows)
@@ -139,23 +148,35 @@ class Company:
         self._two[here] = (seconds > APART_S) & ~_one_body(frames, as_one)
         self._two[rows, rows] = False
 
-    def _compare(self, rows: NDArray[np.intp], t_s: float) -> None:
+    def _compare(self, rows: NDArray[np.intp], t_s: float, since_s: F) -> None:
         others = np.flatnonzero(
             (np.abs(self._where[:, 0] - t_s) <= AT_ONCE_S) & (self._camera != self._camera[rows[0]])
         )
         if not len(others):
             return
-        apart = self._where[rows, None, 1:3] - self._where[None, others, 1:3]
-        sigma = np.hypot(self._where[rows, None, 3], self._where[None, others, 3])
-        ratio = look_llr(np.hypot(apart[..., 0], apart[..., 1]), sigma)
-        for n, more in ((3, 1.0), (4, ratio)):
-            self._sums[n][np.ix_(rows, others)] += more
-            self._sums[n][np.ix_(others, rows)] = self._sums[n][np.ix_(rows, others)].T
+        own, theirs = self._feet(rows), self._feet(others)
+        names = np.array(list(self._cameras))
+        self.foot_errors.learn(str(names[self._camera[rows[0]]]), own, theirs, names[self._camera[others]])
+        here, there = np.ix_(rows, others), np.ix_(others, rows)
+        unheard = self._sums[3][here] == 0
+        hidden = [np.where(unheard, first, self._sums[6 + k][here]) for k, first in enumerate(UNHEARD)]
+        ratio, now = look_llr(own.at(np.s_[:, None]), theirs.at(None), np.array(hidden), since_s[:, None])
+        self._sums[3][here] += 1.0
+        self._sums[4][here] += ratio
+        for n in (3, 4):
+            self._sums[n][there] = self._sums[n][here].T
+        for n, to_me, to_other in ((6, 0, 1), (7, 1, 0), (8, 2, 2)):
+            self._sums[n][here], self._sums[n][there] = now[to_me], now[to_other].T
+
+    def _feet(self, rows: NDArray[np.intp]) -> Feet:
+        where = self._where[rows]
+        scale = self.foot_errors.scale(list(self._cameras))[self._camera[rows]]
+        return Feet.of(where[:, 1:3], where[:, 3], where[:, 5:], scale)
 
     def beside(self, keys: Sequence[TrackKey], of: int | None = None) -> Beside:
         """Each of N tracklets beside each, or the first ``of`` beside all."""
         rows = np.array([self._row[k] for k in keys], np.intp)
-        seconds, frames, as_one, looks, place, sights = self._sums[:, rows[:of, None], rows].astype(
+        seconds, frames, as_one, looks, place, sights = self._sums[:6, rows[:of, None], rows].astype(
             np.float64
         )
         return Beside(seconds, _one_body(frames, as_one), looks, place / np.maximum(looks, 1), sights)
@@ -186,6 +207,7 @@ class Company:
             ],
             "where": [[None if np.isnan(v) else v for v in self._where[row].tolist()] for row in rows],
             "seen_ns": self._seen_ns,
+            "foot_errors": self.foot_errors.log_scales,
         }
 
     @classmethod
@@ -201,6 +223,9 @@ class Company:
         for i, j, *sums in state["sums"]:
             company._sums[:, rows[i], rows[j]] = sums
         company._tell_two(np.array(rows, np.intp))
+        company.foot_errors = FootErrors(
+            {name: (along, across) for name, (along, across) in state["foot_errors"].items()}
+        )
         company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
         return company
 
@@ -210,7 +235,7 @@ class Company:
         sums[:, :old, :old] = self._sums
         two = np.zeros((rows, rows), bool)
         two[:old, :old] = self._two
-        where, camera = np.full((rows, 5), np.nan), np.full(rows, -1)
+        where, camera = np.full((rows, 7), np.nan), np.full(rows, -1)
         where[:old], camera[:old] = self._where, self._camera
         self._sums, self._two, self._where, self._camera = sums, two, where, camera
 

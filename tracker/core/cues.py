@@ -10,9 +10,19 @@ from numpy.typing import NDArray
 from tracker.config import LinkSettings
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.company import APART_S, Beside, Company
-from tracker.core.evidence import MAX_PLACE_LLR, at_border, gap_llr, meeting_llr, stitch_llr, walk_llr
-from tracker.core.grouping import NEVER, Piece, Scores, sights_at_once
+from tracker.core.evidence import (
+    MAX_PLACE_LLR,
+    at_border,
+    gap_llr,
+    head_llr,
+    meeting_llr,
+    stitch_llr,
+    walk_llr,
+)
+from tracker.core.feet import Feet
+from tracker.core.grouping import NEVER, Piece, Scores, one_to_one, sights_at_once
 from tracker.core.topology import SiteModel
+from tracker.core.walking import Walks
 from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
 
 F = NDArray[np.float64]
@@ -28,6 +38,8 @@ OVERLAP_LIMITS = (-3.0, 2.0)
 SIGHT_LIMITS = (-2.0, 2.0)
 MOST_SIGHTS = 2  # neighbouring instants err alike
 CARRY_S = 2.0  # a walker's velocity leads nowhere after this
+BOND_S = 1.1  # after this a head may be anywhere
+BOND_LIMITS = (-1.0, 4.0)  # a track may have begun on somebody else
 IN_VIEW_S = 0.15  # seen this short ago: still there
 # Cues lean on each other, so that their sum is surer than it should be. What each counts for beside looks, which count
 # in full, is fitted to whose new tracklets were: python -m benchmarks.cue_weights
@@ -77,7 +89,8 @@ def score_pieces(
     learned = _learned(pieces, cameras, first, last, site, of)
     window_s = settings.max_gap_s
     link = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=window_s)
-    link = link + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered + learned
+    onward = link + learned  # people do vanish in the middle of a floor, behind others
+    link = onward + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered
     # Whoever leaves a view by its edge seldom comes back to the same view soon.
     link = np.maximum(link + np.where(here & left, settings.return_log_odds, 0.0), NEVER)
     # Whoever was away for longer may have been anywhere: time says nothing; sooner, that is unusual.
@@ -90,8 +103,8 @@ def score_pieces(
     # Who is still in one view while somebody comes into another has not gone there.
     in_view = last >= now_ns - IN_VIEW_S * 1e9
     stays = np.where(earlier, in_view[rows, None], in_view)
-    met = ((gap_s < -APART_S) | (gap_s < 0) & stays) & ~here
-    placed = met & (beside.looks > 0)
+    placed = (beside.looks > 0) & ~here
+    met = ((gap_s < -APART_S) | (gap_s < 0) & stays) & ~here | placed
     meeting = overlap_llr(overlaps, cameras)[rows] + _sights(
         pieces, met & ~placed, in_view, beside, company, site, of
     )
@@ -113,6 +126,10 @@ def score_pieces(
     scores = Scores(own, pictures, link, meeting, met, conflict, gap_s, appearance)
     scores.placed = placed
     scores.core = np.array([p.is_core for p in pieces], bool)
+    if of is None and walked.any():
+        scores.walks, scores.walked = _places(pieces, company), walked
+        scores.onward, scores.longest_s = onward, settings.max_gap_s
+        scores.bonds = _bonds(*boxes, here & walked, first, last)
     return scores
 
 
@@ -185,6 +202,34 @@ def _walks(
     )
     from_known = np.where(earlier, steady[:of, None], steady)
     return walk_llr(off, sigma, gap_s, from_known), known[:of, None] & known
+
+
+def _bonds(
+    first_box: F,
+    last_box: F,
+    velocity_px_s: F,
+    could: NDArray[np.bool_],
+    first_ns: NDArray[np.int64],
+    last_ns: NDArray[np.int64],
+) -> F:
+    """(N, N) log-odds of one camera's tracks going on as one another at once, against all others; 0 for the rest."""
+    gap_s = (first_ns[None, :] - last_ns[:, None]) / 1e9
+    i, j = np.nonzero(could & (gap_s > 0) & (gap_s <= BOND_S))
+    bonds = np.zeros(gap_s.shape)
+    if len(i):
+        value = np.full(gap_s.shape, -np.inf)
+        value[i, j] = head_llr(last_box[i], velocity_px_s[i], first_box[j], gap_s[i, j])
+        bonds[i, j] = np.clip(one_to_one(value)[i, j], *BOND_LIMITS)
+    return bonds + bonds.T
+
+
+def _places(pieces: Sequence[Piece], company: Company) -> Walks:
+    """The first and last places of every piece."""
+    noted = [(n, *step) for n, p in enumerate(pieces) for step in dict.fromkeys((*p.first_steps, *p.steps))]
+    table = np.array(noted, float).reshape(-1, 7)
+    piece = table[:, 0].astype(np.intp)
+    scale = company.foot_errors.scale([p.key.camera_id for p in pieces])
+    return Walks(piece, table[:, 1], Feet.of(table[:, 2:4], table[:, 4], table[:, 5:], scale[piece]))
 
 
 def _learned(

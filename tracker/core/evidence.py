@@ -9,18 +9,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tracker.core.feet import FLOOR_M2, HIDDEN_FEET, HIDDEN_M
+
 F = NDArray[np.float64]
 
 MAX_PLACE_LLR = 8.0
-FLOOR_M2 = 60.0  # that two cameras see together, where nobody knows better
-HIDDEN_FEET, HIDDEN_M = (
-    0.2,
-    1.5,
-)  # share of looks in which the feet are hidden, and how far off they seem then
-MAX_LOOK_AGAINST_LLR = 3.0  # one look that speaks against it may be of hidden feet
 MAX_AGAINST_LLR = 30.0
 MOST_LOOKS = 8.0  # that many agreeing looks say all that more of them would
 WALK_M_S, TOP_M_S = 1.3, 3.0
+PICTURE_HEIGHTS = 8.0  # of people, that a picture is wide
+HEADING = 0.7  # of a velocity in the picture is kept
 STEADY_M_S2 = 0.5  # how far a walker's velocity is off after a second, and how it changes
 
 
@@ -34,19 +32,6 @@ def gap_llr(gap_s: F, *, typical_s: float, window_s: float) -> F:
     same = 1 / typical_s / (1 + gap / typical_s) ** 2
     ratio = np.log(same * window_s)
     return np.asarray(np.where(gap <= window_s, ratio, -np.inf))
-
-
-def look_llr(distance_m: F, sigma_m: F) -> F:
-    """Of two places, seen at one instant by two calibrated cameras: on one spot, or anywhere on the floor seen.
-
-    Feet are often hidden in one of the views, and a foot point then lies a metre or two away: a mixture of two normal
-    errors. Uniform over ``FLOOR_M2`` if two people.
-
-    Args:
-        distance_m, sigma_m: any shape; the standard deviation of each axis of the difference.
-    """
-    ratio = np.log(_spot_ratio(distance_m, np.maximum(sigma_m, 1e-3)) + 1e-12)
-    return np.maximum(ratio, -MAX_LOOK_AGAINST_LLR)
 
 
 def _spot_ratio(off_m: F, sigma_m: F) -> F:
@@ -116,6 +101,40 @@ def stitch_llr(
     one = -((off / sigma) ** 2) / 2 - np.log(2 * np.pi * sigma**2) - (grow / 0.25) ** 2 / 2
     two = -np.log(40.0)  # a picture is some 40 square heights of people
     return np.clip(one - two + np.maximum(0.0, 1.0 - np.asarray(gap_s) / window_s), -MAX_PLACE_LLR, 5.0)
+
+
+def head_llr(
+    end_box: NDArray[np.floating],
+    velocity_px_s: NDArray[np.floating],
+    start_box: NDArray[np.floating],
+    gap_s: ArrayLike,
+) -> F:
+    """Of one camera's tracks going on as others after ``gap_s``, from head and width: what stands before legs hides
+    those first.
+
+    Args:
+        end_box, start_box: (..., 4).
+        velocity_px_s: (..., 2) of the centre at the end.
+        gap_s: (...).
+    """
+    end, start, gap = np.asarray(end_box, float), np.asarray(start_box, float), np.asarray(gap_s, float)
+    size = np.maximum(np.maximum(end[..., 3] - end[..., 1], start[..., 3] - start[..., 1]), 1.0)
+    moved = (start[..., 0] + start[..., 2] - end[..., 0] - end[..., 2]) / 2
+    aside = (moved - HEADING * np.asarray(velocity_px_s, float)[..., 0] * gap) / size
+    lower = (start[..., 1] - end[..., 1]) / size
+    wide, other = (np.maximum(box[..., 2] - box[..., 0], 1.0) for box in (end, start))
+    one = (
+        _log_normal(aside, 0.12 + 0.35 * gap)
+        + _log_normal(lower, 0.03 + 0.04 * gap)
+        + _log_normal(np.log(other / wide), 0.08 + 0.1 * gap)
+    )
+    # Others are anywhere from side to side, but in a crowd about as high and as wide.
+    two = -np.log(PICTURE_HEIGHTS) + _log_normal(lower, 0.3) + _log_normal(np.log(other / wide), 0.35)
+    return np.asarray(np.maximum(one - two, -MAX_AGAINST_LLR))
+
+
+def _log_normal(x: F, sigma: ArrayLike) -> F:
+    return np.asarray(-((x / np.asarray(sigma)) ** 2) / 2 - np.log(np.sqrt(2 * np.pi) * np.asarray(sigma)))
 
 
 def at_border(box: NDArray[np.floating], image_size: ArrayLike, margin: float = 0.02) -> NDArray[np.bool_]:

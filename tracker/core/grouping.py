@@ -6,6 +6,7 @@ else at the same time in the same view) and the alternative "new person", so eve
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.meeting import PLACES, place_of
+from tracker.core.walking import Walks, crowding_llr, ends_of, followed, onward_llr
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
 F = NDArray[np.float64]
@@ -30,12 +32,16 @@ STEPS = 4  # of these, the last so many: a velocity over 1.2 s or more
 SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
 NEVER = -1e6
+MOST_BESIDES = 12.0  # log-odds that looks and time may add to a walk's
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
 NEW_EXPONENT = 0.4  # who comes is none of N known people with odds N^this: python -m benchmarks.cue_weights
 LEAST_GAIN = 2.0  # log-odds by which a change of a reading must be better
 CREDIT = (
     20  # sure joins that a reading begins with, so that the first doubtful one is not refused for being first
 )
+
+
+Step = tuple[float, float, float, float, float, float]  # t_s, x, y, sigma_m, and the nearest x, y (`Tracks`)
 
 
 class Piece:
@@ -50,7 +56,8 @@ class Piece:
         self.place: tuple[float, float] | None = None
         self.first_place: tuple[float, float] | None = None
         self.sigma_m, self.first_sigma_m = float("nan"), float("nan")
-        self._steps: list[tuple[float, float, float]] = []  # t_s, x, y of the last places, STEP_S apart
+        self.steps: list[Step] = []  # the last places, STEP_S apart
+        self.first_steps: list[Step] = []
         self.walked = False  # has been elsewhere than where it began: no chair, no poster
         self.t_recalled_ns = 0  # when its identity, long unseen, was recognised
         self.holds: list[tuple[TrackKey, int]] = []  # tracklets joined to it for good, and when they ended
@@ -80,7 +87,14 @@ class Piece:
         self.holds += [*earlier.holds, (earlier.key, earlier.t_last_ns)]
         self.walked = self.walked or earlier.walked
 
-    def see(self, t_ns: int, box: NDArray[np.float32], floor_xy_m: NDArray, sigma_m: float) -> None:
+    def see(
+        self,
+        t_ns: int,
+        box: NDArray[np.float32],
+        floor_xy_m: NDArray,
+        sigma_m: float,
+        near_xy_m: NDArray[np.floating] | tuple[float, float] = (np.nan, np.nan),
+    ) -> None:
         """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
         self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
         if not self.sights or t_ns - self.sights[-1][0] >= SIGHT_EVERY_S * 1e9:
@@ -94,18 +108,21 @@ class Piece:
             self.place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
             self.sigma_m = float(sigma_m)
             t_s = t_ns / 1e9
-            if not self._steps or t_s - self._steps[-1][0] >= STEP_S:
-                self._steps.append((t_s, *self.place))
-                del self._steps[:-STEPS]
+            if not self.steps or t_s - self.steps[-1][0] >= STEP_S:
+                step = (t_s, *self.place, self.sigma_m, float(near_xy_m[0]), float(near_xy_m[1]))
+                self.steps.append(step)
+                del self.steps[:-STEPS]
+                if len(self.first_steps) < STEPS:
+                    self.first_steps.append(step)
             if self.first_place is None:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
 
     @property
     def speed_m_s(self) -> tuple[float, float]:
         """Velocity on the floor over the last places; NaN where it is not known."""
-        if self.place is None or len(self._steps) < 2:
+        if self.place is None or len(self.steps) < 2:
             return float("nan"), float("nan")
-        (t0, x0, y0), (t1, x1, y1) = self._steps[0], self._steps[-1]
+        (t0, x0, y0), (t1, x1, y1) = self.steps[0][:3], self.steps[-1][:3]
         return (x1 - x0) / (t1 - t0), (y1 - y0) / (t1 - t0)
 
     @property
@@ -171,7 +188,8 @@ class Piece:
             "place": self.place,
             "walked": self.walked,
             "first_place": self.first_place,
-            "steps": self._steps,
+            "steps": self.steps,
+            "first_steps": self.first_steps,
             "sigmas_m": [None if np.isnan(v) else v for v in (self.sigma_m, self.first_sigma_m)],
             "looks": self._looks is not None,
             "t_recalled_ns": self.t_recalled_ns,
@@ -194,6 +212,7 @@ class Piece:
             "tracklet": plain,
             "sights": [],
             "steps": [],
+            "first_steps": [],
             "holds": [],
             "held_looks": b"",
             "held": [0.0, self._held_boxes],
@@ -214,7 +233,10 @@ class Piece:
         piece.box = np.array(state["box"], np.float32)
         piece.walked = bool(state["walked"])
         piece.place = None if state["place"] is None else (state["place"][0], state["place"][1])
-        piece._steps = [(t, x, y) for t, x, y in state["steps"]]
+        piece.steps, piece.first_steps = (
+            [(t, x, y, sigma_m, x_near, y_near) for t, x, y, sigma_m, x_near, y_near in state[name]]
+            for name in ("steps", "first_steps")
+        )
         first = state["first_place"]
         piece.first_place = None if first is None else (first[0], first[1])
         piece.t_recalled_ns = state["t_recalled_ns"]
@@ -288,7 +310,7 @@ class Scores:
         """
         self.looks, self.pictures = looks, pictures
         self.link, self.meeting, self.met, self.conflict = link, meeting, met, conflict
-        self.gap_s = gap_s
+        self.gap_s, self.longest_s = gap_s, np.inf
         self.appearance = appearance
         self.forced = np.zeros_like(conflict)
         self.placed = np.zeros_like(
@@ -296,6 +318,10 @@ class Scores:
         )  # where ``meeting`` is a place seen, not only the cameras' shared view
         self.core = np.ones(len(pictures), bool)  # pieces that may join two people
         self.people = 1  # how many are known
+        self.walks: Walks | None = None  # where they were on the floor
+        self.walked = np.zeros_like(conflict)  # both of whom were
+        self.bonds = np.zeros_like(link)  # what speaks for one camera's tracks going on as one another
+        self.onward = link  # (N, N) what speaks for one going on as another besides the walk
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -312,6 +338,17 @@ class Scores:
     def force(self, i: int, j: int) -> None:
         """These two are one person, whatever they look like."""
         self.forced[i, j] = self.forced[j, i] = True
+
+    def standing(self) -> Scores:
+        """By who stood with whom, and by bonds: who goes on as whom on the floor, whole groups tell better."""
+        if self.walks is None:
+            return self
+        other = copy.copy(self)
+        other.link = np.where(self.walked & ~self.forced, NEVER, self.link)
+        bound = (self.bonds != 0) & ~self.met
+        other.meeting = np.where(bound, self.bonds, self.meeting)
+        other.met, other.placed = self.met | bound, self.placed | bound
+        return other
 
     def to_group(self, i: int, rows: Sequence[int]) -> float:
         """Log-odds of piece ``i`` belonging to a group; -inf where it cannot."""
@@ -609,6 +646,43 @@ def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
             owner[row] = to
     found = [np.flatnonzero(owner == g).tolist() for g in range(len(groups))]
     return [members for members in found if members]
+
+
+def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float) -> list[list[int]]:
+    """Groups joined with those that go on where they were heading on the floor, all at once; ordered by first row.
+
+    Args:
+        threshold: log-odds from which joining is right.
+    """
+    walks, count = scores.walks, len(groups)
+    if walks is None or not len(walks.piece) or count < 2:
+        return sorted(list(members) for members in groups)
+    begins, ends = ends_of(walks, groups)
+    walk = onward_llr(ends, begins, scores.longest_s)
+    value = np.full(walk.shape, -np.inf)
+    walk = walk - crowding_llr(begins, scores.longest_s)
+    for a, b in np.argwhere(walk > threshold - MOST_BESIDES).tolist():
+        here, there = list(groups[a]), list(groups[b])
+        block = np.ix_(here, there)
+        if scores.conflict[block].any() or scores.met[block].any():
+            continue
+        looks = scores._of(here, there)[1]["appearance"] if scores.pictures.any() else 0.0
+        nearest = np.unravel_index(int(scores.gap_s[block].argmin()), (len(here), len(there)))
+        value[a, b] = walk[a, b] + looks + scores.onward[block][nearest] - threshold
+    after = followed(value)
+    joined = [list(members) for members in groups]
+    for a in np.argsort(-begins.t_s, kind="stable").tolist():  # from the last on, so that chains add up
+        if after[a] >= 0:
+            joined[a] += joined[after[a]]
+            joined[after[a]] = []
+    return sorted(sorted(members) for members in joined if members)
+
+
+def one_to_one(value: F) -> F:
+    """(N, N) log-odds of pairs against all others of their row, of their column, and against nobody."""
+    odds = np.exp(value)
+    row, column = odds.sum(axis=1)[:, None] - odds, odds.sum(axis=0)[None] - odds
+    return np.asarray(value - np.log(1 + np.maximum(row, 0.0) + np.maximum(column, 0.0)))
 
 
 def competed(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> F:

@@ -32,6 +32,7 @@ from tracker.core.grouping import (
     Doubt,
     Piece,
     Scores,
+    continued,
     group,
     refined,
 )
@@ -44,6 +45,7 @@ from tracker.core.traffic import seen_at_once, taught
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,
+    TENTATIVE,
     Advance,
     Appeared,
     CameraBack,
@@ -69,7 +71,7 @@ from tracker.types import (
     global_id_of,
 )
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 
 
 LEAST_PROBABILITY = 0.5  # that two are one person: below, 'somebody new' is the better answer
@@ -101,6 +103,11 @@ class Person:
         self.spans = united_spans([*self.spans, (first_ns, last_ns)])[-MOST_SPANS:]
 
 
+_Seen = tuple[
+    int, NDArray[np.float32], NDArray[np.float32], float, NDArray[np.float32]
+]  # as `Piece.see` is told
+
+
 class Linker:
     """All cameras, no pixels. Ids are never used twice; a mistake is corrected in the open."""
 
@@ -130,6 +137,7 @@ class Linker:
         self._overlaps_now = self.site_model  # with who is seen at once right now
         self._taught: set[TrackKey] = set()  # tracklets that the site model has learned from
         self._rulings = Rulings()
+        self._hopeful: dict[TrackKey, list[_Seen]] = {}  # tentative tracks: where they were
         self._next = 1
         self._t_ns = 0
         self._t_revised_ns = 0
@@ -213,25 +221,34 @@ class Linker:
                 self.appearance.forget()
             self.model_hash = tracklet.model_hash
         if known is None:
-            self._pieces[tracklet.key] = Piece(tracklet)
+            self._pieces[tracklet.key] = piece = Piece(tracklet)
             self._fresh[tracklet.key] = None
             self._company.add(tracklet.key)
+            for seen in self._hopeful.pop(tracklet.key, []):
+                piece.see(*seen)
         else:
             known.update(tracklet)
 
     def _watch(self, update: CameraUpdate) -> None:
         """Where everybody is, and who is seen beside whom in one frame."""
         tracks = update.tracks
-        seen = [
-            n
-            for n in range(len(tracks))
-            if tracks.states[n] == CONFIRMED and tracks.detections[n] != NO_DETECTION
-        ]
+        seen = [n for n in range(len(tracks)) if tracks.detections[n] != NO_DETECTION]
         keys = [self._key(update, int(tracks.ids[n])) for n in seen]
+        self._give_up(update, keys)
         for n, key in zip(seen, keys, strict=True):
             piece = self._pieces.get(key)
+            what = (
+                update.t_ns,
+                tracks.boxes[n],
+                tracks.floor_xy_m[n],
+                float(tracks.floor_sigma_m[n]),
+                tracks.floor_near_xy_m[n],
+            )
             if piece is not None:
-                piece.see(update.t_ns, tracks.boxes[n], tracks.floor_xy_m[n], float(tracks.floor_sigma_m[n]))
+                piece.see(*what)
+            elif tracks.states[n] == TENTATIVE:
+                self._company.add(key)
+                self._hopeful.setdefault(key, []).append(what)
         self._company.watch(
             update.camera_id,
             update.t_ns,
@@ -239,7 +256,14 @@ class Linker:
             tracks.boxes[seen],
             tracks.floor_xy_m[seen],
             tracks.floor_sigma_m[seen],
+            tracks.floor_near_xy_m[seen],
         )
+
+    def _give_up(self, update: CameraUpdate, seen: list[TrackKey]) -> None:
+        """Tentative tracks of this camera that are gone were nobody."""
+        for key in [k for k in self._hopeful if k.camera_id == update.camera_id and k not in seen]:
+            del self._hopeful[key]
+            self._company.forget(key)
 
     def _key(self, update: CameraUpdate, number: int) -> TrackKey:
         return TrackKey(camera_id=update.camera_id, run=update.run, number=number)
@@ -370,8 +394,9 @@ class Linker:
         return self._say(keys, groups, scores, t_ns)
 
     def _parted(self, scores: Scores, said: list[int]) -> list[list[int]]:
-        found = group(scores, said, self._threshold(), self.settings.false_merge_rate)
-        return sorted(refined(found, scores))
+        standing = scores.standing()
+        found = group(standing, said, self._threshold(), self.settings.false_merge_rate)
+        return continued(refined(found, standing), scores, self._threshold())
 
     def _teach(
         self,
@@ -860,6 +885,13 @@ class Linker:
             "put_away": self._put_away,
             "looked_up": sorted(self._looked_up.items()),
             "company": self._company.to_state(),
+            "hopeful": [
+                [
+                    msgspec.to_builtins(k),
+                    [(t, b.tolist(), xy.tolist(), s, near.tolist()) for t, b, xy, s, near in seen],
+                ]
+                for k, seen in sorted(self._hopeful.items())
+            ],
             "rulings": self._rulings.to_state(),
         }
         return Checkpoint(
@@ -890,6 +922,19 @@ class Linker:
             now = {(a, b): (float(found), float(could)) for a, b, found, could in state["overlaps_now"]}
             known = {msgspec.convert(k, TrackKey) for k in state["taught"]}
             company = Company.from_state(state["company"])
+            hopeful = {
+                msgspec.convert(k, TrackKey): [
+                    (
+                        int(t),
+                        np.array(b, np.float32),
+                        np.array(xy, np.float32),
+                        float(s),
+                        np.array(near, np.float32),
+                    )
+                    for t, b, xy, s, near in seen
+                ]
+                for k, seen in state["hopeful"]
+            }
             rulings = Rulings.from_state(state["rulings"])
         except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
@@ -903,7 +948,7 @@ class Linker:
         self._fresh = {p.key: None for p in pieces if p.key not in self._owner}
         self._held_by = {held: p.key for p in pieces for held, _ in p.holds}
         self._memory, self._put_away, self._looked_up = memory, put_away, looked_up
-        self._company = company
+        self._company, self._hopeful = company, hopeful
         self.site_model, self._taught = site_model, known
         self._overlaps_now = replace(site_model, overlaps=now)
         self._rulings = rulings

@@ -54,7 +54,7 @@ class Memory:
         self._looks[row], self._pictures[row] = (0.0, 0.0) if looks is None else (looks, pictures)
 
     def take(self, global_id: int) -> tuple[bytes, NDArray[np.float32] | None, float]:
-        """Bring an identity back: what was told, its looks and the pictures of them. It stays apart from whom it
+        """Bring an identity back: what was told, its looks and their pictures. It stays apart from whom it
         was. Raises KeyError."""
         row, end = self._row.pop(global_id), len(self._row)
         looks, pictures = self._looks[row].copy(), float(self._pictures[row])

@@ -222,10 +222,11 @@ class CameraPipeline:
         if self._plan is None or not len(tracks):
             return tracks
         place, sigma = self._plan.stand(tracks.boxes, self._tracker.image_size)
-        unknown = tracks.states == TENTATIVE
-        place[unknown], sigma[unknown] = np.nan, np.nan
         return msgspec.structs.replace(
-            tracks, floor_xy_m=place.astype(np.float32), floor_sigma_m=sigma.astype(np.float32)
+            tracks,
+            floor_xy_m=place.astype(np.float32),
+            floor_sigma_m=sigma.astype(np.float32),
+            floor_near_xy_m=self._plan.nearest(tracks.boxes).astype(np.float32),
         )
 
 

@@ -38,7 +38,7 @@ _DTYPES = ("|i1", "|u1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8")
 _MAX_DIMENSIONS = 4
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 # The only places where "unknown" is said by NaN; infinity is said nowhere.
-_NAN_IS_UNKNOWN = {(Tracks, "floor_xy_m"), (Tracks, "floor_sigma_m")}
+_NAN_IS_UNKNOWN = {(Tracks, name) for name in ("floor_xy_m", "floor_sigma_m", "floor_near_xy_m")}
 
 
 class WireError(ValueError):
