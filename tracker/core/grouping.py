@@ -362,11 +362,11 @@ class Scores:
             owner: (N,) the group of each piece, -1 for none; no group is empty.
         """
         member = self._members(owner, groups)
-        means, pictures = self._means(member)
+        means, pictures = self.means(member)
         query = np.zeros((len(queries), len(self.link)))
         for r, rows in enumerate(queries):
             query[r, list(rows)] = 1.0
-        own, has = self._means(np.pad(query, ((0, 0), (0, len(self) - query.shape[1]))))
+        own, has = self.means(np.pad(query, ((0, 0), (0, len(self) - query.shape[1]))))
         looks = self.appearance.llr(own @ means.T, has[:, None], pictures)
 
         count = query.shape[1]
@@ -401,7 +401,7 @@ class Scores:
             owner, groups: as in `to_groups`.
         """
         member = self._members(owner, groups)
-        means, pictures = self._means(member)
+        means, pictures = self.means(member)
         alike = self.appearance.llr(means @ means[chosen], pictures, pictures[chosen])
         is_other = member[chosen] @ self.conflict @ member.T > 0
         one = np.where(is_other, 0.0, 1 / (1 + self.people * np.exp(-alike)))
@@ -417,7 +417,7 @@ class Scores:
         """(G, N) 1 where a group has a piece."""
         return (owner == np.arange(groups)[:, None]).astype(float)
 
-    def _means(self, member: F) -> tuple[F, F]:
+    def means(self, member: F) -> tuple[F, F]:
         """(G, D) unit rows and (G,) pictures of groups, `pooled`."""
         weight = member * self.pictures
         return unit(weight @ self.looks), weight.sum(axis=1)
@@ -486,7 +486,11 @@ def _share_of_picture(box: NDArray[np.floating], image_size: tuple[int, int]) ->
 
 
 def group(
-    scores: Scores, said: Sequence[int], threshold: float, false_merge_rate: float = 1.0
+    scores: Scores,
+    said: Sequence[int],
+    threshold: float,
+    false_merge_rate: float = 1.0,
+    begun: Sequence[Sequence[int]] | None = None,
 ) -> list[list[int]]:
     """Part N pieces into people.
 
@@ -499,11 +503,14 @@ def group(
         false_merge_rate: expected share of wrong ones among all joins, by their own probabilities (Bayesian false
             discovery rate: Newton, Noueiry, Sarkar & Ahlquist, Biostatistics 2004); joins that would exceed it are
             left undone.
+        begun: groups that are joined already, and whom only looks can add to; None: everybody is alone.
 
     Returns:
         The groups, each a rising list of rows, ordered by their first row.
     """
     nodes = _Nodes(scores, said)
+    if begun is not None:
+        nodes.begin(begun)
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
     stage, joins, doubts = 0, 0, 0.0
     while len(nodes) and stage < 3:
@@ -529,6 +536,7 @@ class _Nodes:
     def __init__(self, scores: Scores, said: Sequence[int]) -> None:
         n = len(scores)
         self.members = [[i] for i in range(n)]
+        self.seen_only = False
         self.appearance, self.new = scores.appearance, scores.new
         self.looks, self.pictures = scores.looks.copy(), scores.pictures.copy()
         self.core = scores.core.copy()
@@ -545,6 +553,16 @@ class _Nodes:
     def __len__(self) -> int:
         return len(self.members)
 
+    def begin(self, groups: Sequence[Sequence[int]]) -> None:
+        """Join these rows, while everybody is alone; from then on only those whose looks are known are joined."""
+        waiting = [sorted(members) for members in groups]
+        while any(len(members) > 1 for members in waiting):
+            place = {members[0]: n for n, members in enumerate(self.members)}
+            pairs = [pair for members in waiting for pair in zip(members[::2], members[1::2], strict=False)]
+            self.join(*np.array([(place[a], place[b]) for a, b in pairs], np.intp).T)
+            waiting = [members[::2] for members in waiting]  # the first row stands for both
+        self.seen_only = True
+
     def may_join(self, stage: int) -> NDArray[np.bool_]:
         """(G, G) who may join whom: of 0 the well seen, of 1 one of whom is, of 2 all."""
         if stage == 0:
@@ -559,7 +577,10 @@ class _Nodes:
         place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
         S = looks + np.where(self.met > 0, place, self.link) - self.new + SAID_LLR * self.same_said
         S = np.where(self.forced, -NEVER, S)
-        return competed(np.where(self.conflict | (S <= NEVER / 2), -np.inf, S), self.conflict, least)
+        barred = self.conflict | (S <= NEVER / 2)
+        if self.seen_only:
+            barred = barred | ~((self.pictures[:, None] > 0) & (self.pictures > 0) | self.forced)
+        return competed(np.where(barred, -np.inf, S), self.conflict, least)
 
     def join(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
         """Take groups ``j`` into groups ``i``, pair by pair; nobody is in two pairs."""
@@ -661,14 +682,14 @@ def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float)
     walk = onward_llr(ends, begins, scores.longest_s)
     value = np.full(walk.shape, -np.inf)
     walk = walk - crowding_llr(begins, scores.longest_s)
-    for a, b in np.argwhere(walk > threshold - MOST_BESIDES).tolist():
-        here, there = list(groups[a]), list(groups[b])
-        block = np.ix_(here, there)
-        if scores.conflict[block].any() or scores.met[block].any():
-            continue
-        looks = scores._of(here, there)[1]["appearance"] if scores.pictures.any() else 0.0
-        nearest = np.unravel_index(int(scores.gap_s[block].argmin()), (len(here), len(there)))
-        value[a, b] = walk[a, b] + looks + scores.onward[block][nearest] - threshold
+    member = np.zeros((count, len(scores)))
+    for g, members in enumerate(groups):
+        member[g, list(members)] = 1.0
+    means, pictures = scores.means(member)
+    looks = scores.appearance.llr(means @ means.T, pictures[:, None], pictures)
+    impossible = member @ (scores.conflict | scores.met).astype(float) @ member.T > 0
+    likely = (walk > threshold - MOST_BESIDES) & ~impossible
+    value[likely] = (walk + looks + _nearest(scores.onward, scores.gap_s, groups) - threshold)[likely]
     after = followed(value)
     joined = [list(members) for members in groups]
     for a in np.argsort(-begins.t_s, kind="stable").tolist():  # from the last on, so that chains add up
@@ -676,6 +697,18 @@ def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float)
             joined[a] += joined[after[a]]
             joined[after[a]] = []
     return sorted(sorted(members) for members in joined if members)
+
+
+def _nearest(values: F, gap_s: F, groups: Sequence[Sequence[int]]) -> F:
+    """(G, G) of values (N, N) those of the two pieces of two groups that are nearest in time."""
+    for _ in range(2):  # rows, then columns
+        of = [
+            (values[rows], gap_s[rows], gap_s[rows].argmin(axis=0), np.arange(values.shape[1]))
+            for rows in (list(members) for members in groups)
+        ]
+        values = np.array([v[at, column] for v, _, at, column in of]).T
+        gap_s = np.array([g[at, column] for _, g, at, column in of]).T
+    return values
 
 
 def one_to_one(value: F) -> F:

@@ -394,9 +394,13 @@ class Linker:
         return self._say(keys, groups, scores, t_ns)
 
     def _parted(self, scores: Scores, said: list[int]) -> list[list[int]]:
+        least, rate = self._threshold(), self.settings.false_merge_rate
         standing = scores.standing()
-        found = group(standing, said, self._threshold(), self.settings.false_merge_rate)
-        return continued(refined(found, standing), scores, self._threshold())
+        found = refined(group(standing, said, least, rate), standing)
+        if scores.walks is None:
+            return sorted(found)
+        # Who goes on as whom on the floor; then whoever came back another way, by looks.
+        return group(scores, said, least, rate, begun=continued(found, scores, least))
 
     def _teach(
         self,

@@ -41,7 +41,7 @@ class Memory:
         """Remember an identity.
 
         Args:
-            looks: (D,) unit row of what is the person's own, None where not known; so many ``pictures`` stand behind it.
+            looks: (D,) unit row of what is the person's own, None where not known; of ``pictures``.
             last_ns: when it was seen last.
             told: whatever it takes to bring it back.
         """
