@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tests.scenes import at, look, person_box, tracklet
 from tracker.core.appearance import AppearanceModel, unit
+from tracker.core.cues import own_looks
 from tracker.core.feet import Feet
 from tracker.core.grouping import (
     AT_ONCE,
@@ -407,30 +408,33 @@ def test_a_piece_comes_back_from_its_state():
 
 
 def test_a_piece_that_holds_earlier_ones_looks_like_all_of_them():
+    model = AppearanceModel()  # of which no camera has taught anything: looks are all the person's own
     first, second, third = (Piece(tracklet("a", n, n, n + 1, look(n))) for n in range(3))
-    second.hold(first)
-    third.hold(second)
-    # Each is of 12 pictures, so the mean of three is that of their rows.
-    np.testing.assert_allclose(third.looks, (look(0) + look(1) + look(2)) / 3, atol=1e-6)
-    assert third.pictures == 36 and third.boxes_seen == sum(
-        p.tracklet.boxes_seen for p in (first, second, third)
-    )
+    second.hold(first, look(0), 12.0)
+    rows, pictures = own_looks([second], model)
+    np.testing.assert_allclose(rows[0], (look(0) + look(1)) / np.sqrt(2), atol=1e-6)
+    third.hold(second, rows[0], float(pictures[0]))
+    rows, pictures = own_looks([third, first], model)
+    # 24 pictures of the first two, whose mean is brought to length 1, and 12 of the third: 2 (1, 1, 0) / sqrt 2 + (0, 0, 1).
+    np.testing.assert_allclose(rows[0], unit(2 * (look(0) + look(1)) / np.sqrt(2) + look(2)), atol=1e-6)
+    assert pictures.tolist() == [36, 12] and third.pictures == 36
+    assert third.boxes_seen == sum(p.tracklet.boxes_seen for p in (first, second, third))
     assert third.holds == [(first.key, first.t_last_ns), (second.key, second.t_last_ns)]
-    third.update(tracklet("a", 2, 2, 4, look(5), revision=2))
-    np.testing.assert_allclose(third.looks, (look(0) + look(1) + look(5)) / 3, atol=1e-6)
     again = Piece.from_state(third.to_state())
     assert again.to_state() == third.to_state()
-    np.testing.assert_array_equal(again.looks, third.looks)
+    np.testing.assert_array_equal(own_looks([again], model)[0], own_looks([third], model)[0])
+    third.forget_looks()
+    assert own_looks([third], model)[1].tolist() == [0]
 
 
 def test_of_somebody_long_unseen_one_look_is_left():
     piece, earlier = Piece(tracklet("a", 2, 2, 3, look(1))), Piece(tracklet("a", 1, 0, 1, look(0)))
-    piece.hold(earlier)
-    looks, pictures = piece.looks, piece.pictures
+    piece.hold(earlier, look(0), 12.0)
+    rows, _ = own_looks([piece], AppearanceModel())
+    looks, pictures = rows[0], piece.pictures
     back = Piece.from_state(piece.slim_state())
     assert back.looks is None and back.pictures == 0 and back.holds == [] and back.sights == []
     assert len(back.tracklet.prototypes) == 0 and len(back.tracklet.mean_embedding) == 0
-    assert looks is not None
     back.look_like(looks, pictures)
-    np.testing.assert_array_equal(back.looks, looks)
+    np.testing.assert_allclose(own_looks([back], AppearanceModel())[0][0], looks, atol=1e-6)
     assert (back.pictures, back.t_last_ns, back.boxes_seen) == (24, piece.t_last_ns, piece.boxes_seen)

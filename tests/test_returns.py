@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.scenes import look
-from tracker.core.evidence import AppearanceModel
+from tracker.core.appearance import AppearanceModel
 from tracker.core.memory import Memory
 from tracker.core.returns import Asked, overlap, recognised, united
 
@@ -30,12 +30,8 @@ def test_somebody_is_recognised_among_people_who_look_different():
     assert found(memory, look(1, 0.2)) == [(100, 2)]
     [one] = recognised([Asked(100, look(1, 0.2), 12.0)], memory, AppearanceModel(), lambda g: (), RATE)
     # One of three or somebody new: a fourth each. Beside it stand two strangers.
-    model, none = AppearanceModel(), np.array(0.0)
-    cohort = model.cohort(none, none, none)
-    S = [
-        float(model.llr(np.array(1 - look(1, 0.2) @ look(k)), cohort, np.array(12), np.array(12))) - np.log(4)
-        for k in range(3)
-    ]
+    model, n = AppearanceModel(), np.array(12.0)
+    S = [float(model.llr(look(1, 0.2) @ look(k), n, n)) - np.log(4) for k in range(3)]
     assert one.log_odds == pytest.approx(S[1] - np.log(1 + sum(np.exp(S[k]) for k in (0, 2))), abs=1e-3)
 
 

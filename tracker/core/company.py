@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.boxes import covered
-from tracker.core.feet import UNHEARD, Feet, FootErrors, look_llr
+from tracker.core.feet import MAX_LOOK_AGAINST_LLR, UNHEARD, Feet, FootErrors, look_llr, out_of_sight
 from tracker.types import TrackKey
 
 F = NDArray[np.float64]
@@ -160,7 +160,11 @@ class Company:
         here, there = np.ix_(rows, others), np.ix_(others, rows)
         unheard = self._sums[3][here] == 0
         hidden = [np.where(unheard, first, self._sums[6 + k][here]) for k, first in enumerate(UNHEARD)]
-        ratio, now = look_llr(own.at(np.s_[:, None]), theirs.at(None), np.array(hidden), since_s[:, None])
+        now = np.array(hidden)
+        ratio = np.full(now.shape[1:], -MAX_LOOK_AGAINST_LLR)
+        i, j = np.nonzero(~out_of_sight(own.at(np.s_[:, None]), theirs.at(None)))
+        if len(i):
+            ratio[i, j], now[:, i, j] = look_llr(own.at(i), theirs.at(j), now[:, i, j], since_s[i])
         self._sums[3][here] += 1.0
         self._sums[4][here] += ratio
         for n in (3, 4):

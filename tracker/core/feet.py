@@ -28,6 +28,7 @@ SLACK = 0.05  # of a reach, beyond its ends
 LEAST_M = 0.03  # nobody stands on a point
 MAX_LOOK_AGAINST_LLR = 3.0  # one look that speaks against it may be of something else
 ALONE_M = 2.0  # who is the only one around, in both of two views, is one person
+FAR_SIGMA = 6.0  # beyond, nothing is left of a normal density
 MEDIAN_SURPRISE = 0.4549  # half of chi^2 with 1 degree lies below
 LEARNED = 0.02  # of its logarithm, by each pair
 SCALES = (0.1, 3.0)
@@ -107,6 +108,13 @@ def look_llr(a: Feet, b: Feet, hidden: F, since_s: F | float = np.inf) -> tuple[
     return np.maximum(np.log(total), -MAX_LOOK_AGAINST_LLR), np.array([share / total for share in shares])
 
 
+def out_of_sight(a: Feet, b: Feet) -> NDArray[np.bool_]:
+    """Of two looks, broadcast: so far apart that they are of two people, wherever the feet of either are hidden."""
+    off = b.place - a.place
+    far_m = a.reach_m + b.reach_m + FAR_SIGMA * (a.along_m + b.along_m)
+    return np.asarray((off**2).sum(axis=-1) > far_m**2)
+
+
 def _hidden(feet: Feet, off: F, xx: F, yy: F, xy: F) -> F:
     """Density per square metre of somebody ``off`` from feet that are hidden: anywhere on the line of sight, nearer."""
     x, y = np.moveaxis(np.nan_to_num(feet.along), -1, 0)
@@ -151,6 +159,10 @@ class FootErrors:
         """
         off = others.place[None] - feet.place[:, None]
         near = (off**2).sum(axis=-1) < ALONE_M**2
+        some = near.any(axis=0)
+        if not some.any():
+            return
+        off, near, others, other_ids = off[:, some], near[:, some], others.at(some), other_ids[some]
         names, camera = np.unique(other_ids, return_inverse=True)
         crowd = near @ (camera[:, None] == np.arange(len(names))).astype(float)
         i, j = np.nonzero(near & (crowd[:, camera] == 1) & (near.sum(axis=0) == 1))
