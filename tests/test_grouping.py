@@ -415,7 +415,7 @@ def test_a_piece_that_holds_earlier_ones_looks_like_all_of_them():
     np.testing.assert_allclose(rows[0], (look(0) + look(1)) / np.sqrt(2), atol=1e-6)
     third.hold(second, rows[0], float(pictures[0]))
     rows, pictures = own_looks([third, first], model)
-    # 24 pictures of the first two, whose mean is brought to length 1, and 12 of the third: 2 (1, 1, 0) / sqrt 2 + (0, 0, 1).
+    # 24 pictures of the first two, whose mean is brought to length 1, and 12 of the third.
     np.testing.assert_allclose(rows[0], unit(2 * (look(0) + look(1)) / np.sqrt(2) + look(2)), atol=1e-6)
     assert pictures.tolist() == [36, 12] and third.pictures == 36
     assert third.boxes_seen == sum(p.tracklet.boxes_seen for p in (first, second, third))

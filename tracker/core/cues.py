@@ -20,7 +20,7 @@ from tracker.core.evidence import (
     walk_llr,
 )
 from tracker.core.feet import Feet
-from tracker.core.grouping import NEVER, Piece, Scores, one_to_one, sights_at_once
+from tracker.core.grouping import NEVER, Own, Piece, Scores, one_to_one, sights_at_once
 from tracker.core.topology import SiteModel
 from tracker.core.walking import Walks
 from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
@@ -136,17 +136,22 @@ def score_pieces(
 def own_looks(pieces: Sequence[Piece], appearance: AppearanceModel) -> tuple[F, F]:
     """(N, D) unit rows of what is the person's own in the looks of N pieces and all that they hold, zero where there is
     none, and (N,) of how many pictures each is."""
-    rows = rows_of(pieces)
-    own = appearance.own(rows, np.array([p.key.camera_id for p in pieces], np.str_))
-    pictures = np.array([p.own_pictures for p in pieces]) * own.any(axis=1)
-    holding = [(n, p) for n, p in enumerate(pieces) if p.held_looks is not None]
-    if holding and not rows.any():  # nothing but what is held
-        own = np.zeros((len(pieces), max(len(p.held_looks) for _, p in holding if p.held_looks is not None)))
-    for n, p in holding:
-        if p.held_looks is not None and len(p.held_looks) == own.shape[1]:
-            own[n] = unit(pictures[n] * own[n] + p.held_pictures * p.held_looks)
-            pictures[n] += p.held_pictures
-    return own, pictures
+    new = [p for p in pieces if p.own is None or p.own.version is not appearance.cameras_now]
+    rows = rows_of(new)
+    own = appearance.own(rows, np.array([p.key.camera_id for p in new], np.str_))
+    for p, row in zip(new, own, strict=True):
+        looks, pictures = (row, p.own_pictures) if row.any() else (None, 0.0)
+        if p.held_looks is not None and (looks is None or len(looks) == len(p.held_looks)):
+            held = p.held_pictures * p.held_looks.astype(float)
+            looks = unit(held if looks is None else pictures * looks + held)
+            pictures += p.held_pictures
+        p.own = Own(appearance.cameras_now, looks, pictures)
+    known = [p.own for p in pieces if p.own is not None]
+    dim = max((len(o.looks) for o in known if o.looks is not None), default=1)
+    nothing = np.zeros(dim)
+    found = [o.looks if o.looks is not None and len(o.looks) == dim else nothing for o in known]
+    seen = np.array([o.pictures if o.looks is not None and len(o.looks) == dim else 0.0 for o in known])
+    return np.array(found).reshape(len(known), dim), seen
 
 
 def rows_of(pieces: Sequence[Piece]) -> F:
@@ -186,7 +191,7 @@ def _walks(
 ) -> tuple[F, NDArray[np.bool_]]:
     """What the walk from where the earlier was last to where the later was first says, and for whom it is known."""
     nowhere = (np.nan, np.nan)
-    last = np.array([(*(p.place or nowhere), p.sigma_m, *p.speed_m_s) for p in pieces], float).reshape(-1, 5)
+    last = np.array([p.walk for p in pieces], float).reshape(-1, 5)
     first = np.array([(*(p.first_place or nowhere), p.first_sigma_m) for p in pieces], float).reshape(-1, 3)
     known = np.isfinite(last[:, 0])
     if not known.any():

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.meeting import PLACES, place_of
@@ -44,6 +45,14 @@ CREDIT = (
 Step = tuple[float, float, float, float, float, float]  # t_s, x, y, sigma_m, and the nearest x, y (`Tracks`)
 
 
+class Own(NamedTuple):
+    """What is the person's own in a piece's looks, worked out once for what is known of the cameras."""
+
+    version: object
+    looks: F | None  # (D,) unit row
+    pictures: float
+
+
 class Piece:
     """A tracklet with what the linker has watched of it since: where it was and when."""
 
@@ -64,6 +73,8 @@ class Piece:
         self.held_looks: NDArray[np.float32] | None = None  # (D,) unit row of the person's own in their looks
         self.held_pictures, self._held_boxes = 0.0, 0
         self._looks: NDArray[np.float32] | None = None
+        self.own: Own | None = None  # kept by `cues.own_looks`
+        self._walk: tuple[float, float, float, float, float] | None = None
         self._take_looks()
 
     def update(self, tracklet: Tracklet) -> None:
@@ -83,6 +94,7 @@ class Piece:
             held = 0.0 if self.held_looks is None else self.held_pictures * self.held_looks
             self.held_looks = unit(held + pictures * looks).astype(np.float32)
             self.held_pictures += pictures
+            self.own = None
         self._held_boxes += earlier.boxes_seen
         self.holds += [*earlier.holds, (earlier.key, earlier.t_last_ns)]
         self.walked = self.walked or earlier.walked
@@ -106,6 +118,7 @@ class Piece:
             self.walked = bool(off > WALKED_HEIGHTS * (first[3] - first[1]))
         if np.isfinite(floor_xy_m).all() and np.isfinite(sigma_m):
             self.place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
+            self._walk = None
             self.sigma_m = float(sigma_m)
             t_s = t_ns / 1e9
             if not self.steps or t_s - self.steps[-1][0] >= STEP_S:
@@ -124,6 +137,13 @@ class Piece:
             return float("nan"), float("nan")
         (t0, x0, y0), (t1, x1, y1) = self.steps[0][:3], self.steps[-1][:3]
         return (x1 - x0) / (t1 - t0), (y1 - y0) / (t1 - t0)
+
+    @property
+    def walk(self) -> tuple[float, float, float, float, float]:
+        """Where it was last on the floor, its error and velocity: x_m, y_m, sigma_m, m/s, m/s; NaN where not known."""
+        if self._walk is None:
+            self._walk = (*(self.place or (float("nan"), float("nan"))), self.sigma_m, *self.speed_m_s)
+        return self._walk
 
     @property
     def looks(self) -> NDArray[np.float32] | None:
@@ -162,7 +182,7 @@ class Piece:
 
     def forget_looks(self) -> None:
         """The embedder has changed: its rows cannot be compared any more."""
-        self._looks = self.held_looks = None
+        self._looks = self.held_looks = self.own = None
         self.held_pictures = 0.0
 
     def distance(self, other: Piece) -> float:
@@ -221,7 +241,7 @@ class Piece:
 
     def look_like(self, looks: NDArray[np.floating], pictures: float) -> None:
         """What was known of somebody's own looks (D,) before they were long unseen."""
-        self.held_looks, self.held_pictures = np.asarray(looks, np.float32), pictures
+        self.held_looks, self.held_pictures, self.own = np.asarray(looks, np.float32), pictures, None
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Piece:
@@ -251,6 +271,7 @@ class Piece:
     def _take_looks(self) -> None:
         mean = self.tracklet.mean_embedding
         self._looks = mean if len(mean) and self.tracklet.embeddings_seen else None
+        self.own = None
 
 
 class Verdict(NamedTuple):
@@ -419,8 +440,8 @@ class Scores:
 
     def means(self, member: F) -> tuple[F, F]:
         """(G, D) unit rows and (G,) pictures of groups, `pooled`."""
-        weight = member * self.pictures
-        return unit(weight @ self.looks), weight.sum(axis=1)
+        weight = csr_array(member * self.pictures)
+        return unit(weight @ self.looks), np.asarray(weight.sum(axis=1))
 
     def between(self, a: Sequence[int], b: Sequence[int]) -> Evidence | None:
         """Why two groups are one person, or how much speaks against it; None for an empty group."""
