@@ -7,6 +7,7 @@ import pytest
 
 from tests.scenes import SIZE, person_box
 from tracker.core.evidence import (
+    MAX_AGAINST_LLR,
     MAX_PLACE_LLR,
     at_border,
     gap_llr,
@@ -43,11 +44,11 @@ def test_a_place_that_is_unknown_says_nothing():
 
 def test_nobody_walks_faster_than_people_do():
     # 20 m in 2 s are 10 m/s; in 20 s 1 m/s.
-    assert walk_llr(20, 0.1, 2) == -MAX_PLACE_LLR
+    assert walk_llr(20, 0.1, 2) == -MAX_AGAINST_LLR
     assert walk_llr(20, 0.1, 20) > -5
     # The limit is 3 m/s, and three sigma and half a metre for what is not known: 6 + 0.3 + 0.5 m in 2 s.
-    assert walk_llr(6.7, 0.1, 2) > -MAX_PLACE_LLR
-    assert walk_llr(6.9, 0.1, 2) == -MAX_PLACE_LLR
+    assert walk_llr(6.7, 0.1, 2) >= -MAX_PLACE_LLR
+    assert walk_llr(6.9, 0.1, 2) == -MAX_AGAINST_LLR
     assert walk_llr(20, 5.0, 2) > -MAX_PLACE_LLR  # a place that is hardly known rules nothing out
 
 
