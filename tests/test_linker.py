@@ -1055,6 +1055,19 @@ def test_a_remembered_person_keeps_a_name_and_can_be_merged_and_forgotten():
     assert b"Ada" not in heard.linker.checkpoint().state
 
 
+def test_two_who_were_seen_at_once_cannot_be_merged_hours_later():
+    heard = Heard()
+    both = [(1, person_box(300)), (2, person_box(700))]
+    for t_s in np.arange(0, 5, 0.2):
+        pieces = [tracklet("a", n, 0, t_s, look(n), revision=1 + int(5 * t_s)) for n in (1, 2)]
+        heard(update("a", float(t_s), pieces, both))
+    for n in range(40):
+        heard.pass_time(20 + 20 * n)
+    assert all(p.tracks == () for p in heard.linker.view().identities)
+    assert "cannot be one" in heard.linker.objection(command("merge", 1, 2, t_s=900))
+    assert heard(command("merge", 1, 2, t_s=900)) == []
+
+
 def test_whom_an_operator_parted_is_not_taken_for_the_other_when_they_come_back():
     heard = Heard(return_log_odds=5)
     heard.see("a", 1, 0, 4, look(0))

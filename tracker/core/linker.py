@@ -829,6 +829,9 @@ class Linker:
 
     def _seen_at_once(self, ids: list[int]) -> str:
         """Why these identities are not one person: for what the next revision would part them."""
+        for g, h in itertools.combinations(ids, 2):
+            if h in self._memory.apart(g):
+                return f"{g} and {h} cannot be one: one camera saw both at once"
         pieces = [self._pieces[k] for g in ids for k in sorted(self._people[g].keys)]
         for i, j in np.argwhere(np.triu(self._company.are_two([p.key for p in pieces]))):
             p, q = pieces[i], pieces[j]
