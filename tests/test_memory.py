@@ -70,6 +70,7 @@ def test_the_longest_unseen_are_named_first():
     assert memory.longest_unseen(2) == [1, 2]
     assert memory.longest_unseen(1, before_ns=25) == [1, 2, 3]
     assert memory.longest_unseen() == []
+    assert memory.last_seen(2) == [5, 4] and len(memory.last_seen(9)) == 5
 
 
 def test_who_is_apart_stays_apart_under_every_number():

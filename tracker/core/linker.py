@@ -78,6 +78,7 @@ LEAST_PROBABILITY = 0.5  # that two are one person: below, 'somebody new' is the
 UPDATED_EVERY_NS = 1_000_000_000
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
+MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
 GROWN = 1.5  # whoever is seen so many times better than when last looked up among those long unseen is looked up again
 NAME_LENGTH = 100  # characters; a name is shown on one line of a list, beside other things
@@ -707,10 +708,12 @@ class Linker:
 
     def _recognise(self, t_ns: int, *, everybody: bool = False) -> list[Event]:
         """Whoever is seen well enough, and better than before, is looked up among those long unseen; and these
-        once more among each other when they go. In the end, ``everybody``."""
+        once more among each other when they go. In the end, ``everybody``, of many those seen last."""
         people = [p for p in self._present() if everybody or self._is_seen_better(p)]
         asked = [a for p in people if (a := self._asked(p)).pictures >= KNOWN_PICTURES]
-        gone = self._memory.ids().tolist() if everybody else [g for g in self._put_away if g in self._memory]
+        gone = [g for g in self._put_away if g in self._memory]
+        if everybody:
+            gone = self._memory.last_seen(MOST_ASKED)
         self._put_away.clear()
         looks, pictures = self._memory.looks(gone)
         asked += [Asked(g, row, n) for g, row, n in zip(gone, looks, pictures) if n >= KNOWN_PICTURES]

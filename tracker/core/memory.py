@@ -91,6 +91,12 @@ class Memory:
         number = max(count, int(np.count_nonzero(self._last_ns[:end] < before_ns)))
         return [int(g) for g in self._ids[order[:number]]]
 
+    def last_seen(self, count: int) -> list[int]:
+        """So many identities that were seen last."""
+        end = len(self._row)
+        order = np.lexsort((self._ids[:end], -self._last_ns[:end]))
+        return [int(g) for g in self._ids[order[:count]]]
+
     # ---- who is like whom ------------------------------------------------------------------------------------
 
     def ids(self) -> NDArray[np.int64]:
