@@ -31,6 +31,7 @@ MID_VIEW_LLR = -1.0  # people do not vanish or appear in the middle of a picture
 ONE_BODY_LLR = 5.0  # two boxes on one person
 LEAVING_S = 1.0  # who would reach the picture's edge within this time has left by it
 UNSEEN_LOOKS_LLR = -2.0
+RETURN_S = 60.0  # after this, coming back to the view one has left is half as unlikely
 UNUSUAL_LLR = -1.0  # to come back by no usual way, within the longest walk
 UNSHOWN_LLR = -3.0  # a site that has not shown a way may have it
 LEARNED_LLR = 2.0  # learned ways this clear need no looks
@@ -91,8 +92,7 @@ def score_pieces(
     link = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=window_s)
     onward = link + learned  # people do vanish in the middle of a floor, behind others
     link = onward + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered
-    # Whoever leaves a view by its edge seldom comes back to the same view soon.
-    link = np.maximum(link + np.where(here & left, settings.return_log_odds, 0.0), NEVER)
+    link = np.maximum(link, NEVER)
     # Whoever was away for longer may have been anywhere: time says nothing; sooner, that is unusual.
     link = np.where(gap_s > window_s, 0.0, np.where(gap_s >= 0, np.maximum(link, UNUSUAL_LLR), link))
     walks, walked = _walks(pieces, earlier, gap_s, of)
@@ -121,6 +121,9 @@ def score_pieces(
     link[np.arange(len(link)), np.arange(len(link))] = NEVER
     doubted = (link > NEVER / 2) & (walks > -MAX_PLACE_LLR)  # whom nobody could follow, nothing speaks for
     link = np.where(doubted, TIME_WEIGHT * link, link)
+    # Whoever leaves a view by its edge seldom comes back to the same view soon.
+    back = here & left & (gap_s > settings.stitch_s) & (gap_s <= window_s) & (link > NEVER / 2)
+    link = np.where(back, link + settings.return_log_odds / (1 + np.maximum(gap_s, 0) / RETURN_S), link)
     meeting = meeting * np.where(placed, PLACE_WEIGHT, SHARED_VIEW_WEIGHT)
     conflict = company.are_two(keys)
     scores = Scores(own, pictures, link, meeting, met, conflict, gap_s, appearance)

@@ -142,6 +142,7 @@ class Linker:
         self._next = 1
         self._t_ns = 0
         self._t_revised_ns = 0
+        self._ended_ns = -1
 
     # ---- what the linker hears -------------------------------------------------------------------------------
 
@@ -562,7 +563,8 @@ class Linker:
 
     def _advance(self, message: Advance) -> list[Event]:
         events: list[Event] = []
-        if message.final:
+        if message.final and message.t_ns > self._ended_ns:  # told twice, it is as if told once
+            self._ended_ns = message.t_ns
             events += self._revise(message.t_ns, is_last=True)
             events += self._recognise(message.t_ns, everybody=True)
         events += self._leavers(message.t_ns, everybody=message.final)
@@ -883,6 +885,7 @@ class Linker:
             "next": self._next,
             "learned": self.appearance.to_state(),
             "t_revised_ns": self._t_revised_ns,
+            "ended_ns": self._ended_ns,
             "cameras": self._cameras,
             "site": self.site_model.to_file_text(),
             "overlaps_now": [
@@ -948,7 +951,7 @@ class Linker:
             rulings = Rulings.from_state(state["rulings"])
         except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
-        self._next, self._t_ns = state["next"], checkpoint.t_ns
+        self._next, self._t_ns, self._ended_ns = state["next"], checkpoint.t_ns, state["ended_ns"]
         self.appearance.take_state(state["learned"])
         self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
         self.model_hash = checkpoint.model_hash
