@@ -302,16 +302,7 @@ class Linker:
             Scores of N; (N,) whose each is, as a place in what follows, -1 for the new ones; the open identities.
         """
         recent = self._recent(t_ns)
-        scores = score_pieces(
-            [self._pieces[k] for k in (*keys, *recent)],
-            self.settings,
-            self.appearance,
-            self._company,
-            self.site_model,
-            self._overlaps_now,
-            t_ns,
-            of=len(keys),
-        )
+        scores = self._scores([self._pieces[k] for k in (*keys, *recent)], t_ns, of=len(keys))
         open_ids = sorted({self._owner[k] for k in recent})
         place = {g: n for n, g in enumerate(open_ids)}
         scores.people = len(open_ids)
@@ -319,6 +310,19 @@ class Linker:
             scores,
             np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp),
             open_ids,
+        )
+
+    def _scores(self, pieces: list[Piece], t_ns: int, *, of: int | None = None) -> Scores:
+        """As `score_pieces`, with what this linker and this site know."""
+        return score_pieces(
+            pieces,
+            self.settings,
+            self.appearance,
+            self._company,
+            self.site_model,
+            self._overlaps_now,
+            t_ns,
+            of=of,
         )
 
     def _handed_over(
@@ -373,15 +377,7 @@ class Linker:
         if len(keys) < 2:
             return []
         pieces = [self._pieces[k] for k in keys]
-        scores = score_pieces(
-            pieces,
-            self.settings,
-            self.appearance,
-            self._company,
-            self.site_model,
-            self._overlaps_now,
-            t_ns,
-        )
+        scores = self._scores(pieces, t_ns)
         self._learn_strangers(pieces, scores)
         people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]

@@ -69,10 +69,6 @@ class Memory:
         """What was told of an identity. Raises KeyError."""
         return self._told[global_id]
 
-    def retell(self, global_id: int, told: bytes) -> None:
-        """Other things to tell of an identity that is remembered."""
-        self._told[global_id] = told
-
     def forget(self, global_id: int) -> None:
         """An identity, remembered or here, is nobody any more."""
         if global_id in self._row:
