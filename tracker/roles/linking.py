@@ -23,6 +23,7 @@ from tracker.io.bus import HEARTBEAT_S, Answers, Hub
 from tracker.io.clock import WallClock
 from tracker.io.store import EventLog, Journal, Place, save_site, tapes_in
 from tracker.io.tape import TapeReader
+from tracker.roles.health import serving
 from tracker.roles.housekeeping import MetricsFile, stopped_by_signals
 from tracker.stages import Clock, IdentityLinker
 from tracker.types import (
@@ -34,7 +35,10 @@ from tracker.types import (
     Command,
     Event,
     HandedOver,
+    Left,
     LinkerInput,
+    Merged,
+    Split,
     TrackKey,
     Tracklet,
     Tracks,
@@ -98,6 +102,7 @@ class LinkerLoop:
         self._latency_s: dict[CameraId, deque[float]] = {}
         self._beat_s = self._advanced_s = self._committed_s = self._saved_s = now_s
         self._pruned_s = -float("inf")
+        self._here: set[int] = set()  # identities that are in view somewhere
         self.failed = self.repeated = self.updates = self.unknown = self.checkpoints = 0
         self._recover()
 
@@ -266,6 +271,7 @@ class LinkerLoop:
             self.save()  # the journal that still knows them goes with it
             for global_id in command.global_ids:
                 self._events.forget(global_id)
+                self._here.discard(global_id)
             self._answers.forget()
         return msgspec.structs.replace(outcome, events=tuple(numbered))
 
@@ -294,6 +300,7 @@ class LinkerLoop:
             events = self._linker.step(message)
             for event in events:
                 wire.check(event)  # what nobody could read must not get into the log
+            self._count_people(events)
             return events
         except Exception:
             # A journal with this message in it would bring the linker down again at every start.
@@ -301,6 +308,16 @@ class LinkerLoop:
             if self.failed == 1:
                 log.exception("the linker failed on a %s (further ones are counted)", wire.kind_of(message))
             return []
+
+    def _count_people(self, events: Sequence[Event]) -> None:
+        for event in events:
+            match event:
+                case Appeared(global_id=here) | Updated(global_id=here) | HandedOver(global_id=here):
+                    self._here.add(here)
+                case Left(global_id=gone) | Merged(absorbed=gone):
+                    self._here.discard(gone)
+                case Split(to=here):
+                    self._here.add(here)
 
     def _notice_model(self, model_hash: str) -> None:
         if not model_hash or model_hash == self._model_hash:
@@ -383,6 +400,7 @@ class LinkerLoop:
                     if tracklet.ended:
                         self._remember(tracklet.key, safe=True)
         self._linker.start_after(self._events.largest_id())
+        self._here = {person.global_id for person in self._linker.view().identities if person.here}
         if saved is not None:
             log.info("going on from the checkpoint and %d messages after it", messages)
         if self._journal.damaged:
@@ -420,6 +438,8 @@ class LinkerLoop:
         return {
             "updates": self.updates,
             "events": self._events.seq,
+            "epoch": self._events.epoch,
+            "identities_open": len(self._here),
             "late": self._order.late,
             "impatient": self._order.impatient,
             "held_overflow": self._order.overflowed,
@@ -518,9 +538,9 @@ def linker(
 
     out = Path(site.live.out) if out is None else out
     clock = WallClock()
-    file = MetricsFile(out / "metrics" / "linker.json")
     with (
         stopped_by_signals(stop) as asked,
+        serving(site.live) as health,
         EventLog(out / "events.sqlite", started_ns=clock.now_ns()) as events,
         Journal(out, keep_tapes=site.store.keep_tapes) as journal,
         Hub(site.bus) as hub,
@@ -538,6 +558,7 @@ def linker(
             keep_s=site.store.keep_days * 86400,
             site_file=out / "site_model.json",
         )
+        file = MetricsFile(out / "metrics" / "linker.json", tell=health.alone("linker"))
         log.info("events at %s, replays at %s", hub.endpoints.events, hub.endpoints.replay)
         if ready is not None:
             ready()
