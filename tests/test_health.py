@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import socket
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
