@@ -59,6 +59,7 @@ OF_PROCESS: dict[str, Told] = {
     "repeated": ("repeated_total", "counter", "Ended tracklets that came once more."),
     "failed": ("failed_total", "counter", "Messages that the linker failed on."),
     "unknown": ("unknown_total", "counter", "Messages of cameras that are none of the site's."),
+    "misfits": ("misfits_total", "counter", "Messages with looks of another size than their network's."),
     "refused": ("refused_total", "counter", "Messages that were none of ours."),
     "clocks_ahead": ("clocks_ahead", "gauge", "Cameras whose clocks are ahead."),
     "checkpoints": ("checkpoints_total", "counter", "Checkpoints written."),

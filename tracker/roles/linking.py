@@ -97,13 +97,14 @@ class LinkerLoop:
         self._runs: dict[CameraId, int] = dict.fromkeys(cameras, 0)
         self._ended: OrderedDict[TrackKey, bool] = OrderedDict()  # ended tracklets, and whether they are safe
         self._model_hash = ""
+        self._looks = ("", 0)  # the network that looks come from, and their size; 0 while that is unknown
         self._waiting: list[Event] = []
         self._to_acknowledge: list[TrackKey] = []
         self._latency_s: dict[CameraId, deque[float]] = {}
         self._beat_s = self._advanced_s = self._committed_s = self._saved_s = now_s
         self._pruned_s = -float("inf")
         self._here: set[int] = set()  # identities that are in view somewhere
-        self.failed = self.repeated = self.updates = self.unknown = self.checkpoints = 0
+        self.failed = self.repeated = self.updates = self.unknown = self.misfits = self.checkpoints = 0
         self._recover()
 
     # What happens in one round
@@ -178,6 +179,13 @@ class LinkerLoop:
             if self.unknown == 1:
                 log.warning("%s: no camera of this site (further messages are counted)", message.camera_id)
             return
+        if not isinstance(message, CameraStatus) and not all(map(self._fits, message.tracklets)):
+            self.misfits += 1
+            if self.misfits == 1:
+                log.warning(
+                    "%s: looks of another size than this network's (further ones are counted)", message.camera_id
+                )
+            return
         if isinstance(message, wire.Repeated):
             self._take_repeated(message)
             return
@@ -191,6 +199,18 @@ class LinkerLoop:
                 if tracklet.ended:
                     self._remember(tracklet.key, safe=False)
         self._apply_all(self._order.put(message))
+
+    def _fits(self, tracklet: Tracklet) -> bool:
+        """Whether its looks can be compared with others of the same network: else everybody's would be put aside."""
+        size = tracklet.prototypes.shape[1] if len(tracklet.prototypes) else len(tracklet.mean_embedding)
+        network, known = self._looks
+        is_other = bool(tracklet.model_hash) and tracklet.model_hash != network
+        if not size or (known == size and not is_other):
+            return True
+        if known and not is_other:
+            return False
+        self._looks = (tracklet.model_hash or network, size)
+        return True
 
     def _on_our_clock(self, message: CameraUpdate | CameraStatus) -> CameraUpdate | CameraStatus:
         """A camera whose clock is ahead would make everybody else late: what it is ahead is taken off."""
@@ -400,6 +420,9 @@ class LinkerLoop:
                     if tracklet.ended:
                         self._remember(tracklet.key, safe=True)
         self._linker.start_after(self._events.largest_id())
+        if isinstance(self._linker, Linker):
+            sizes = (len(total) for total in self._linker.appearance.cameras.sums.values())
+            self._looks = (self._model_hash, next(sizes, 0))
         self._here = {person.global_id for person in self._linker.view().identities if person.here}
         if saved is not None:
             log.info("going on from the checkpoint and %d messages after it", messages)
@@ -447,6 +470,7 @@ class LinkerLoop:
             "repeated": self.repeated,
             "failed": self.failed,
             "unknown": self.unknown,
+            "misfits": self.misfits,
             "clocks_ahead": len(self._ahead_ns),
             "checkpoints": self.checkpoints,
             "refused": self._hub.counters.refused,
