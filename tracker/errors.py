@@ -4,9 +4,7 @@ import re
 
 # User and password of an address: all before its last '@', also where they hold a '/' that should have been written
 # as %2F. One slash: of a URL that has been through a path. A colon before a port is none before a password.
-CREDENTIALS = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:[^/?#\s:@]*:(?!\d{1,5}[/?#\s])\S*|[^/?#\s]*)@"
-)
+CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:[^/?#\s:@]*:(?!\d{1,5}[/?#\s])\S*|[^/?#\s]*)@")
 # What cameras take in the query of their address.
 _PARAMETERS = re.compile(
     r"([?&][\w.-]*(?:user|usr|login|pass|pwd|token|auth|key|secret|sig)[\w.-]*=)[^&#\s'\"]+", re.IGNORECASE

@@ -32,6 +32,7 @@ from tracker.types import (
     CameraId,
     CameraStatus,
     CameraUpdate,
+    Checkpoint,
     Command,
     Event,
     HandedOver,
@@ -183,7 +184,8 @@ class LinkerLoop:
             self.misfits += 1
             if self.misfits == 1:
                 log.warning(
-                    "%s: looks of another size than this network's (further ones are counted)", message.camera_id
+                    "%s: looks of another size than this network's (further ones are counted)",
+                    message.camera_id,
                 )
             return
         if isinstance(message, wire.Repeated):
@@ -396,13 +398,7 @@ class LinkerLoop:
         if saved is not None:
             since = (saved.epoch, saved.seq)
             self._model_hash = saved.checkpoint.model_hash
-            try:
-                self._linker.restore(saved.checkpoint)
-            except ValueError as error:
-                raise UserError(
-                    f"the linker cannot go on from its checkpoint ({error}); move the file 'checkpoint' away to "
-                    "start with no memory of earlier people"
-                ) from error
+            restore(self._linker, saved.checkpoint)
         said = _Said(self._events, since)
         messages = 0
         fresh: list[Event] = []
@@ -482,6 +478,21 @@ class LinkerLoop:
             camera_id: {"state": state} | _percentiles(self._latency_s.get(camera_id, ()))
             for camera_id, state in self._states.items()
         }
+
+
+def restore(linker: Linking, checkpoint: Checkpoint) -> None:
+    """Give a linker the state that it was saved with.
+
+    Raises:
+        UserError: another version wrote it, or it is damaged.
+    """
+    try:
+        linker.restore(checkpoint)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(
+            f"the linker cannot go on from its checkpoint ({error}); move the file 'checkpoint' away to "
+            "start with no memory of earlier people"
+        ) from error
 
 
 def _outcome(command: Command, reason: str = "") -> wire.Outcome:
