@@ -8,21 +8,23 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from tracker.config import LiveSettings, load
+from tracker.config import LiveSettings, from_values, load
 from tracker.errors import UserError
 from tracker.io import status
 from tracker.io.status import MAX_CLIENTS, MAX_HEAD_BYTES, Page, StatusServer
+from tracker.logs import LogSettings
+from tracker.roles import family
 from tracker.roles.health import SILENT_S, Health, Process, serving
 from tracker.roles.housekeeping import Metrics, MetricsFile, private_folder, tell_systemd, write_whole
 
-PATIENCE_S = 20.0  # nobody waits this long unless something is broken
+PATIENCE_S = 60.0  # nobody waits this long unless something is broken
 
 
 # The server
@@ -302,3 +304,79 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         tell_systemd("READY=1")
         assert manager.recv(100) == b"READY=1"
     tell_systemd("WATCHDOG=1")  # it went away
+
+
+# Who dies again and again
+
+
+def test_pauses_grow_to_a_minute() -> None:
+    assert [family.pause_after(n) for n in range(1, 10)] == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert family.pause_after(10_000) == 60
+
+
+def stand_in(pipe: Any, site: Any, out: Path, name: str, camera_ids: Any, logs: Any) -> None:
+    """A process of ``live`` that does nothing until it is stopped; worker-1 and what ``dying`` names die at once."""
+    if name == "worker-1" or (out / f"{name}.dies").exists():
+        os._exit(3)
+    pipe.send(("ready", None))
+    while pipe.recv()[0] != "stop":
+        if (out / f"{name}.problem").exists():
+            pipe.send(("problem", "cannot use rtsp://viewer:pl4nted@h/s"))
+            return
+
+
+@pytest.fixture
+def site() -> Any:
+    return from_values({"cameras": {"a": "a.mp4", "b": "b.mp4"}, "live": {"workers": 2}}, source="test")
+
+
+def until(one: family._Family, is_so: Callable[[], bool]) -> None:
+    over_s = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < over_s
+        one.look_after(0.05)
+
+
+def test_a_worker_that_dies_again_and_again_stops_nobody(
+    tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(family, "_run_child", stand_in)
+    monkeypatch.setattr(family, "_MOST_PAUSE_S", 0.01)
+    with family._Family(site, tmp_path, LogSettings()) as children:
+        linker, good, bad = children._all
+        until(children, lambda: bad.starts >= 3 and children.is_serving)
+        assert (linker.starts, good.starts) == (1, 1) and good.is_serving
+        health = Health()
+        children.tell(health, time.monotonic())
+        assert health.healthz().status == 200
+        assert "worker-1: starting" in health.readyz().text
+        assert 'throughline_process_up{process="worker-1"} 0' in health.metrics().text
+    assert "worker-1 died (exit code 3); starting it again" in caplog.text
+
+
+def test_what_one_process_cannot_use_later_is_its_own_trouble(
+    tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(family, "_run_child", stand_in)
+    monkeypatch.setattr(family, "_MOST_PAUSE_S", 0.01)
+    with family._Family(site, tmp_path, LogSettings()) as children:
+        _, good, _ = children._all
+        until(children, lambda: children._begin_ns is not None)
+        (tmp_path / "worker-0.problem").touch()
+        good.pipe.send(("begin", 0))
+        until(children, lambda: good.deaths == 1)
+        (tmp_path / "worker-0.problem").unlink()
+        until(children, lambda: good.is_serving)
+        assert good.starts == 2
+    assert "worker-0 died (cannot use rtsp://***@h/s)" in caplog.text and "pl4nted" not in caplog.text
+
+
+def test_nothing_that_ever_runs_is_a_mistake_to_be_told(
+    tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(family, "_run_child", stand_in)
+    monkeypatch.setattr(family, "_MOST_PAUSE_S", 0.01)
+    (tmp_path / "worker-0.dies").touch()
+    with family._Family(site, tmp_path, LogSettings()) as children:
+        with pytest.raises(UserError, match="dies whenever it is started; run with --verbose"):
+            until(children, lambda: False)

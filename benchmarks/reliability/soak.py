@@ -76,7 +76,7 @@ class _Soak:
         site = site_of(self._folder)
         linker = self._spawn.Process(target=_linker, args=(site,), name="linker")
         names = list(site.cameras)
-        self._begin_ns = begin_ns = time.time_ns() + 10**9
+        begin_ns = time.time_ns() + 10**9
         workers = [
             self._spawn.Process(
                 target=_worker, args=(site, names[n::WORKERS], f"worker-{n}", begin_ns), name=f"worker-{n}"
@@ -120,7 +120,7 @@ class _Soak:
                 held = holdings(process.pid).rss_mib
                 self._rss.setdefault(process.name, []).append((now_s - began_s, held))
             processes[0].join(min(1.0, self._span_s / 20))
-        self._began_s, self._ended_s, self._ended_ns = began_s, time.monotonic(), time.time_ns()
+        self._began_s, self._ended_s = began_s, time.monotonic()
         return sum(not process.is_alive() for process in processes)
 
     def _figures(self, site: Site, died: int) -> dict[str, float]:
@@ -143,12 +143,11 @@ class _Soak:
             "latency, last tenth to first": round(float(last / first), 3),
         }
         counts = [counts for n in range(WORKERS) for counts in metrics_of(site, f"worker-{n}").values()]
-        due = CAMERAS * FPS * (self._ended_ns - self._begin_ns) / 1e9
-        done = sum(float(c["processed"]) for c in counts)
-        return figures | {
-            "frames processed, share": round(done / due, 3),
-            "frames dropped": sum(float(c["dropped"]) for c in counts),
-        }
+        read, done, dropped = (
+            sum(float(c[what]) for c in counts) for what in ("read", "processed", "dropped")
+        )
+        share = round(done / read, 3) if read else 0.0
+        return figures | {"frames": read, "frames processed, share": share, "frames dropped": dropped}
 
 
 def metrics_of(site: Site, name: str) -> dict[str, dict[str, float]]:

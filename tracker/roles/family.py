@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +25,7 @@ import zmq
 from models import ModelError
 from tracker.config import BusSettings, Site
 from tracker.errors import UserError, mask_url
+from tracker.logs import LogSettings, set_up
 from tracker.roles.following import WARM_UP_S, check_cameras, worker
 from tracker.roles.health import Health, Process, serving
 from tracker.roles.housekeeping import (
@@ -59,6 +61,7 @@ def live(
     duration_s: float | None = None,
     stop: threading.Event | None = None,
     report: Callable[[str], None] = log.info,
+    logs: LogSettings | None = None,
 ) -> dict[str, Any]:
     """Everything on this machine: a linker and its workers, until Ctrl-C or until all recordings are over.
 
@@ -68,6 +71,7 @@ def live(
         out: folder for log, checkpoint, metrics and ``live.json``; None: the site's.
         duration_s: stop after so long; None: when asked to.
         report: is told every ten seconds, and at the end, how it goes.
+        logs: how the processes say what happens; None: as much as this one.
 
     Returns:
         What ``live.json`` holds: frames, dropped frames and latency of each camera, CPU seconds of each process.
@@ -87,7 +91,11 @@ def live(
         tempfile.TemporaryDirectory(prefix="throughline-") as folder,
         stopped_by_signals(stop) as asked,
         serving(site.live) as health,
-        _Family(_for_children(site, Path(folder)), out) as family,
+        _Family(
+            _for_children(site, Path(folder)),
+            out,
+            logs or LogSettings(logging.getLogger().getEffectiveLevel()),
+        ) as family,
     ):
         began_s = reported_s = looked_s = time.monotonic()
         is_said = False
@@ -160,8 +168,8 @@ class _Child:
 class _Family:
     """The processes of ``live``: started together, looked after, stopped in order."""
 
-    def __init__(self, site: Site, out: Path) -> None:
-        self._site, self._out = site, out
+    def __init__(self, site: Site, out: Path, logs: LogSettings) -> None:
+        self._site, self._out, self._logs = site, out, logs
         self._context = multiprocessing.get_context("spawn")
         self._begin_ns: int | None = None
         self._stopping = False
@@ -272,9 +280,8 @@ class _Family:
 
     def _start(self, name: str, camera_ids: list[CameraId] | None) -> _Child:
         ours, theirs = self._context.Pipe()
-        level = logging.getLogger().getEffectiveLevel()
         process = self._context.Process(
-            target=_run_child, args=(theirs, self._site, self._out, name, camera_ids, level), name=name
+            target=_run_child, args=(theirs, self._site, self._out, name, camera_ids, self._logs), name=name
         )
         with _one_blas_thread():
             process.start()
@@ -313,7 +320,7 @@ class _Family:
             hopeless = [self._linker] if child is self._linker else self._workers
             if all(one.deaths >= _TRIES and not one.is_ready for one in hopeless):
                 raise UserError(f"{child.name} dies whenever it is started; run with --verbose to see why")
-        pause_s = min(2.0 ** (child.deaths - 2), _MOST_PAUSE_S) if child.deaths > 1 else 0.0
+        pause_s = pause_after(child.deaths)
         child.again_s = now_s + pause_s
         log.warning(
             "%s died (%s); starting it again%s",
@@ -359,6 +366,11 @@ class _Family:
         self.stop()
         for child in self._all:
             child.pipe.close()
+
+
+def pause_after(deaths: int) -> float:
+    """Seconds until somebody is started again who has died so often, one time soon after the other."""
+    return min(2.0 ** min(deaths - 2, 10), _MOST_PAUSE_S) if deaths > 1 else 0.0
 
 
 @contextlib.contextmanager
@@ -414,11 +426,11 @@ def _told(figures: Mapping[str, Any]) -> str:
 
 
 def _run_child(
-    pipe: Connection, site: Site, out: Path, name: str, camera_ids: list[CameraId] | None, level: int
+    pipe: Connection, site: Site, out: Path, name: str, camera_ids: list[CameraId] | None, logs: LogSettings
 ) -> None:
     """A process of ``live``: the linker, or a worker. It stops when told to, and when ``live`` is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent stops us in order
-    logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s")
+    set_up(logs, name, site.cameras)
     stop, begun = threading.Event(), threading.Event()
     begin_ns = [time.time_ns()]
 
@@ -452,3 +464,7 @@ def _run_child(
         pipe.send(("problem", str(error)))
     except BrokenPipeError:
         return  # live is gone
+    except Exception:
+        # Told here and not by multiprocessing, whose way of telling knows no secrets.
+        log.exception("%s ends", name)
+        sys.exit(1)
