@@ -734,7 +734,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     from tracker.doctor import examine
 
     wrong = 0
-    for finding in examine(arguments.source, arguments.out):
+    for finding in examine(arguments.source, arguments.out, arguments.site):
         wrong += finding.state == "wrong"
         print(f"{finding.state:6} {finding.what:26} {finding.text}", flush=True)
     print(f"\n{wrong} problem{'s' * (wrong != 1)} found" if wrong else "\nAll fine")
@@ -1042,7 +1042,10 @@ def parser() -> argparse.ArgumentParser:
 
     one = _verb(verbs, "doctor", doctor, "what works on this machine")
     one.add_argument("source", nargs="?", help="also try to open this file, folder, camera or URL")
-    one.add_argument("-o", "--out", type=Path, default=Path(), help="where results would go (default: here)")
+    one.add_argument("--site", type=Path, metavar="FILE", help="also whether this site can run here")
+    one.add_argument(
+        "-o", "--out", type=Path, help="where results would go (default: the site's folder, else here)"
+    )
 
     inner = verbs.add_parser("config", help="site files").add_subparsers(metavar="WHAT", required=True)
     one = _verb(inner, "check", check_config, "list every mistake of a site file")

@@ -10,12 +10,14 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from tracker.config import LiveSettings, from_values, load
+from tests import stand_ins
+from tracker.config import LiveSettings, load
 from tracker.errors import UserError
 from tracker.io import status
 from tracker.io.status import MAX_CLIENTS, MAX_HEAD_BYTES, Page, StatusServer
@@ -314,20 +316,10 @@ def test_pauses_grow_to_a_minute() -> None:
     assert family.pause_after(10_000) == 60
 
 
-def stand_in(pipe: Any, site: Any, out: Path, name: str, camera_ids: Any, logs: Any) -> None:
-    """A process of ``live`` that does nothing until it is stopped; worker-1 and what ``dying`` names die at once."""
-    if name == "worker-1" or (out / f"{name}.dies").exists():
-        os._exit(3)
-    pipe.send(("ready", None))
-    while pipe.recv()[0] != "stop":
-        if (out / f"{name}.problem").exists():
-            pipe.send(("problem", "cannot use rtsp://viewer:pl4nted@h/s"))
-            return
-
-
 @pytest.fixture
 def site() -> Any:
-    return from_values({"cameras": {"a": "a.mp4", "b": "b.mp4"}, "live": {"workers": 2}}, source="test")
+    """As much of a site as the supervisor looks at; its processes then start without what settings need."""
+    return SimpleNamespace(cameras={"a": None, "b": None}, live=SimpleNamespace(workers=2))
 
 
 def until(one: family._Family, is_so: Callable[[], bool]) -> None:
@@ -340,7 +332,7 @@ def until(one: family._Family, is_so: Callable[[], bool]) -> None:
 def test_a_worker_that_dies_again_and_again_stops_nobody(
     tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(family, "_run_child", stand_in)
+    monkeypatch.setattr(family, "_run_child", stand_ins.child)
     monkeypatch.setattr(family, "_MOST_PAUSE_S", 0.01)
     with family._Family(site, tmp_path, LogSettings()) as children:
         linker, good, bad = children._all
@@ -357,7 +349,7 @@ def test_a_worker_that_dies_again_and_again_stops_nobody(
 def test_what_one_process_cannot_use_later_is_its_own_trouble(
     tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(family, "_run_child", stand_in)
+    monkeypatch.setattr(family, "_run_child", stand_ins.child)
     monkeypatch.setattr(family, "_MOST_PAUSE_S", 0.01)
     with family._Family(site, tmp_path, LogSettings()) as children:
         _, good, _ = children._all
@@ -374,7 +366,7 @@ def test_what_one_process_cannot_use_later_is_its_own_trouble(
 def test_nothing_that_ever_runs_is_a_mistake_to_be_told(
     tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(family, "_run_child", stand_in)
+    monkeypatch.setattr(family, "_run_child", stand_ins.child)
     monkeypatch.setattr(family, "_MOST_PAUSE_S", 0.01)
     (tmp_path / "worker-0.dies").touch()
     with family._Family(site, tmp_path, LogSettings()) as children:

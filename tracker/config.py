@@ -427,6 +427,11 @@ def _resolve(camera: dict[str, Any], folder: Path, mistakes: list[str], place: s
             del camera["calibration"]
 
 
+def holds_passwords(path: Path) -> bool:
+    """Whether a password stands in a sound site file in so many words."""
+    return _holds_password(read_yaml(path.read_text(encoding="utf-8")))
+
+
 def _holds_password(values: Mapping[str, Any]) -> bool:
     cameras = values.get("cameras")
     given = cameras.values() if isinstance(cameras, dict) else ()

@@ -488,6 +488,7 @@ def settings(chance: random.Random, count: int, folder: Path) -> dict[str, float
     mutate = mutator(chance, [SITE.encode()])
     ends: Counter[str] = Counter()
     path = folder / "site.yaml"
+    path.touch(0o600)  # a readable one with a password is said
     os.environ.setdefault("HALL_PASSWORD", "x")
     (folder / "yard.json").write_text('{"homography": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}')
     for n in range(count):
