@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +18,15 @@ import msgspec
 import pytest
 
 from tests import stand_ins
-from tracker.config import LiveSettings, load
+from tracker import roles
+from tracker.config import LiveSettings, from_values, load
 from tracker.errors import UserError
 from tracker.io import status
+from tracker.io.bus import local_endpoints
 from tracker.io.status import MAX_CLIENTS, MAX_HEAD_BYTES, Page, StatusServer
 from tracker.logs import LogSettings
-from tracker.roles import family
-from tracker.roles.health import SILENT_S, Health, Process, serving
+from tracker.roles import family, housekeeping
+from tracker.roles.health import OF_CAMERA, OF_PROCESS, SILENT_S, Health, Process, serving
 from tracker.roles.housekeeping import Metrics, MetricsFile, private_folder, tell_systemd, write_whole
 
 PATIENCE_S = 60.0  # nobody waits this long unless something is broken
@@ -59,7 +62,7 @@ def said(server: StatusServer, request: bytes) -> bytes:
         return answer
 
 
-def get(server: StatusServer, path: str, method: str = "GET") -> tuple[int, str]:
+def get(server: Any, path: str, method: str = "GET") -> tuple[int, str]:
     client = http.client.HTTPConnection(server.endpoint, timeout=PATIENCE_S)
     try:
         client.request(method, path)
@@ -260,6 +263,46 @@ def test_frames_a_second_are_those_of_the_last_writings(
         clock.now_s += 2.0
     assert [m.cameras["hall"].get("fps") for m in told] == [None, 10.0, 10.0, 10.0, 10.0, 10.0, 9.0]
     assert told[-1].cameras["door"] == {} and told[-1].rss_bytes > 1 << 20
+
+
+def test_every_figure_is_explained_where_operators_look() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+    names = [name for name, _, _ in OF_CAMERA.values()] + [f"linker_{OF_PROCESS['held'][0]}"]
+    names += [
+        f"worker_{name}" if name.startswith(("outbox", "rounds")) else f"linker_{name}"
+        for name, _, _ in OF_PROCESS.values()
+    ]
+    short = {
+        name: name.replace("camera_frames", "", 1) for name in names
+    }  # `camera_frames_read_total`, `_dropped_total`
+    assert [name for name in names if f"`{name}`" not in page and f"`{short[name]}`" not in page] == []
+
+
+def test_a_linker_alone_speaks_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "_METRICS_S", 0.0)
+    with StatusServer("127.0.0.1:0", {}) as free:
+        http_at = free.endpoint
+    bus = local_endpoints(tmp_path).model_dump()
+    values = {"cameras": {"hall": "0"}, "bus": bus, "live": {"http": http_at}}
+    stop, up = threading.Event(), threading.Event()
+    site = from_values(values, source="test")
+    linker = threading.Thread(
+        target=roles.linker, args=(site, tmp_path / "out"), kwargs={"stop": stop, "ready": up.set}
+    )
+    linker.start()
+    try:
+        assert up.wait(PATIENCE_S)
+        at = SimpleNamespace(endpoint=http_at)
+        over_s = time.monotonic() + PATIENCE_S
+        while "linker_log_epoch" not in get(at, "/metrics")[1]:
+            assert time.monotonic() < over_s
+        assert get(at, "/healthz") == (200, "alive\n")
+        assert get(at, "/readyz") == (503, "not ready\nhall: opening\n")
+    finally:
+        stop.set()
+        linker.join(PATIENCE_S)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) & 0o077 for p in (tmp_path / "out").rglob("*")}
+    assert set(modes.values()) == {0}, modes
 
 
 # Files, and the service manager
