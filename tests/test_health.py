@@ -415,3 +415,26 @@ def test_nothing_that_ever_runs_is_a_mistake_to_be_told(
     with family._Family(site, tmp_path, LogSettings()) as children:
         with pytest.raises(UserError, match="dies whenever it is started; run with --verbose"):
             until(children, lambda: False)
+
+
+def test_whose_loop_hangs_is_ended_and_started_again(
+    tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(family, "_run_child", stand_ins.child)
+    with family._Family(site, tmp_path, LogSettings()) as children:
+        linker, good, _ = children._all
+        until(children, lambda: children._begin_ns is not None)
+        begin_s = now_s = time.monotonic()
+        while (
+            now_s < begin_s + 63
+        ):  # the clock is an argument: looks every 3 s, in which the linker tells something
+            metrics = Metrics(name="linker", wall_s=now_s)
+            write_whole(tmp_path / "metrics" / "linker.json", msgspec.json.encode(metrics))
+            children.tell(Health(), now_s)
+            now_s += 3
+        until(children, lambda: good.starts == 2 and good.is_serving)
+        assert linker.starts == 1
+        heard_s = good.heard_s
+        children.tell(Health(), now_s + 3600)  # all stood still: nobody is blamed
+        assert good.heard_s > heard_s + 3000 and good.process.is_alive()
+    assert "worker-0: nothing heard of it for" in caplog.text

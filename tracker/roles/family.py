@@ -48,8 +48,12 @@ _LOOK_S = 1.0  # how often the children's figures are read; they write them ever
 # Who dies again and again is started again after 0, 1, 2, 4, ... 60 s, forgiven after a life of a minute.
 _MOST_PAUSE_S = 60.0
 _SOUND_LIFE_S = 60.0
-_TRIES = (
-    3  # starts of which none has come to anything: then it is a mistake to be told, while nothing runs yet
+_TRIES = 3  # starts that come to nothing, while nothing runs yet: then it is a mistake to be told
+_HUNG_S = (
+    60.0  # without figures, twice what /healthz allows: a process whose loop does not come round is ended
+)
+_AWAY_S = (
+    5.0  # between two looks: it was this process that stood still, and the others with it (a paused machine)
 )
 _GAUGES = ("fps", "waiting")  # of a camera: not to be added up over its worker's lives
 
@@ -173,6 +177,7 @@ class _Family:
         self._context = multiprocessing.get_context("spawn")
         self._begin_ns: int | None = None
         self._stopping = False
+        self._told_s = time.monotonic()
         names = list(site.cameras)
         count = min(site.live.workers or _cores(), len(names))
         self._linker = self._start("linker", None)
@@ -214,14 +219,23 @@ class _Family:
                 self._begin(child)
 
     def tell(self, health: Health, now_s: float) -> None:
-        """How all are doing, by their own figures."""
+        """How all are doing, by their own figures. Whose loop hangs is ended, and started again like the dead."""
+        away_s = now_s - self._told_s if now_s - self._told_s > _AWAY_S else 0.0
+        self._told_s = now_s
         own = Metrics(name="live", pid=os.getpid(), cpu_s=time.process_time(), rss_bytes=resident_bytes())
         told = [Process("live", "live", own, now_s)]
         for child in self._all:
+            child.heard_s += away_s
             metrics = self._metrics(child)
             if metrics is not None and (child.last is None or metrics.wall_s != child.last.wall_s):
                 child.last, child.heard_s = metrics, now_s
             if child.is_over or self._begin_ns is None:  # nothing to tell any more, or yet
+                child.heard_s = now_s
+            if child.is_serving and now_s - child.heard_s > _HUNG_S:
+                log.warning(
+                    "%s: nothing heard of it for %.0f s; ending it", child.name, now_s - child.heard_s
+                )
+                child.process.kill()
                 child.heard_s = now_s
             if metrics is not None:
                 cameras = {c: _summed(child.earlier.get(c, {}), now) for c, now in metrics.cameras.items()}
