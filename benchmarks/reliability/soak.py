@@ -32,7 +32,7 @@ from tracker.roles.housekeeping import stopped_by_signals
 from tracker.stages import Clock
 from tracker.types import Appeared, Detections, Event, Frame, HandedOver, Updated
 
-CAMERAS, WORKERS, FPS = 16, 2, 4.0
+CAMERAS, WORKERS, FPS = 16, 2, 2.0
 WALKERS, VISIT_S, SEEN_S = (
     32,
     12.0,
@@ -218,7 +218,7 @@ def _worker(site: Site, camera_ids: list[str], name: str, begin_ns: int) -> None
 
 
 class Street:
-    """A camera that draws whoever walks by, four times a second."""
+    """A camera that draws whoever walks by, twice a second."""
 
     def __init__(self, camera_id: str, number: int, clock: Clock, begin_ns: int) -> None:
         self._camera_id, self._number, self._clock, self._begin_ns = camera_id, number, clock, begin_ns
