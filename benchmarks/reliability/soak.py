@@ -41,7 +41,7 @@ WALKERS, VISIT_S, SEEN_S = (
 HEIGHT, WIDTH = 136, 240  # below 256, so that a coordinate is a byte
 DIMENSIONS = 256
 # What a linker remembers grows until its windows are full: short ones, full before the warm-up is over.
-WINDOW_S = 60.0
+WINDOW_S = 30.0
 WARM_UP = 0.3  # of the run: 180 s of ten minutes
 PATIENCE_S = 60.0
 
