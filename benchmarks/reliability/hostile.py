@@ -4,7 +4,7 @@ no harm; nothing is uncaught.
 All are mutations of sound ones, drawn from a seed: bits flipped, cut off, spliced with others, lengths that lie. With
 ``--release`` decoders are fuzzed as well, guided by coverage (atheris), ten minutes each:
 
-    python -m benchmarks.reliability.hostile wire -max_total_time=600
+    python -m benchmarks.reliability.fuzz wire -max_total_time=600
 """
 
 from __future__ import annotations
@@ -757,7 +757,7 @@ def fuzzed(bench: Bench) -> dict[str, float]:
             command = [
                 sys.executable,
                 "-m",
-                "benchmarks.reliability.hostile",
+                "benchmarks.reliability.fuzz",
                 name,
                 f"-max_total_time={FUZZ_S}",
             ]
@@ -767,23 +767,3 @@ def fuzzed(bench: Bench) -> dict[str, float]:
                 log.error("%s: %s", name, done.stderr[-2000:])
             figures[f"fuzz {name} crashes"] = float(done.returncode != 0)
     return figures
-
-
-def _fuzz(arguments: list[str]) -> None:
-    import tempfile
-
-    import atheris
-
-    with tempfile.TemporaryDirectory() as work:
-        folder = Path(work)
-        sound, one = decoders(folder)[arguments[0]]
-        (folder / "corpus").mkdir()
-        for n, data in enumerate(sound):
-            (folder / "corpus" / str(n)).write_bytes(data)
-        atheris.instrument_all()
-        atheris.Setup([sys.argv[0], *arguments[1:], str(folder / "corpus")], one)
-        atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    _fuzz(sys.argv[1:])

@@ -32,7 +32,7 @@ from tracker.roles.housekeeping import stopped_by_signals
 from tracker.stages import Clock
 from tracker.types import Appeared, Detections, Event, Frame, HandedOver, Updated
 
-CAMERAS, WORKERS, FPS = 16, 2, 2.0
+CAMERAS, FPS = 16, 2.0
 WALKERS, VISIT_S, SEEN_S = (
     32,
     12.0,
@@ -48,16 +48,19 @@ PATIENCE_S = 60.0
 
 def run(bench: Bench) -> Row:
     """Ten minutes; memory and latency after the warm-up."""
-    span_s = bench.of(5, 600, 7200)
+    span_s, workers = (
+        bench.of(4, 600, 7200),
+        bench.of(1, 2),
+    )  # a process takes seconds to start on a busy machine
     with bench.folder() as folder:
-        soak = _Soak(folder, span_s)
+        soak = _Soak(folder, span_s, workers)
         figures = soak.run()
     wanted = {"processes died": most(0), "frames processed, share": least(0.95)}
     if bench.effort == "quick":
         # Too short for slopes: that the figures come, that most frames go through on a busy machine, that events flow.
         wanted |= {"frames processed, share": least(0.5), "events": least(10)}
     else:
-        names = ("linker", *(f"worker-{n}" for n in range(WORKERS)))
+        names = ("linker", *(f"worker-{n}" for n in range(workers)))
         wanted |= {f"{name} rss growth, %": most(2.0) for name in names}
         wanted |= {"latency, last tenth to first": most(1.1), "events": least(5 * span_s)}
     return Row("soak", figures, wanted)
@@ -66,8 +69,8 @@ def run(bench: Bench) -> Row:
 class _Soak:
     """One run: processes, what they hold over time, and how late events come."""
 
-    def __init__(self, folder: Path, span_s: float) -> None:
-        self._folder, self._span_s = folder, span_s
+    def __init__(self, folder: Path, span_s: float, workers: int) -> None:
+        self._folder, self._span_s, self._workers = folder, span_s, workers
         self._rss: dict[str, list[tuple[float, float]]] = {}
         self._late: list[tuple[float, float]] = []  # monotonic clock, seconds from capture to here
         self._spawn = multiprocessing.get_context("spawn")
@@ -79,9 +82,11 @@ class _Soak:
         begin_ns = time.time_ns() + 10**9
         workers = [
             self._spawn.Process(
-                target=_worker, args=(site, names[n::WORKERS], f"worker-{n}", begin_ns), name=f"worker-{n}"
+                target=_worker,
+                args=(site, names[n :: self._workers], f"worker-{n}", begin_ns),
+                name=f"worker-{n}",
             )
-            for n in range(WORKERS)
+            for n in range(self._workers)
         ]
         processes = [linker, *workers]
         listening = threading.Thread(target=self._listen, args=(site.bus.events,), daemon=True)
@@ -142,7 +147,7 @@ class _Soak:
             "latency p99, ms": round(1000 * float(np.percentile(late, 99)), 1),
             "latency, last tenth to first": round(float(last / first), 3),
         }
-        counts = [counts for n in range(WORKERS) for counts in metrics_of(site, f"worker-{n}").values()]
+        counts = [counts for n in range(self._workers) for counts in metrics_of(site, f"worker-{n}").values()]
         read, done, dropped = (
             sum(float(c[what]) for c in counts) for what in ("read", "processed", "dropped")
         )
