@@ -34,6 +34,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from tracker.config import BusSettings
 from tracker.errors import UserError
 from tracker.io import wire
+from tracker.io.cursor import Cursor
 from tracker.io.store import EventLog, Place, identities_of
 from tracker.types import (
     Appeared,
@@ -62,6 +63,7 @@ DEFAULT_REPLAY = "tcp://127.0.0.1:5557"
 EVENT_KINDS = wire.kinds_of(Event)
 HEARTBEAT_S = 1.0  # how often the linker says where its log stands
 _LINGER_MS = 1000  # a closing socket waits this long for what is still in its queue
+_SILENT_S = 10 * HEARTBEAT_S  # a linker unheard for this long is listened to on a fresh socket: links break silently
 _ANSWER_S = 2.0  # a question unanswered for this long is asked again on a fresh socket
 _PAGE = 500  # identities in one page of a view
 _VIEWS_KEPT = 8  # views whose further pages can still be asked for
@@ -562,11 +564,17 @@ def subscribe(
     timeout_s: float | None = None,
     replay: str | None = None,
     keys: Path | str | None = None,
+    cursor: Path | str | None = None,
     queue: int = 10_000,
 ) -> Iterator[Event]:
     """Every event, once, in the order of the log, also those sent while nobody listened or the line was full.
 
     Iterate and stop in one thread; nothing is connected before the first event is asked for.
+
+    An event is delivered when the next one is asked for. With a ``cursor``, whoever is killed while handling an event
+    gets that one again in the next life, and none other twice: at least once for the one in hand, exactly once for all
+    others. ``(event.epoch, event.seq)`` names an event for ever: whoever notes it together with what the event caused
+    (in one transaction, say) knows the one that comes again, and has every event exactly once.
 
     Args:
         kinds: Only these kinds, as in docs/events.md: ``"appeared"``, ``["merged", "split"]``. None: all.
@@ -575,13 +583,15 @@ def subscribe(
         since: Where to start. None: at present, each person who is here told by one ``Updated`` numbered with
             the event it is as of. ``(epoch, seq)``: after that event, which may be of an earlier epoch. A
             number: after that event of the linker's present epoch; 0: all that the log still holds.
+        cursor: File that keeps the place; its folder is there. With a place in it, that is where to start, whatever
+            ``since`` says. Events that are filtered out count as delivered.
         timeout_s: End when no event came for so long. None: wait for ever.
         replay: Where missed events are asked for; None: the port after ``endpoint``'s (``.replay`` for ipc).
         keys: Folder with ``linker.key`` and ``client.key_secret``, where the linker asks for keys.
         queue: Events waiting in memory; what does not fit is asked for again later.
 
     Raises:
-        UserError: an unknown kind, a bad endpoint or key; or within ``timeout_s`` no linker was heard at all.
+        UserError: an unknown kind, a bad endpoint, key or cursor; or within ``timeout_s`` no linker was heard at all.
     """
     wanted = set(EVENT_KINDS) if kinds is None else {kinds} if isinstance(kinds, str) else set(kinds)
     if unknown := sorted(wanted - set(EVENT_KINDS)):
@@ -594,6 +604,7 @@ def subscribe(
         endpoint,
         replay or replay_endpoint(endpoint),
         Path(keys) if keys is not None else None,
+        Path(cursor) if cursor is not None else None,
         timeout_s=timeout_s,
         queue=queue,
     )
@@ -634,24 +645,32 @@ class _Follower:
     """Follows one linker's log: the live events, and replays wherever they have holes."""
 
     def __init__(
-        self, endpoint: str, replay: str, keys: Path | None, *, timeout_s: float | None, queue: int
+        self,
+        endpoint: str,
+        replay: str,
+        keys: Path | None,
+        cursor: Path | None,
+        *,
+        timeout_s: float | None,
+        queue: int,
     ) -> None:
         self._endpoint, self._replay, self._keys = endpoint, replay, keys
         self._timeout_s = timeout_s
         self._queue = queue
+        self._cursor_path, self._cursor = cursor, None
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._live: zmq.Socket[bytes] | None = None
         self._heard = False
         self._last_s = time.monotonic()  # when the last event was handed on
 
     def events(self, since: Place | int | None) -> Iterator[Event]:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        live = _socket(context, zmq.SUB, queue=self._queue)
         try:
-            _act_as_client(live, self._keys)
-            # All kinds, whatever is wanted: a number left out must be one that was lost.
-            live.subscribe(b"")
-            _connect(live, self._endpoint)
+            if self._cursor_path is not None:
+                self._cursor = Cursor(self._cursor_path)
+                since = self._cursor.place or since
+            self._listen()
             self._last_s = time.monotonic()
-            yield from self._follow(context, live, since)
+            yield from self._follow(since)
         except _TimeOver:
             if not self._heard:
                 raise UserError(
@@ -659,27 +678,43 @@ class _Follower:
                     "and does it ask for keys?"
                 ) from None
         finally:
-            live.close(linger=0)
-            context.term()
+            self._context.destroy(linger=0)
+            if self._cursor is not None:
+                self._cursor.close()
 
-    def _follow(
-        self, context: zmq.Context[zmq.Socket[bytes]], live: zmq.Socket[bytes], since: Place | int | None
-    ) -> Iterator[Event]:
-        with _Questions(context, self._replay, self._keys, self._wait) as questions:
+    def _listen(self) -> None:
+        """Hear what is said from now on, on a fresh socket."""
+        if self._live is not None:
+            self._live.close(linger=0)
+        self._live = _socket(self._context, zmq.SUB, queue=self._queue)
+        _act_as_client(self._live, self._keys)
+        # All kinds, whatever is wanted: a number left out must be one that was lost.
+        self._live.subscribe(b"")
+        _connect(self._live, self._endpoint)
+
+    def _follow(self, since: Place | int | None) -> Iterator[Event]:
+        with _Questions(self._context, self._replay, self._keys, self._wait) as questions:
             place = yield from self._start(questions, since)
             while True:
-                message = self._next(live)
-                if isinstance(message, wire.Heartbeat):
-                    told, event = (message.epoch, message.seq), None
-                    is_news = told > place or told[0] < place[0]  # an older epoch: maybe the log was lost
-                else:
-                    told, event = (message.epoch, message.seq), message
-                    is_news = told > place
-                if event is not None and told == (place[0], place[1] + 1):
-                    place = told
-                    yield self._handed_on(event)
-                elif is_news:
+                message = self._next()
+                if message is None:
+                    self._listen()
                     place = yield from self._heal(questions, place)
+                    continue
+                told = (message.epoch, message.seq)
+                if not isinstance(message, wire.Heartbeat) and told == (place[0], place[1] + 1):
+                    place = told
+                    yield from self._tell(message)
+                # A heartbeat of an older epoch: maybe the log was lost.
+                elif told > place or (isinstance(message, wire.Heartbeat) and told[0] < place[0]):
+                    place = yield from self._heal(questions, place)
+
+    def _tell(self, event: Event) -> Iterator[Event]:
+        self._last_s = time.monotonic()
+        yield event
+        # The next one is asked for: this one is done with.
+        if self._cursor is not None:
+            self._cursor.move((event.epoch, event.seq))
 
     def _start(self, questions: _Questions, since: Place | int | None) -> Generator[Event, None, Place]:
         """Yields the present state where no start was given; returns the place to go on from."""
@@ -688,16 +723,17 @@ class _Follower:
             self._heard = True
             for identity in view.identities:
                 if identity.here:
-                    yield self._handed_on(
-                        Updated(
-                            t_ns=identity.last.t_ns,
-                            epoch=view.epoch,
-                            seq=view.seq,
-                            global_id=identity.global_id,
-                            sightings=(identity.last,),
-                            tracks=identity.tracks,
-                        )
+                    self._last_s = time.monotonic()
+                    yield Updated(
+                        t_ns=identity.last.t_ns,
+                        epoch=view.epoch,
+                        seq=view.seq,
+                        global_id=identity.global_id,
+                        sightings=(identity.last,),
+                        tracks=identity.tracks,
                     )
+            if self._cursor is not None:  # only now: whoever stops before has not heard of all who are here
+                self._cursor.move((view.epoch, view.seq))
             return view.epoch, view.seq
         place = since if isinstance(since, tuple) else (0, 0)
         if isinstance(since, int) and since > 0:
@@ -718,26 +754,24 @@ class _Follower:
             if answer.gone:
                 log.warning("%s: some events after %s are no longer kept", self._endpoint, place)
             for event in answer.events:
-                yield self._handed_on(event)
+                yield from self._tell(event)
             place = max(place, (answer.through_epoch, answer.through_seq))
             if place >= now:
                 return place
 
-    def _next(self, live: zmq.Socket[bytes]) -> Event | wire.Heartbeat:
-        while True:
-            self._wait(live)
+    def _next(self) -> Event | wire.Heartbeat | None:
+        """What the linker says next; None when it has been silent for too long."""
+        assert self._live is not None
+        while self._wait(self._live, _SILENT_S):
             try:
-                message = wire.decode(live.recv_multipart()[-1])
+                message = wire.decode(self._live.recv_multipart()[-1])
             except wire.WireError as error:
                 log.warning("%s: skipped a message: %s", self._endpoint, error)
                 continue
             if isinstance(message, Event | wire.Heartbeat):
                 self._heard = True
                 return message
-
-    def _handed_on(self, event: Event) -> Event:
-        self._last_s = time.monotonic()
-        return event
+        return None
 
     def _wait(self, socket: zmq.Socket[bytes], at_most_s: float | None = None) -> bool:
         """Whether the socket can be read, within ``at_most_s``. Raises _TimeOver when patience ends first."""
