@@ -287,6 +287,7 @@ def subscribe(arguments: argparse.Namespace) -> int:
         timeout_s=arguments.timeout,
         replay=arguments.replay,
         keys=arguments.keys,
+        cursor=arguments.cursor,
     )
     for event in events:
         print(msgspec.json.encode(wire.to_builtins(event)).decode(), flush=True)
@@ -896,6 +897,12 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--since", metavar="SEQ", help="after this event, out of the log (EPOCH:SEQ of an earlier run)"
+    )
+    one.add_argument(
+        "--cursor",
+        type=Path,
+        metavar="FILE",
+        help="keep the place here, and go on from it the next time; the event in hand when killed comes again",
     )
     one.add_argument("--timeout", type=seconds, metavar="S", help="end when nothing happened for so long")
     one.add_argument("--replay", metavar="ENDPOINT", help="where missed events are (default: the port after)")

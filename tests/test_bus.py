@@ -24,6 +24,7 @@ from tracker.config import BusSettings
 from tracker.errors import UserError
 from tracker.io import bus, wire
 from tracker.io.bus import Answers, Hub, Operator, Uplink
+from tracker.io.cursor import Cursor
 from tracker.io.store import EventLog
 from tracker.types import (
     Advance,
@@ -599,3 +600,149 @@ def test_where_operators_are_named_nobody_else_commands(tmp_path: Path) -> None:
             with pytest.raises(UserError, match="your key may ask, not command"):
                 client.command("forget", 8)
     assert [c.global_ids for c in desk.commands] == [(7,)]
+
+
+# Chunks
+
+
+def long_merge(tracks: int) -> Merged:
+    return Merged(t_ns=S, kept=1, absorbed=2, tracks=tuple(key(n) for n in range(tracks)))
+
+
+def test_a_replay_comes_in_chunks_of_bytes_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    most = 256 << 10
+    # A key takes some 40 bytes: merges of 1000 tracks are 40 KB each, six to a chunk; one of 10,000 is larger than any.
+    events: list[Event] = [long_merge(1000) for _ in range(20)] + [long_merge(10_000), appeared(1)]
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        numbered = log.append(events)
+        answers = Answers(log, lambda: View(epoch=0, seq=0, t_ns=0, identities=()))
+        place, got, sizes = (0, 0), [], []
+        while place < log.place:
+            data = answers.to(wire.Ask(what="replay", epoch=place[0], seq=place[1]))
+            answer = wire.decode(data)
+            assert isinstance(answer, wire.Replay) and answer.events and not answer.gone
+            place = answer.through_epoch, answer.through_seq
+            got += answer.events
+            sizes.append((len(data), len(answer.events)))
+        assert (answer.epoch, answer.seq) == log.place == place
+    assert got == numbered
+    assert all(size <= most or n == 1 for size, n in sizes) and len(sizes) > 4
+    assert [n for size, n in sizes if size > most] == [1]  # the large one went alone
+    assert wire.encode(answer) == data
+
+
+def test_pages_of_a_view_are_bounded_in_rows_and_in_bytes(tmp_path: Path) -> None:
+    def person(number: int, tracks: int) -> Identity:
+        keys = tuple(key(n) for n in range(tracks))
+        return Identity(global_id=number, tracks=keys, first=sighting(), last=sighting(), here=True)
+
+    people = tuple(person(n, 1) for n in range(1, 701)) + tuple(person(n, 1000) for n in range(701, 721))
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        log.append([appeared(1)])
+        asked: list[int] = []
+        answers = Answers(log, lambda: asked.append(1) or View(epoch=0, seq=0, t_ns=7, identities=people))  # type: ignore[func-returns-value]
+        first = wire.decode(answers.to(wire.Ask(what="view")))
+        assert isinstance(first, wire.Page) and (first.view.epoch, first.view.seq, first.view.t_ns) == (
+            1,
+            1,
+            7,
+        )
+        rows: list[Identity] = []
+        for n in range(first.pages):
+            data = answers.to(wire.Ask(what="view", epoch=1, seq=1, page=n)) if n else wire.encode(first)
+            page = wire.decode(data)
+            assert isinstance(page, wire.Page) and (page.page, page.pages) == (n, first.pages)
+            assert len(data) <= 256 << 10 and len(page.view.identities) <= 500
+            assert wire.encode(page) == data
+            rows += page.view.identities
+        assert tuple(rows) == people and len(asked) == 1
+        assert isinstance(
+            wire.decode(answers.to(wire.Ask(what="view", epoch=1, seq=1, page=99))), wire.Refused
+        )
+
+
+# Cursor
+
+
+def test_a_cursor_goes_on_after_the_last_event_that_was_done_with(tmp_path: Path) -> None:
+    file = tmp_path / "cursor"
+    with Desk(tmp_path, LOOPBACK) as desk:
+        desk.publish([appeared(n) for n in range(1, 6)])
+        events = listen(desk, since=0, cursor=file)
+        assert ids(take(events, 3)) == [1, 2, 3]
+        events.close()  # type: ignore[attr-defined]  # while the third is in hand: the next was not asked for
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        events = listen(desk, since=0, cursor=file)
+        assert ids(take(events, 2)) == [3, 4]
+        with pytest.raises(UserError, match="another subscriber goes by this cursor"):
+            next(listen(desk, cursor=file))
+        events.close()  # type: ignore[attr-defined]
+        # What is filtered out is done with as well: of five only the fourth, in hand until now, and none again.
+        assert list(listen(desk, since=0, cursor=file, kinds="left", timeout_s=0.3)) == []
+        assert ids(list(listen(desk, since=0, cursor=file, timeout_s=0.3))) == []
+
+
+def test_a_cursor_without_a_place_begins_with_all_who_are_here(tmp_path: Path) -> None:
+    with Desk(tmp_path, LOOPBACK, people=5) as desk:  # three of them are here
+        desk.publish([appeared(1)])
+        for _ in range(2):
+            events = listen(desk, cursor=tmp_path / "cursor")
+            assert ids(take(events, 2)) == [1, 3]
+            events.close()  # type: ignore[attr-defined]  # one was not told: all are told again
+        events = listen(desk, cursor=tmp_path / "cursor")
+        assert ids(take(events, 3)) == [1, 3, 5]
+        desk.publish([appeared(2)])
+        while (event := next(events)).seq < 2:  # the first may still be on its way
+            pass
+        assert ids([event]) == [2]
+
+
+@pytest.mark.parametrize("spoilt", [b"cursor 1 000", b"\0" * 80, b"buy milk\n"])
+def test_a_cursor_outlives_a_line_half_written(tmp_path: Path, spoilt: bytes) -> None:
+    path = tmp_path / "cursor"
+    with Cursor(path) as cursor:
+        assert cursor.place is None
+        for seq in range(1, 6):
+            cursor.move((7, seq))
+        cursor.move((3, 1))  # of a log that began anew
+    with Cursor(path) as cursor:
+        assert cursor.place == (3, 1)
+    data = path.read_bytes()
+    path.write_bytes(
+        spoilt + b"x" + data[len(spoilt) + 1 :]
+    )  # the sixth line lies first, the fifth in the second block
+    with Cursor(path) as cursor:
+        assert cursor.place == (7, 5)
+        cursor.move((7, 6))  # goes where the spoilt one was
+    with Cursor(path) as cursor:
+        assert cursor.place == (7, 6)
+
+
+def test_what_is_no_cursor_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text("buy milk\n")
+    with pytest.raises(UserError, match="is no cursor"):
+        Cursor(path)
+    assert path.read_text() == "buy milk\n"
+    with pytest.raises(UserError, match="cannot be opened"):
+        Cursor(tmp_path / "nowhere" / "cursor")
+
+
+def test_a_linker_that_fell_silent_is_listened_to_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that broke without a word (a cable, a NAT that forgot) looks like peace; it is not taken for that."""
+    monkeypatch.setattr(bus, "_SILENT_S", 0.2)
+    with zmq.Context() as context, Desk(tmp_path, LOOPBACK) as desk, context.socket(zmq.PUB) as mute:
+        mute.bind("tcp://127.0.0.1:*")
+        desk.publish([appeared(1)])
+        events = subscribe(
+            mute.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"),
+            replay=desk.endpoints.replay,
+            since=0,
+            timeout_s=PATIENCE_S,
+        )
+        assert ids(take(events, 1)) == [1]
+        desk.publish([appeared(2)])
+        assert ids(take(events, 1)) == [2]
+        mute.linger = 0

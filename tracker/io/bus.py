@@ -63,8 +63,12 @@ DEFAULT_REPLAY = "tcp://127.0.0.1:5557"
 EVENT_KINDS = wire.kinds_of(Event)
 HEARTBEAT_S = 1.0  # how often the linker says where its log stands
 _LINGER_MS = 1000  # a closing socket waits this long for what is still in its queue
-_SILENT_S = 10 * HEARTBEAT_S  # a linker unheard for this long is listened to on a fresh socket: links break silently
+_SILENT_S = (
+    10 * HEARTBEAT_S
+)  # a linker unheard for this long is listened to on a fresh socket: links break silently
 _ANSWER_S = 2.0  # a question unanswered for this long is asked again on a fresh socket
+_CHUNK_BYTES = 256 << 10  # of one answer; a single event or identity that is larger goes alone
+_ENVELOPE_BYTES = 512  # of these: what is around the events or identities
 _PAGE = 500  # identities in one page of a view
 _VIEWS_KEPT = 8  # views whose further pages can still be asked for
 _MAX_REPLAY = 2000  # events in one answer
@@ -306,10 +310,11 @@ class Hub:
                     self._refuse(f"a {wire.kind_of(message)} from {self._names.get(key, key) or 'somebody'}")
                 self.answer(address, wire.Refused(reason=reason))
 
-    def answer(self, address: list[bytes], reply: wire.Answer) -> None:
-        """Answer a question. Never waits: who does not take the answer asks again."""
+    def answer(self, address: list[bytes], reply: wire.Answer | bytes) -> None:
+        """Answer a question; bytes are an encoded answer. Never waits: who does not take the answer asks again."""
+        data = reply if isinstance(reply, bytes) else wire.encode(reply)
         with contextlib.suppress(zmq.Again):
-            self._replay.send_multipart([*address, wire.encode(reply)], zmq.NOBLOCK)
+            self._replay.send_multipart([*address, data], zmq.NOBLOCK)
 
     def publish(self, events: Iterable[Event]) -> None:
         """Send events that the log has numbered. Never waits for a subscriber."""
@@ -373,50 +378,75 @@ def _sender(frame: zmq.Frame) -> str:
 
 
 class Answers:
-    """Answers the questions of subscribers from the log and the linker's view."""
+    """Answers the questions of subscribers from the log and the linker's view, as encoded messages.
+
+    No answer has more than ``_CHUNK_BYTES``, unless one event or identity alone is larger; the asker goes on after it.
+    """
 
     def __init__(self, events: EventLog, view: Callable[[], View]) -> None:
         """``view`` is asked only when everything the linker said is in the log."""
         self._log = events
         self._view = view
-        self._views: OrderedDict[Place, View] = OrderedDict()
+        self._views: OrderedDict[Place, list[bytes]] = OrderedDict()  # their pages
 
-    def to(self, question: wire.Ask) -> wire.Answer:
+    def to(self, question: wire.Ask) -> bytes:
         """The events after a place, a page of the view, or what operators did after a number."""
         limit = min(max(question.limit, 1), _MAX_REPLAY)
         if question.what == "view":
             return self._page(question)
         if question.what == "audit":
-            return wire.Audit(outcomes=tuple(self._log.audit(question.seq, limit)))
-        since = (question.epoch, question.seq)
-        events = self._log.read(since, limit)
-        place = self._log.place
-        through = (events[-1].epoch, events[-1].seq) if len(events) == limit else place
-        return wire.Replay(
-            events=tuple(events),
-            through_epoch=through[0],
-            through_seq=through[1],
-            epoch=place[0],
-            seq=place[1],
-            gone=self._log.lost_since(since),
-        )
+            outcomes = self._log.audit(question.seq, limit)
+            some = next(_chunks((wire.encode(o) for o in outcomes), limit), [])
+            return wire.encode(wire.Audit(outcomes=tuple(outcomes[: len(some)])))
+        return self._replay((question.epoch, question.seq), limit)
+
+    def _replay(self, since: Place, limit: int) -> bytes:
+        messages: list[bytes] = []
+        through, size = since, _ENVELOPE_BYTES
+        with contextlib.closing(self._log.messages(since, limit)) as found:
+            for place, message in found:
+                size += len(message)
+                if messages and size > _CHUNK_BYTES:
+                    break
+                messages.append(message)
+                through = place
+            else:
+                if len(messages) < limit:
+                    through = self._log.place
+        return wire.pack_replay(messages, through, self._log.place, gone=self._log.lost_since(since))
 
     def forget(self) -> None:
         """Keep no view of before: somebody in it is to be forgotten."""
         self._views.clear()
 
-    def _page(self, question: wire.Ask) -> wire.Page:
+    def _page(self, question: wire.Ask) -> bytes:
         place, page = (question.epoch, question.seq), question.page
         if page <= 0 or place not in self._views:
             place, page = self._log.place, 0
-            self._views[place] = msgspec.structs.replace(self._view(), epoch=place[0], seq=place[1])
+            view = self._view()
+            rows = list(_chunks(map(wire.encode_identity, view.identities), _PAGE))
+            self._views[place] = wire.pack_pages(place, view.t_ns, rows or [[]])
             self._views.move_to_end(place)
             while len(self._views) > _VIEWS_KEPT:
                 self._views.popitem(last=False)
-        view = self._views[place]
-        pages = max(1, -(-len(view.identities) // _PAGE))
-        rows = view.identities[page * _PAGE : (page + 1) * _PAGE]
-        return wire.Page(view=msgspec.structs.replace(view, identities=rows), page=page, pages=pages)
+        pages = self._views[place]
+        if page >= len(pages):
+            return wire.encode(wire.Refused(reason=f"this view has {len(pages)} pages, counted from 0"))
+        return pages[page]
+
+
+def _chunks(parts: Iterable[bytes], at_most: int) -> Iterator[list[bytes]]:
+    """Parts of one answer after the other: as many as fit, at least one, at most ``at_most``."""
+    some: list[bytes] = []
+    size = _ENVELOPE_BYTES
+    for part in parts:
+        if some and (size + len(part) > _CHUNK_BYTES or len(some) == at_most):
+            yield some
+            some, size = [], _ENVELOPE_BYTES
+        some.append(part)
+        size += len(part)
+    if some:
+        yield some
 
 
 # Worker
@@ -657,7 +687,8 @@ class _Follower:
         self._endpoint, self._replay, self._keys = endpoint, replay, keys
         self._timeout_s = timeout_s
         self._queue = queue
-        self._cursor_path, self._cursor = cursor, None
+        self._cursor_path = cursor
+        self._cursor: Cursor | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._live: zmq.Socket[bytes] | None = None
         self._heard = False
