@@ -489,6 +489,10 @@ class Uplink:
         """Ended tracklets and statuses that have not safely arrived."""
         return len(self._pending) + len(self._statuses)
 
+    def unacknowledged(self) -> frozenset[TrackKey]:
+        """The ended tracklets that the linker has not said are safe."""
+        return frozenset(self._pending)
+
     def send(self, message: CameraUpdate | CameraStatus, now_s: float) -> bool:
         """Send one message; False when the queue is full. ``now_s`` is a clock that only rises."""
         if isinstance(message, CameraStatus):
