@@ -23,6 +23,7 @@ from tracker import subscribe
 from tracker.config import BusSettings
 from tracker.errors import UserError
 from tracker.io import bus, wire
+from tracker.io import keys as keys_of
 from tracker.io.bus import Answers, Hub, Operator, Uplink
 from tracker.io.cursor import Cursor
 from tracker.io.store import EventLog
@@ -377,13 +378,13 @@ def test_ended_tracklets_are_repeated_until_acknowledged(tmp_path: Path) -> None
         assert isinstance(desk.received.get(timeout=PATIENCE_S), CameraUpdate)
         uplink.repeat(now_s=0.9)  # too early
         uplink.repeat(now_s=1.0)
-        uplink.repeat(now_s=1.9)
+        uplink.repeat(now_s=2.9)  # the second pause is twice as long
         again = desk.received.get(timeout=PATIENCE_S)
         assert isinstance(again, wire.Repeated)
         assert [t.key.number for t in again.tracklets] == [1, 2]
         desk.acknowledge = [key(2)]
-        until(lambda: uplink.pending == 1, lambda: hear(uplink, now_s=1.9))
-        uplink.repeat(now_s=2.0)
+        until(lambda: uplink.pending == 1, lambda: hear(uplink, now_s=2.9))
+        uplink.repeat(now_s=3.0)
         again = desk.received.get(timeout=PATIENCE_S)
         assert [t.key.number for t in again.tracklets] == [1]
         assert uplink.counters.repeated == 3
@@ -502,13 +503,13 @@ def test_a_taken_endpoint_is_said_in_one_sentence() -> None:
 
 def test_with_keys_friends_hear_and_strangers_do_not(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    bus.make_keys(keys)
+    keys_of.make_keys(keys)
     for name in ("linker.key_secret", "client.key_secret"):
         assert stat.S_IMODE((keys / name).stat().st_mode) == 0o600
     with pytest.raises(UserError, match="holds keys already"):
-        bus.make_keys(keys)
+        keys_of.make_keys(keys)
     stranger = tmp_path / "stranger"
-    bus.make_keys(stranger)
+    keys_of.make_keys(stranger)
     (stranger / "linker.key").write_bytes((keys / "linker.key").read_bytes())
     secured = LOOPBACK.model_copy(update={"keys": str(keys)})
     with Desk(tmp_path, secured) as desk:
@@ -523,7 +524,7 @@ def test_with_keys_friends_hear_and_strangers_do_not(tmp_path: Path) -> None:
 
 
 def test_a_secret_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    bus.make_keys(tmp_path / "keys")
+    keys_of.make_keys(tmp_path / "keys")
     (tmp_path / "keys" / "linker.key_secret").chmod(0o644)
     with pytest.raises(UserError, match="others can read this secret key; run chmod 600"):
         Hub(LOOPBACK.model_copy(update={"keys": str(tmp_path / "keys")}))
@@ -569,7 +570,7 @@ def test_an_operator_reads_the_audit_to_its_end(tmp_path: Path) -> None:
 
 def test_whose_key_a_command_came_with_is_known_and_not_what_it_says(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    bus.make_keys(keys)
+    keys_of.make_keys(keys)
     (keys / "allowed" / "client.key").rename(keys / "allowed" / "ada.key")
     with Desk(tmp_path, LOOPBACK.model_copy(update={"keys": str(keys)})) as desk:
         with Operator(desk.endpoints.replay, keys=keys, timeout_s=PATIENCE_S) as operator:
@@ -587,7 +588,7 @@ def test_whose_key_a_command_came_with_is_known_and_not_what_it_says(tmp_path: P
 def test_where_operators_are_named_nobody_else_commands(tmp_path: Path) -> None:
     keys, other = tmp_path / "keys", tmp_path / "other"
     for folder in (keys, other):
-        bus.make_keys(folder)
+        keys_of.make_keys(folder)
     (keys / "operators").mkdir()
     (keys / "operators" / "ada.key").write_bytes((other / "client.key").read_bytes())
     (keys / "allowed" / "ada.key").write_bytes((other / "client.key").read_bytes())

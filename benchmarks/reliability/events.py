@@ -497,7 +497,9 @@ def logged(folder: Path) -> int:
 
 def compared(log: Path, outs: Sequence[Path], notes: Sequence[Path]) -> dict[str, float]:
     """What subscribers heard and what workers were told against the log."""
-    truth, told, people = [], {}, {}
+    truth: list[tuple[int, int]] = []
+    told: dict[tuple[int, int], int] = {}
+    people: dict[int, list[int]] = {}
     for epoch, seq, kind, global_id, blob in rows_of(
         log.parent, "SELECT epoch, seq, kind, global_id, blob FROM events ORDER BY epoch, seq"
     ):

@@ -15,9 +15,10 @@ Every socket is made, used and closed in one thread.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import logging
-import os
+import math
 import time
 import uuid
 from collections import OrderedDict
@@ -28,13 +29,14 @@ from typing import Literal, Self, TypeVar
 
 import msgspec
 import zmq
-import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import parse_monitor_message
 
 from tracker.config import BusSettings
 from tracker.errors import UserError
 from tracker.io import wire
 from tracker.io.cursor import Cursor
+from tracker.io.keys import Door, Right, read_key
 from tracker.io.store import EventLog, Place, identities_of
 from tracker.types import (
     Appeared,
@@ -66,7 +68,11 @@ _LINGER_MS = 1000  # a closing socket waits this long for what is still in its q
 _SILENT_S = (
     10 * HEARTBEAT_S
 )  # a linker unheard for this long is listened to on a fresh socket: links break silently
-_ANSWER_S = 2.0  # a question unanswered for this long is asked again on a fresh socket
+_ANSWER_S = (
+    2.0  # a question unanswered for this long is asked again on a fresh socket, then for twice as long, ...
+)
+_MOST_ANSWER_S = 30.0  # ... up to this: a linker with too much to do would answer sockets that are gone
+_PING_MS = 3000  # how often a worker sees whether its links still stand
 _CHUNK_BYTES = 256 << 10  # of one answer; a single event or identity that is larger goes alone
 _ENVELOPE_BYTES = 512  # of these: what is around the events or identities
 _PAGE = 500  # identities in one page of a view
@@ -76,6 +82,26 @@ _MAX_ANSWERS = 4  # questions answered between two looks at the other sockets: 2
 _MAX_COMMAND_BYTES = 256 << 10  # a split that names 3,000 tracklets is shorter
 _MAX_PENDING = 10_000  # ended tracklets that wait for their acknowledgement, per worker
 _BURST = 1000  # messages taken in between two looks at the other sockets
+_MAX_RECEIVED = 1 << 20  # bytes of one message to the linker: some hundred tracklets with all their looks
+_COUNTS_AS_ONE = (
+    16 << 10
+)  # bytes of a message that count as one towards bus.peer_rate: an update of a busy frame
+_ASKS_S = 1000  # questions a second that one peer may ask: its share of the linker's time
+_VIEW_COUNTS_AS = 100  # of these: a view of 20,000 people takes as long
+_PEERS = 10_000  # whose shares are remembered
+_DIGESTS = (
+    1 << 16
+)  # updates remembered, to know one that comes again: four minutes of ten cameras at 25 a second
+_LOOK_S = 1.0  # how often the folder of keys is looked at
+_TOPIC_BYTES = 4096  # of a subscription
+# Kind of socket, messages that wait for or from one peer, bytes of one received: four times what is refused with a
+# reason, so that who sends a little too much is counted and not cut off.
+_KINDS: dict[Right, tuple[int, int, int]] = {
+    "ingest": (zmq.PULL, 1000, 4 * _MAX_RECEIVED),
+    "events": (zmq.PUB, 10_000, _TOPIC_BYTES),
+    "replay": (zmq.ROUTER, 16, 4 * _MAX_RECEIVED),
+    "boxes": (zmq.PUB, 10_000, _TOPIC_BYTES),
+}
 
 
 # Endpoints and keys
@@ -98,51 +124,11 @@ def local_endpoints(folder: Path) -> BusSettings:
     )
 
 
-def make_keys(folder: Path) -> None:
-    """Make the CURVE keys of a site: one pair for the linker, one for its workers and subscribers.
-
-    ``NAME.key`` is public, ``NAME.key_secret`` is readable by its owner alone. Clients whose public key lies in
-    ``allowed/`` may connect. A client's machine needs ``linker.key``, ``client.key`` and ``client.key_secret``.
-
-    Raises:
-        UserError: keys are there already, or the folder cannot be written.
-    """
-    if any(folder.glob("*.key*")):
-        raise UserError(f"{folder}: holds keys already; give another folder, or remove them to make new ones")
-    before = os.umask(0o077)
-    try:
-        (folder / "allowed").mkdir(parents=True, exist_ok=True)
-        for name in ("linker", "client"):
-            zmq.auth.create_certificates(folder, name)
-        (folder / "allowed" / "client.key").write_bytes((folder / "client.key").read_bytes())
-    except OSError as error:
-        raise UserError(f"{folder}: keys cannot be written ({error}); give a folder you own") from error
-    finally:
-        os.umask(before)
-
-
-def _read_key(path: Path) -> tuple[bytes, bytes | None]:
-    """The public and, where the file has it, the secret key."""
-    try:
-        if path.suffix == ".key_secret" and os.name == "posix" and path.stat().st_mode & 0o077:
-            raise UserError(f"{path}: others can read this secret key; run chmod 600 on it")
-        return zmq.auth.load_certificate(path)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: no readable key ({error}); make keys first, or leave out bus.keys"
-        ) from error
-
-
-def _public_keys(folder: Path) -> dict[str, str]:
-    """Public key -> name of its file, of all in a folder."""
-    return {_read_key(path)[0].decode(): path.stem for path in sorted(folder.glob("*.key"))}
-
-
 def _act_as_client(socket: zmq.Socket[bytes], keys: Path | None) -> None:
     if keys is None:
         return
-    socket.curve_serverkey = _read_key(keys / "linker.key")[0]
-    public, secret = _read_key(keys / "client.key_secret")
+    socket.curve_serverkey = read_key(keys / "linker.key")[0]
+    public, secret = read_key(keys / "client.key_secret")
     assert secret is not None
     socket.curve_publickey, socket.curve_secretkey = public, secret
 
@@ -159,15 +145,17 @@ def _refuse_open_endpoint(endpoint: str, settings: BusSettings) -> None:
     if not is_loopback:
         raise UserError(
             f"{endpoint}: other machines could read and send here without a key; set bus.keys, or bus.insecure: "
-            "true if this network is yours alone"
+            "true (--insecure) if this network is yours alone"
         )
 
 
-def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int, *, queue: int) -> zmq.Socket[bytes]:
+def _socket(
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, *, queue: int, largest: int = wire.MAX_MESSAGE_BYTES
+) -> zmq.Socket[bytes]:
     socket = context.socket(kind)
     socket.set_hwm(queue)
     socket.linger = _LINGER_MS
-    socket.maxmsgsize = wire.MAX_MESSAGE_BYTES
+    socket.maxmsgsize = largest  # whoever sends more is cut off
     return socket
 
 
@@ -183,7 +171,10 @@ class Counters(msgspec.Struct):
     """What went through a ``Hub`` or an ``Uplink``, and what did not."""
 
     received: int = 0
-    refused: int = 0  # messages that were none of ours
+    refused: int = 0  # messages that were none of ours, too large, or not for this key to send
+    limited: int = 0  # messages beyond what one peer may send
+    again: int = 0  # updates and statuses that had come before, byte for byte
+    denied: int = 0  # connections that were not let in
     sent: int = 0
     unsent: int = 0  # the queue was full; the next revision heals it
     repeated: int = 0  # ended tracklets sent once more
@@ -200,58 +191,67 @@ class Hub:
         """Bind everything.
 
         Args:
-            queue: Bound of every socket's queue, in messages. PUB drops what a slow subscriber leaves in it.
+            queue: Bound of what waits for one subscriber, in messages. PUB drops what does not fit.
 
         Raises:
             UserError: an endpoint is taken, is none, or is open to other machines without keys.
         """
         self.counters = Counters()
+        self._queue = queue
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
-        self._names: dict[str, str] = {}  # public key -> name of its file
-        self._operators: set[str] | None = None  # public keys of those who may command; None: everybody here
-        self._sockets: list[zmq.Socket[bytes]] = []
+        self._door: Door | None = None
+        self._secret: tuple[bytes, bytes] | None = None
+        self._sockets: dict[Right, zmq.Socket[bytes]] = {}
+        self._knocks: dict[Right, zmq.Socket[bytes]] = {}
+        self._senders, self._askers = _Fair(settings.peer_rate), _Fair(_ASKS_S)
+        self._digests: OrderedDict[bytes, None] = OrderedDict()  # of the updates that came last
+        self._looked_s = time.monotonic()
         try:
-            secret = self._authenticate(settings)
-            self._ingest, ingest = self._bind(zmq.PULL, settings.ingest, settings, secret, queue)
-            self._events, events = self._bind(zmq.PUB, settings.events, settings, secret, queue)
-            self._replay, replay = self._bind(zmq.ROUTER, settings.replay, settings, secret, queue)
-            self._boxes, boxes = self._bind(zmq.PUB, settings.boxes, settings, secret, queue)
+            for name in _KINDS:
+                _refuse_open_endpoint(getattr(settings, name), settings)
+            self._authenticate(settings)
+            for name in _KINDS:
+                self._bind(name, getattr(settings, name))
         except BaseException:
             self.close()
             raise
         # With a port of 0 or *, these are the real ones.
-        self.endpoints = settings.model_copy(
-            update={"ingest": ingest, "events": events, "replay": replay, "boxes": boxes}
-        )
+        real: dict[str, str] = {
+            name: s.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0") for name, s in self._sockets.items()
+        }
+        self.endpoints = settings.model_copy(update=real)
         self._poller = zmq.Poller()
-        self._poller.register(self._ingest, zmq.POLLIN)
-        self._poller.register(self._replay, zmq.POLLIN)
+        self._poller.register(self._sockets["ingest"], zmq.POLLIN)
+        self._poller.register(self._sockets["replay"], zmq.POLLIN)
 
-    def _authenticate(self, settings: BusSettings) -> tuple[bytes, bytes] | None:
+    def _authenticate(self, settings: BusSettings) -> None:
         if settings.keys is None:
-            return None
+            return
         keys = Path(settings.keys)
-        public, secret = _read_key(keys / "linker.key_secret")
+        public, secret = read_key(keys / "linker.key_secret")
         assert secret is not None
+        self._secret = public, secret
+        self._door = Door(keys)
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
-        self._authenticator.configure_curve(domain="*", location=str(keys / "allowed"))
-        self._names = _public_keys(keys / "allowed")
-        if (keys / "operators").is_dir():
-            self._operators = set(_public_keys(keys / "operators"))
-        return public, secret
+        for name in _KINDS:
+            self._authenticator.configure_curve_callback(domain=name, credentials_provider=self._door)
 
-    def _bind(
-        self, kind: int, endpoint: str, settings: BusSettings, key: tuple[bytes, bytes] | None, queue: int
-    ) -> tuple[zmq.Socket[bytes], str]:
-        _refuse_open_endpoint(endpoint, settings)
-        socket = _socket(self._context, kind, queue=queue)
-        self._sockets.append(socket)
-        if key is not None:
+    def _bind(self, name: Right, endpoint: str) -> None:
+        kind, queue, largest = _KINDS[name]
+        socket = _socket(self._context, kind, queue=min(queue, self._queue), largest=largest)
+        self._sockets[name] = socket
+        socket.zap_domain = name.encode()
+        if self._secret is not None:
             socket.curve_server = True
-            socket.curve_publickey, socket.curve_secretkey = key
+            socket.curve_publickey, socket.curve_secretkey = self._secret
         socket.ipv6 = "[" in endpoint
+        knocks = f"inproc://{name}-{id(socket)}"
+        socket.monitor(knocks, zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_CLOSED)
+        self._knocks[name] = self._context.socket(zmq.PAIR)
+        self._knocks[name].set_hwm(0)  # a full one would stop the socket that it tells of
+        self._knocks[name].connect(knocks)
         try:
             socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -259,28 +259,62 @@ class Hub:
                 f"{endpoint}: cannot be listened on ({error}); another linker may run, else choose another one "
                 "under 'bus:'"
             ) from error
-        return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def poll(self, timeout_s: float) -> bool:
         """Wait for messages or questions; whether there are any."""
         return bool(self._poller.poll(round(timeout_s * 1000)))
 
-    def receive(self) -> list[CameraUpdate | CameraStatus | wire.Repeated]:
-        """What has come in, at most a burst of it. What is none of ours is refused, counted and said once."""
-        messages: list[CameraUpdate | CameraStatus | wire.Repeated] = []
+    def receive(self, within_s: float = math.inf) -> Iterator[CameraUpdate | CameraStatus | wire.Repeated]:
+        """What has come in, at most a burst of it, and no more once ``within_s`` is over.
+
+        What is none of ours, or not for its sender to say, is refused, counted and said once.
+        """
+        self._look()
+        until_s = time.monotonic() + within_s
         for _ in range(_BURST):
             try:
-                frames = self._ingest.recv_multipart(zmq.NOBLOCK)
+                frame = self._sockets["ingest"].recv_multipart(zmq.NOBLOCK, copy=False)[-1]
             except zmq.Again:
-                break
-            message = self._decoded(frames[-1])
-            # Time is the linker's own business, and a command wants an answer: neither is sent here.
-            if isinstance(message, CameraUpdate | CameraStatus | wire.Repeated):
+                return
+            message = self._taken(frame)
+            if message is not None:
                 self.counters.received += 1
-                messages.append(message)
-            elif message is not None:
+                yield message
+            if time.monotonic() > until_s:
+                return
+
+    def _taken(self, frame: zmq.Frame) -> CameraUpdate | CameraStatus | wire.Repeated | None:
+        key = _sender(frame)
+        if self._door is not None and not self._door.may(key, "ingest"):
+            self._refuse(f"{self._door.name(key)} may not send updates")  # no longer: it was let in once
+            return None
+        if not self._senders.may(key or _connection(frame), 1 + len(frame) // _COUNTS_AS_ONE):
+            self._limit(key or _connection(frame))
+            return None
+        if len(frame) > _MAX_RECEIVED:
+            self._refuse(f"an update has at most {_MAX_RECEIVED} bytes")
+            return None
+        data = frame.bytes
+        message = self._decoded(data)
+        # Time is the linker's own business, and a command wants an answer: neither is sent here.
+        if not isinstance(message, CameraUpdate | CameraStatus | wire.Repeated):
+            if message is not None:
                 self._refuse(f"a {wire.kind_of(message)} does not belong here")
-        return messages
+            return None
+        if not isinstance(message, wire.Repeated) and self._came_before(data):
+            self.counters.again += 1
+            return None
+        return message
+
+    def _came_before(self, data: bytes) -> bool:
+        """Whether these bytes are among the last that came: no worker says the same about a frame twice."""
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        if digest in self._digests:
+            return True
+        self._digests[digest] = None
+        if len(self._digests) > _DIGESTS:
+            self._digests.popitem(last=False)
+        return False
 
     def questions(self) -> Iterator[tuple[list[bytes], wire.Ask | Command]]:
         """Some of the questions and commands that have come in, each with the address that ``answer`` wants.
@@ -289,47 +323,98 @@ class Hub:
         """
         for _ in range(_MAX_ANSWERS):
             try:
-                *head, frame = self._replay.recv_multipart(zmq.NOBLOCK, copy=False)
+                *head, frame = self._sockets["replay"].recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
             address, key = [part.bytes for part in head], _sender(frame)
-            message = self._decoded(frame.bytes)
+            if self._door is not None and not self._door.may(key, "replay"):
+                self._refuse(f"{self._door.name(key)} may not ask")  # no longer: it was let in once
+                continue
+            asker = key or _connection(frame)
+            message = self._decoded(frame.bytes) if len(frame) <= _MAX_RECEIVED else None
+            is_view = isinstance(message, wire.Ask) and message.what == "view" and message.page <= 0
+            if not self._askers.may(asker, _VIEW_COUNTS_AS if is_view else 1):
+                self._limit(asker)
+                continue
             is_short = len(frame) <= _MAX_COMMAND_BYTES
-            is_operator = self._operators is None or key in self._operators
+            is_operator = self._door is None or self._door.may(key, "command")
             if isinstance(message, wire.Ask):
                 yield address, message
             elif isinstance(message, Command) and is_operator and is_short:
-                yield address, msgspec.structs.replace(message, by=self._names.get(key, key))
+                name = "" if self._door is None else self._door.name(key)
+                yield address, msgspec.structs.replace(message, by=name)
             else:
                 reason = "send an 'ask' or a 'command' message; docs/events.md has their fields"
-                if isinstance(message, Command):
+                if not is_short:
                     reason = f"a command has at most {_MAX_COMMAND_BYTES} bytes"
                 if isinstance(message, Command) and not is_operator:
-                    reason = "your key may ask, not command; it is none of those in operators/ of the linker's keys"
-                if message is not None:
-                    self._refuse(f"a {wire.kind_of(message)} from {self._names.get(key, key) or 'somebody'}")
+                    reason = "your key may ask, not command: it has not the role of an operator, nor lies in operators/"
+                if message is not None or len(frame) > _MAX_RECEIVED:
+                    self._refuse(f"a message of {len(frame)} bytes from {asker} is no question")
                 self.answer(address, wire.Refused(reason=reason))
+
+    def _look(self) -> None:
+        """Once a second: who was let in, and who no longer may."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        for name in _KINDS:
+            self._hear_knocks(name)
+        if self._door is not None and self._door.look():
+            # What comes in is looked at one by one; but a subscriber, once in, is heard no more. So all of them have
+            # to come in again. What they miss meanwhile they ask for.
+            self._rebind("events")
+            self._rebind("boxes")
+
+    def _hear_knocks(self, name: Right) -> bool:
+        """Count who came and was not let in (or not yet); whether the door itself was closed."""
+        closed = False
+        with contextlib.suppress(zmq.Again):
+            while True:
+                event = parse_monitor_message(self._knocks[name].recv_multipart(zmq.NOBLOCK))["event"]
+                self.counters.denied += (event == zmq.EVENT_ACCEPTED) - (
+                    event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+                )
+                closed |= event == zmq.EVENT_CLOSED
+        return closed
+
+    def _rebind(self, name: Right) -> None:
+        endpoint, old = getattr(self.endpoints, name), self._sockets[name]
+        old.unbind(endpoint)
+        for _ in range(20):  # the address is free when the door is closed, which another thread does
+            if self._hear_knocks(name):
+                break
+            self._knocks[name].poll(100)
+        self._close(name)
+        self._bind(name, endpoint)
+
+    def _limit(self, peer: str) -> None:
+        self.counters.limited += 1
+        if self.counters.limited == 1:
+            name = peer if self._door is None else self._door.name(peer)
+            log.warning("%s sends more than it may (what is beyond that is only counted)", name)
 
     def answer(self, address: list[bytes], reply: wire.Answer | bytes) -> None:
         """Answer a question; bytes are an encoded answer. Never waits: who does not take the answer asks again."""
         data = reply if isinstance(reply, bytes) else wire.encode(reply)
         with contextlib.suppress(zmq.Again):
-            self._replay.send_multipart([*address, data], zmq.NOBLOCK)
+            self._sockets["replay"].send_multipart([*address, data], zmq.NOBLOCK)
 
     def publish(self, events: Iterable[Event]) -> None:
         """Send events that the log has numbered. Never waits for a subscriber."""
         for event in events:
-            self._events.send_multipart([wire.kind_of(event).encode(), wire.encode(event)])
+            self._sockets["events"].send_multipart([wire.kind_of(event).encode(), wire.encode(event)])
             self.counters.sent += 1
 
     def heartbeat(self, place: Place, now_ns: int) -> None:
         """Tell every subscriber where the log stands."""
         beat = wire.Heartbeat(epoch=place[0], seq=place[1], t_ns=now_ns)
-        self._events.send_multipart([b"heartbeat", wire.encode(beat)])
+        self._sockets["events"].send_multipart([b"heartbeat", wire.encode(beat)])
 
     def publish_boxes(self, boxes: wire.Boxes) -> None:
         """Send one frame's boxes to whoever listens now."""
-        self._boxes.send_multipart([f"boxes/{boxes.camera_id}/".encode(), wire.encode(boxes)])
+        self._sockets["boxes"].send_multipart([f"boxes/{boxes.camera_id}/".encode(), wire.encode(boxes)])
 
     def acknowledge(self, keys: Sequence[TrackKey]) -> None:
         """Tell the workers that these ended tracklets are safe. A lost acknowledgement is asked for again."""
@@ -338,7 +423,7 @@ class Hub:
             by_camera.setdefault(key.camera_id, []).append(key)
         for camera_id, of_camera in by_camera.items():
             ack = wire.Ack(keys=tuple(of_camera))
-            self._boxes.send_multipart([f"ack/{camera_id}/".encode(), wire.encode(ack)])
+            self._sockets["boxes"].send_multipart([f"ack/{camera_id}/".encode(), wire.encode(ack)])
 
     def _decoded(self, data: bytes) -> wire.Message | None:
         try:
@@ -352,10 +437,17 @@ class Hub:
         if self.counters.refused == 1:
             log.warning("refused a message: %s (further ones are only counted)", reason)
 
+    def _close(self, name: Right) -> None:
+        socket = self._sockets.pop(name)
+        if name in self._knocks:
+            socket.disable_monitor()
+            self._knocks.pop(name).close(linger=0)
+        socket.close()
+
     def close(self) -> None:
         """Close the sockets; what is queued gets a second to leave."""
-        for socket in self._sockets:
-            socket.close()
+        for name in list(self._sockets):
+            self._close(name)
         if self._authenticator is not None:
             self._authenticator.stop()
         self._context.term()
@@ -375,6 +467,33 @@ def _sender(frame: zmq.Frame) -> str:
         return str(frame.get("User-Id"))
     except zmq.ZMQError:
         return ""
+
+
+def _connection(frame: zmq.Frame) -> str:
+    """Whom a message came from where there are no keys: the connection."""
+    try:
+        return f"{frame.get('Peer-Address')}#{frame.get(zmq.SRCFD)}"
+    except zmq.ZMQError:
+        return ""
+
+
+class _Fair:
+    """What each peer may still send: a bucket that fills with time, and holds what a second brings."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # how much, and when that was
+
+    def may(self, peer: str, cost: float) -> bool:
+        """Whether this still fits; then it is taken."""
+        now_s = time.monotonic()
+        left, then_s = self._left.pop(peer, (self._rate, now_s))
+        left = min(left + (now_s - then_s) * self._rate, self._rate)
+        fits = left >= min(cost, self._rate)
+        self._left[peer] = (left - cost if fits else left, now_s)
+        while len(self._left) > _PEERS:
+            self._left.popitem(last=False)
+        return fits
 
 
 class Answers:
@@ -463,12 +582,15 @@ class Uplink:
     def __init__(
         self, settings: BusSettings, cameras: Collection[CameraId], *, queue: int = 200, repeat_s: float = 1.0
     ) -> None:
-        """``queue``: bound in messages while the linker is slow or away; ``repeat_s``: pause between repeats."""
+        """``queue``: bound in messages while the linker is slow or away.
+
+        ``repeat_s``: pause before the first repeat; each further one is twice as long, up to 8 times: a linker that has
+        too much to do must not get more for it.
+        """
         self.counters = Counters()
         self._repeat_s = repeat_s
-        self._pending: OrderedDict[TrackKey, tuple[Tracklet, float]] = (
-            OrderedDict()
-        )  # with when to send again
+        # With when to send again, and the pause after that.
+        self._pending: OrderedDict[TrackKey, tuple[Tracklet, float, float]] = OrderedDict()
         self._statuses: dict[CameraId, CameraStatus] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         keys = Path(settings.keys) if settings.keys is not None else None
@@ -476,6 +598,8 @@ class Uplink:
         self._acks = _socket(self._context, zmq.SUB, queue=1000)
         try:
             for socket, endpoint in ((self._push, settings.ingest), (self._acks, settings.boxes)):
+                # A link that broke without a word is made anew.
+                socket.heartbeat_ivl, socket.heartbeat_timeout = _PING_MS, 4 * _PING_MS
                 _act_as_client(socket, keys)
                 _connect(socket, endpoint)
         except BaseException:
@@ -511,7 +635,7 @@ class Uplink:
         """Repeat this update's ended tracklets until they are acknowledged, whether or not it is sent itself."""
         for tracklet in update.tracklets:
             if tracklet.ended:
-                self._pending[tracklet.key] = (tracklet, now_s + self._repeat_s)
+                self._pending[tracklet.key] = (tracklet, now_s + self._repeat_s, 2 * self._repeat_s)
         while len(self._pending) > _MAX_PENDING:
             self._pending.popitem(last=False)
             self.counters.given_up += 1
@@ -521,7 +645,7 @@ class Uplink:
         self._take_acks()
         self._send_statuses()
         due: dict[tuple[CameraId, int], list[Tracklet]] = {}
-        for tracklet, when_s in self._pending.values():
+        for tracklet, when_s, _ in self._pending.values():
             if when_s <= now_s:
                 due.setdefault((tracklet.key.camera_id, tracklet.key.run), []).append(tracklet)
         for (camera_id, run), tracklets in due.items():
@@ -531,7 +655,9 @@ class Uplink:
                     return
                 self.counters.repeated += len(some)
                 for tracklet in some:
-                    self._pending[tracklet.key] = (tracklet, now_s + self._repeat_s)
+                    pause_s = self._pending[tracklet.key][2]
+                    longer_s = min(2 * pause_s, 8 * self._repeat_s)
+                    self._pending[tracklet.key] = (tracklet, now_s + pause_s, longer_s)
 
     def poll(self, timeout_s: float, wake: int | None = None) -> None:
         """Wait for an acknowledgement, or until the file descriptor ``wake`` can be read."""
@@ -565,7 +691,8 @@ class Uplink:
 
     def _push_out(self, message: CameraUpdate | CameraStatus | wire.Repeated) -> bool:
         try:
-            self._push.send(wire.encode(message), zmq.NOBLOCK)
+            for part in _parts(message):
+                self._push.send(part, zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True
@@ -583,6 +710,19 @@ class Uplink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _parts(message: CameraUpdate | CameraStatus | wire.Repeated) -> list[bytes]:
+    """A message, or several that say the same where it would be too large for the linker."""
+    data = wire.encode(message)
+    if len(data) <= _MAX_RECEIVED or isinstance(message, CameraStatus) or len(message.tracklets) < 2:
+        return [data]
+    half = len(message.tracklets) // 2
+    return [
+        part
+        for some in (message.tracklets[:half], message.tracklets[half:])
+        for part in _parts(msgspec.structs.replace(message, tracklets=some))
+    ]
 
 
 # Subscriber
@@ -835,11 +975,12 @@ class _Questions:
 
     def ask(self, question: wire.Ask | Command, expected: type[_Answer]) -> _Answer:
         """The answer to one question, of the kind that belongs to it. Raises UserError when it is refused."""
-        said = False
+        said, patience_s = False, _ANSWER_S
         while True:
             socket = self._socket or self._open()
             socket.send_multipart([b"", wire.encode(question)])
-            while self._wait(socket, _ANSWER_S):
+            until_s = time.monotonic() + patience_s
+            while self._wait(socket, max(until_s - time.monotonic(), 0.0)):
                 try:
                     answer = wire.decode(socket.recv_multipart()[-1])
                 except wire.WireError as error:
@@ -850,6 +991,7 @@ class _Questions:
                 if isinstance(answer, wire.Refused):
                     raise UserError(f"{self._endpoint}: {answer.reason}")
             self.close()  # a late answer to this question must not meet the next one
+            patience_s = min(2 * patience_s, _MOST_ANSWER_S)
             if not said:
                 log.warning("%s: the linker does not answer; asking on", self._endpoint)
                 said = True
