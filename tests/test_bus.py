@@ -747,3 +747,212 @@ def test_a_linker_that_fell_silent_is_listened_to_anew(
         desk.publish([appeared(2)])
         assert ids(take(events, 1)) == [2]
         mute.linger = 0
+
+
+# Roles
+
+
+def granted(folder: Path, *people: tuple[str, keys_of.Role]) -> BusSettings:
+    for name, role in people:
+        keys_of.new_key(folder, name, role)
+    return LOOPBACK.model_copy(update={"keys": str(folder)})
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    theirs = keys_of.new_key(keys, "gate", "worker")
+    keys_of.new_key(keys, "ada", "operator")
+    assert theirs == keys / "gate" and sorted(p.name for p in theirs.iterdir()) == [
+        "client.key",
+        "client.key_secret",
+        "linker.key",
+    ]
+    for path in keys.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    known = {key.name: key for key in keys_of.known_keys(keys)}
+    assert {name: key.role for name, key in known.items()} == {
+        "ada": "operator",
+        "client": "",
+        "gate": "worker",
+    }
+    assert known["gate"].rights == {"ingest", "boxes"}
+    assert known["client"].rights == known["ada"].rights | {"ingest"}
+    for name, why in (("gate", "has a key already"), ("linker", "is no name"), ("../x", "is no name")):
+        with pytest.raises(UserError, match=why):
+            keys_of.new_key(keys, name, "worker")
+    keys_of.revoke_key(keys, "gate")
+    assert [key.name for key in keys_of.known_keys(keys)] == ["ada", "client"] and not theirs.exists()
+    for name in ("gate", "../linker", "linker"):
+        with pytest.raises(UserError, match="has no key in .*; there is ada, client"):
+            keys_of.revoke_key(keys, name)
+    keys_of.new_key(keys, "gate", "subscriber")
+
+
+def test_a_key_without_a_role_may_what_it_always_might(tmp_path: Path) -> None:
+    keys, other = tmp_path / "keys", tmp_path / "other"
+    for folder in (keys, other):
+        keys_of.make_keys(folder)
+    (keys / "allowed" / "ada.key").write_bytes((other / "client.key").read_bytes())
+    everything = {"ingest", "events", "replay", "boxes", "command"}
+    assert [key.rights for key in keys_of.known_keys(keys)] == [everything, everything]
+    (keys / "operators").mkdir()
+    (keys / "operators" / "of_ada.key").write_bytes((other / "client.key").read_bytes())
+    ada, client = keys_of.known_keys(keys)
+    assert ada.rights == everything and client.rights == everything - {"command"}
+    keys_of.revoke_key(keys, "ada")
+    assert list((keys / "operators").iterdir()) == []
+
+
+def test_every_role_may_its_own_and_nothing_else(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    secured = granted(keys, ("gate", "worker"), ("wall", "subscriber"), ("ada", "operator"))
+    with Desk(tmp_path, secured, people=1) as desk:
+        desk.publish([appeared(1)])
+        for name in ("wall", "ada"):
+            assert ids(take(listen(desk, since=0, keys=keys / name), 1)) == [1]
+        with pytest.raises(UserError, match="no linker answered"):
+            next(listen(desk, since=0, keys=keys / "gate", timeout_s=0.5))
+        with Operator(desk.endpoints.replay, keys=keys / "ada", timeout_s=PATIENCE_S) as ada:
+            assert ada.command("forget", 7).by == "ada"
+        with Operator(desk.endpoints.replay, keys=keys / "wall", timeout_s=PATIENCE_S) as wall:
+            assert len(wall.view().identities) == 1
+            with pytest.raises(UserError, match="your key may ask, not command"):
+                wall.command("forget", 8)
+        with (
+            Operator(desk.endpoints.replay, keys=keys / "gate", timeout_s=0.3) as gate,
+            pytest.raises(UserError, match="no linker answered"),
+        ):
+            gate.command("forget", 9)
+        for name in ("wall", "gate"):  # the second is heard, so the first would have been
+            with Uplink(desk.endpoints.model_copy(update={"keys": str(keys / name)}), ["hall"]) as uplink:
+                uplink.send(update(1 if name == "wall" else 2, tracklet(1)), now_s=0)
+                if name == "gate":
+                    assert desk.received.get(timeout=PATIENCE_S).seq == 2
+                    desk.acknowledge = [key(1)]
+                    until(lambda: uplink.pending == 0, lambda: hear(uplink, now_s=0))
+        assert desk.received.empty()
+    assert [c.global_ids for c in desk.commands] == [(7,)]
+
+
+def test_a_revoked_key_hears_and_says_nothing_more_while_the_linker_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "_LOOK_S", 0.02)
+    monkeypatch.setattr(bus, "_SILENT_S", 0.5)
+    monkeypatch.setattr(bus, "_ANSWER_S", 0.1)
+    keys = tmp_path / "keys"
+    secured = granted(keys, ("gate", "worker"), ("wall", "subscriber"), ("hall", "subscriber"))
+    with Desk(tmp_path, secured) as desk:
+        told = {
+            name: listen(desk, since=0, keys=keys / name, timeout_s=timeout_s)
+            for name, timeout_s in (("wall", 2.0), ("hall", PATIENCE_S))
+        }
+        desk.publish([appeared(1)])
+        assert [ids(take(events, 1)) for events in told.values()] == [[1], [1]]
+        there = desk.endpoints.model_copy(update={"keys": str(keys / "gate")})
+        (tmp_path / "gate").mkdir()
+        for path in (keys / "gate").iterdir():  # what the worker's machine has does not go with it
+            (tmp_path / "gate" / path.name).write_bytes(path.read_bytes())
+            (tmp_path / "gate" / path.name).chmod(0o600)
+        with Uplink(there, ["hall"]) as uplink:
+            uplink.send(update(1), now_s=0)
+            assert desk.received.get(timeout=PATIENCE_S).seq == 1
+            for name in ("wall", "gate"):
+                keys_of.revoke_key(keys, name)
+            # Over the connection that still stands: refused one by one, from within a second on.
+            sent = itertools.count(2)
+            until(
+                lambda: desk.counters.refused > 0,
+                lambda: uplink.send(update(next(sent)), 0) and uplink.poll(0.02),
+            )
+            while not desk.received.empty():
+                desk.received.get()
+            refused = desk.counters.refused
+            uplink.send(update(next(sent)), now_s=0)
+            until(lambda: desk.counters.refused > refused, lambda: uplink.poll(0.02))
+            assert desk.received.empty()
+        desk.publish([appeared(2), appeared(3)])
+        assert ids(take(told["hall"], 2)) == [2, 3]  # came in again by itself
+        assert ids(list(told["wall"])) == []
+        with Uplink(there.model_copy(update={"keys": str(tmp_path / "gate")}), ["hall"]) as uplink:
+            monkeypatch.setattr(bus, "_KNOCK_S", 0.0)
+            uplink.send(update(1000), now_s=0)
+            until(lambda: desk.counters.denied > 0, lambda: hear(uplink, now_s=0))
+            # Let in again: the worker asks on.
+            (keys / "allowed" / "gate.key").write_bytes((tmp_path / "gate" / "client.key").read_bytes())
+            until(
+                lambda: not desk.received.empty(),
+                lambda: uplink.send(update(next(sent)), 0) and hear(uplink, now_s=0),
+            )
+
+
+# Bounds
+
+
+def test_nobody_sends_more_than_his_share(tmp_path: Path) -> None:
+    bounded = LOOPBACK.model_copy(update={"peer_rate": 10.0})
+    with (
+        Desk(tmp_path, bounded) as desk,
+        Uplink(desk.endpoints, ["hall"]) as loud,
+        Uplink(desk.endpoints, ["hall"]) as calm,
+    ):
+        for seq in range(100):
+            loud.send(update(seq), now_s=0)
+        until(lambda: desk.counters.limited + desk.received.qsize() >= 100, lambda: loud.poll(0.02))
+        assert (
+            10 <= desk.received.qsize() < 60 and desk.counters.limited > 40
+        )  # ten, and those of the time that passed
+        while not desk.received.empty():
+            desk.received.get()
+        calm.send(update(1000), now_s=0)
+        assert desk.received.get(timeout=PATIENCE_S).seq == 1000
+
+
+def test_what_came_before_byte_for_byte_is_counted_and_left_out(tmp_path: Path) -> None:
+    with zmq.Context() as context, Desk(tmp_path, LOOPBACK) as desk, context.socket(zmq.PUSH) as push:
+        push.connect(desk.endpoints.ingest)
+        gone = CameraStatus(camera_id="hall", run=1, t_ns=3, state="gone")
+        repeated = wire.Repeated(camera_id="hall", run=1, tracklets=(tracklet(1),))
+        for message in (update(1), gone, repeated, update(1), gone, repeated, update(2)):
+            push.send(wire.encode(message))
+        got = [desk.received.get(timeout=PATIENCE_S) for _ in range(5)]
+        # Ended tracklets are said again until somebody acknowledges them: those are meant.
+        assert [wire.kind_of(m) for m in got] == [
+            "camera_update",
+            "camera_status",
+            "repeated",
+            "repeated",
+            "camera_update",
+        ]
+        assert got[-1].seq == 2 and desk.counters.again == 2
+        push.linger = 0
+
+
+def test_a_message_too_large_is_refused_and_one_far_too_large_cuts_off(tmp_path: Path) -> None:
+    with zmq.Context() as context, Desk(tmp_path, LOOPBACK) as desk, context.socket(zmq.PUSH) as push:
+        push.connect(desk.endpoints.ingest)
+        push.send(b"x" * (2 << 20))
+        push.send(wire.encode(update(1)))
+        assert desk.received.get(timeout=PATIENCE_S).seq == 1 and desk.counters.refused == 1
+        push.send(b"x" * (5 << 20))
+        until(
+            lambda: not desk.received.empty(),
+            lambda: push.send(wire.encode(update(2))) or push.poll(20, zmq.POLLIN),
+        )  # type: ignore[func-returns-value]
+        push.linger = 0
+
+
+def test_an_update_of_a_crowd_goes_in_parts_that_are_not_too_large(tmp_path: Path) -> None:
+    looks = np.zeros((8, 512), np.float16)  # 8 KB a tracklet: 200 of them are 1.6 MB
+    crowd = [
+        msgspec.structs.replace(tracklet(n), prototypes=looks, quality=np.zeros(8, np.float32))
+        for n in range(200)
+    ]
+    with Desk(tmp_path, LOOPBACK) as desk, Uplink(desk.endpoints, ["hall"], repeat_s=1.0) as uplink:
+        assert uplink.send(update(1, *crowd), now_s=0)
+        parts = [desk.received.get(timeout=PATIENCE_S) for _ in range(2)]
+        assert [t.key.number for part in parts for t in part.tracklets] == list(range(200))
+        uplink.repeat(now_s=1.0)
+        again = [desk.received.get(timeout=PATIENCE_S) for _ in range(2)]
+        assert [t.key.number for part in again for t in part.tracklets] == list(range(200))
+        assert desk.counters.refused == desk.counters.again == 0

@@ -72,6 +72,7 @@ _ANSWER_S = (
     2.0  # a question unanswered for this long is asked again on a fresh socket, then for twice as long, ...
 )
 _MOST_ANSWER_S = 30.0  # ... up to this: a linker with too much to do would answer sockets that are gone
+_KNOCK_S = 10.0  # how often a worker whose key is refused tries again
 _PING_MS = 3000  # how often a worker sees whether its links still stand
 _CHUNK_BYTES = 256 << 10  # of one answer; a single event or identity that is larger goes alone
 _ENVELOPE_BYTES = 512  # of these: what is around the events or identities
@@ -593,20 +594,49 @@ class Uplink:
         self._pending: OrderedDict[TrackKey, tuple[Tracklet, float, float]] = OrderedDict()
         self._statuses: dict[CameraId, CameraStatus] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        keys = Path(settings.keys) if settings.keys is not None else None
-        self._push = _socket(self._context, zmq.PUSH, queue=queue)
-        self._acks = _socket(self._context, zmq.SUB, queue=1000)
+        self._settings, self._cameras, self._queue = settings, tuple(cameras), queue
+        self._refused_s: float | None = None  # when the linker would not let us in
         try:
-            for socket, endpoint in ((self._push, settings.ingest), (self._acks, settings.boxes)):
-                # A link that broke without a word is made anew.
-                socket.heartbeat_ivl, socket.heartbeat_timeout = _PING_MS, 4 * _PING_MS
-                _act_as_client(socket, keys)
-                _connect(socket, endpoint)
+            self._open()
         except BaseException:
             self.close()
             raise
-        for camera_id in cameras:
+
+    def _open(self) -> None:
+        keys = Path(self._settings.keys) if self._settings.keys is not None else None
+        self._push = _socket(self._context, zmq.PUSH, queue=self._queue)
+        self._acks = _socket(self._context, zmq.SUB, queue=1000)
+        self._welcomes = self._context.socket(zmq.PAIR)
+        self._welcomes.set_hwm(0)
+        told = f"inproc://{id(self._push)}"
+        self._push.monitor(told, zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._welcomes.connect(told)
+        sockets = ((self._push, self._settings.ingest), (self._acks, self._settings.boxes))
+        for socket, endpoint in sockets:
+            # A link that broke without a word is made anew.
+            socket.heartbeat_ivl, socket.heartbeat_timeout = _PING_MS, 4 * _PING_MS
+            _act_as_client(socket, keys)
+            _connect(socket, endpoint)
+        for camera_id in self._cameras:
             self._acks.subscribe(f"ack/{camera_id}/")
+
+    def _knock_again(self, now_s: float) -> None:
+        """A key that is refused (not yet known, or revoked) is tried again: ZeroMQ itself gives up for good."""
+        with contextlib.suppress(zmq.Again):
+            while True:
+                event = parse_monitor_message(self._welcomes.recv_multipart(zmq.NOBLOCK))["event"]
+                is_refused = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+                if is_refused and self._refused_s is None:
+                    log.warning(
+                        "%s: the linker refuses this worker's key; asking again every %.0f s",
+                        self._settings.ingest,
+                        _KNOCK_S,
+                    )
+                self._refused_s = now_s if is_refused else None
+        if self._refused_s is not None and now_s - self._refused_s >= _KNOCK_S:
+            self._refused_s = now_s
+            self._close_sockets()
+            self._open()
 
     @property
     def pending(self) -> int:
@@ -642,6 +672,7 @@ class Uplink:
 
     def repeat(self, now_s: float) -> None:
         """Take in acknowledgements; send again what has waited too long for one."""
+        self._knock_again(now_s)
         self._take_acks()
         self._send_statuses()
         due: dict[tuple[CameraId, int], list[Tracklet]] = {}
@@ -699,9 +730,14 @@ class Uplink:
 
     def close(self) -> None:
         """Close the sockets; what is queued gets a second to leave."""
+        self._close_sockets()
+        self._context.term()
+
+    def _close_sockets(self) -> None:
+        self._push.disable_monitor()
         self._push.close()
         self._acks.close(linger=0)
-        self._context.term()
+        self._welcomes.close(linger=0)
 
     def __enter__(self) -> Self:
         return self
