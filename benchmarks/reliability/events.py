@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import sqlite3
@@ -39,7 +40,7 @@ from tracker.io import wire
 from tracker.io.bus import Hub, Uplink, local_endpoints, subscribe
 from tracker.io.clock import WallClock
 from tracker.io.store import EventLog, Journal
-from tracker.roles.housekeeping import stopped_by_signals
+from tracker.roles.housekeeping import MetricsFile, stopped_by_signals
 from tracker.roles.linking import LinkerLoop
 from tracker.types import (
     Appeared,
@@ -149,8 +150,8 @@ def sighting(camera_id: str, t_ns: int) -> Sighting:
 # The processes
 
 
-def serve(folder: Path, bus: BusSettings, cameras: list[str]) -> None:
-    """The linker, until it is asked to stop."""
+def serve(folder: Path, bus: BusSettings, cameras: list[str], metrics_s: float = 2.0) -> None:
+    """The linker, until it is asked to stop; its counters in ``linker.json`` every ``metrics_s``."""
     quiet()
     with (
         stopped_by_signals(None) as asked,
@@ -168,9 +169,15 @@ def serve(folder: Path, bus: BusSettings, cameras: list[str]) -> None:
             patience_s=0.2,
             checkpoint_s=2.0,
         )
+        file = MetricsFile(folder / "linker.json")
+        written_s = -math.inf
         while not asked.is_set():
             loop.round()
+            if time.monotonic() - written_s >= metrics_s:
+                written_s = time.monotonic()
+                file.write(loop.counters(), {})
         loop.finish()
+        file.write(loop.counters(), {})
 
 
 def work(bus: BusSettings, cameras: list[str], run: int, share: int, noted: Path) -> None:
@@ -239,7 +246,7 @@ def tracklet(camera_id: str, run: int, number: int, t_ns: int, *, ended: bool) -
 _BOX = np.array([0, 0, 50, 100], np.float32)
 
 
-def hear(endpoint: str, replay: str, out: Path, slowness: int, busy: Path) -> None:
+def hear(endpoint: str, replay: str, out: Path, slowness: int, busy: Path, keys: Path | None = None) -> None:
     """A subscriber that writes down what it hears, knows the one event that may come again, and never ends by itself.
 
     Args:
@@ -251,7 +258,9 @@ def hear(endpoint: str, replay: str, out: Path, slowness: int, busy: Path) -> No
     with open(out, "ab", buffering=0) as file, open(out.with_suffix(".again"), "ab", buffering=0) as again:
         file.truncate(len(written) * HEARD.size)
         before_s, owed_s = time.monotonic(), 0.0
-        for event in subscribe(endpoint, replay=replay, since=0, cursor=out.with_suffix(".cursor")):
+        for event in subscribe(
+            endpoint, replay=replay, since=0, cursor=out.with_suffix(".cursor"), keys=keys
+        ):
             if (event.epoch, event.seq) == last:
                 again.write(b".")
                 continue

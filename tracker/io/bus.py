@@ -355,14 +355,14 @@ class Hub:
                 self.answer(address, wire.Refused(reason=reason))
 
     def _look(self) -> None:
-        """Once a second: who was let in, and who no longer may."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s < _LOOK_S:
-            return
-        self._looked_s = now_s
+        """Who was let in and, once a second, who no longer may."""
         for name in _KINDS:
             self._hear_knocks(name)
-        if self._door is not None and self._door.look():
+        now_s = time.monotonic()
+        if self._door is None or now_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        if self._door.look():
             # What comes in is looked at one by one; but a subscriber, once in, is heard no more. So all of them have
             # to come in again. What they miss meanwhile they ask for.
             self._rebind("events")
