@@ -15,6 +15,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -241,8 +242,9 @@ class Strangers:
         there.linger = 0
         there.set_hwm(0)
         if told is not None:
-            there.monitor(f"inproc://{id(there)}", zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-            told.connect(f"inproc://{id(there)}")
+            name = f"inproc://{uuid.uuid4().hex}"
+            there.monitor(name, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+            told.connect(name)
         if keys is not None:
             there.curve_serverkey = read_key(keys / "linker.key")[0]
             public, secret = read_key(keys / "client.key_secret")

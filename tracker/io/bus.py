@@ -208,6 +208,7 @@ class Hub:
         self._senders, self._askers = _Fair(settings.peer_rate), _Fair(_ASKS_S)
         self._digests: OrderedDict[bytes, None] = OrderedDict()  # of the updates that came last
         self._looked_s = time.monotonic()
+        self._bound = 0  # how often something was: a name for who listens to the knocks
         try:
             for name in _KINDS:
                 _refuse_open_endpoint(getattr(settings, name), settings)
@@ -248,7 +249,8 @@ class Hub:
             socket.curve_server = True
             socket.curve_publickey, socket.curve_secretkey = self._secret
         socket.ipv6 = "[" in endpoint
-        knocks = f"inproc://{name}-{id(socket)}"
+        self._bound += 1
+        knocks = f"inproc://{name}-{self._bound}"
         socket.monitor(knocks, zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_CLOSED)
         self._knocks[name] = self._context.socket(zmq.PAIR)
         self._knocks[name].set_hwm(0)  # a full one would stop the socket that it tells of
@@ -596,6 +598,7 @@ class Uplink:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._settings, self._cameras, self._queue = settings, tuple(cameras), queue
         self._refused_s: float | None = None  # when the linker would not let us in
+        self._opened = 0
         try:
             self._open()
         except BaseException:
@@ -608,7 +611,8 @@ class Uplink:
         self._acks = _socket(self._context, zmq.SUB, queue=1000)
         self._welcomes = self._context.socket(zmq.PAIR)
         self._welcomes.set_hwm(0)
-        told = f"inproc://{id(self._push)}"
+        self._opened += 1
+        told = f"inproc://{self._opened}"
         self._push.monitor(told, zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._welcomes.connect(told)
         sockets = ((self._push, self._settings.ingest), (self._acks, self._settings.boxes))
