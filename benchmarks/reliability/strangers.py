@@ -223,13 +223,13 @@ class Strangers:
         for number in range(count):
             self._mad.send(wire.encode(msgspec.structs.replace(frame("c3", 3, number), tracklets=())))
 
-        def came() -> float:
+        def since(*names: str) -> float:
             now = counters(self._folder)
-            return now["limited"] - before["limited"]
+            return sum(now[name] - before[name] for name in names)
 
         with contextlib.suppress(TimeoutError):
-            self.until(lambda: came() > 0)
-        return came()
+            self.until(lambda: since("updates", "limited") >= count)
+        return since("limited")
 
     def close(self) -> None:
         self._context.destroy(linger=0)
