@@ -873,19 +873,19 @@ class _Follower:
         self._queue = queue
         self._cursor_path = cursor
         self._cursor: Cursor | None = None
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._live: zmq.Socket[bytes] | None = None
         self._heard = False
         self._last_s = time.monotonic()  # when the last event was handed on
 
     def events(self, since: Place | int | None) -> Iterator[Event]:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             if self._cursor_path is not None:
                 self._cursor = Cursor(self._cursor_path)
                 since = self._cursor.place or since
-            self._listen()
+            self._listen(context)
             self._last_s = time.monotonic()
-            yield from self._follow(since)
+            yield from self._follow(context, since)
         except _TimeOver:
             if not self._heard:
                 raise UserError(
@@ -893,27 +893,29 @@ class _Follower:
                     "and does it ask for keys?"
                 ) from None
         finally:
-            self._context.destroy(linger=0)
+            if self._live is not None:
+                self._live.close(linger=0)
+            context.term()
             if self._cursor is not None:
                 self._cursor.close()
 
-    def _listen(self) -> None:
+    def _listen(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         """Hear what is said from now on, on a fresh socket."""
         if self._live is not None:
             self._live.close(linger=0)
-        self._live = _socket(self._context, zmq.SUB, queue=self._queue)
+        self._live = _socket(context, zmq.SUB, queue=self._queue)
         _act_as_client(self._live, self._keys)
         # All kinds, whatever is wanted: a number left out must be one that was lost.
         self._live.subscribe(b"")
         _connect(self._live, self._endpoint)
 
-    def _follow(self, since: Place | int | None) -> Iterator[Event]:
-        with _Questions(self._context, self._replay, self._keys, self._wait) as questions:
+    def _follow(self, context: zmq.Context[zmq.Socket[bytes]], since: Place | int | None) -> Iterator[Event]:
+        with _Questions(context, self._replay, self._keys, self._wait) as questions:
             place = yield from self._start(questions, since)
             while True:
                 message = self._next()
                 if message is None:
-                    self._listen()
+                    self._listen(context)
                     place = yield from self._heal(questions, place)
                     continue
                 told = (message.epoch, message.seq)
