@@ -351,7 +351,7 @@ def run(bench: Bench) -> Row:
 def stage(bench: Bench, folder: Path) -> dict[str, float]:
     rng = bench.rng()
     kills, people = bench.of(2, 10), bench.of(5_000, 1_000_000) // EACH
-    cuts, silences = bench.of(6, 60), bench.of(0, 6)
+    cuts, silences = bench.of(4, 60), bench.of(0, 6)
     absent_s = bench.of(1, 30)
     own = local_endpoints(folder)
     behind = {

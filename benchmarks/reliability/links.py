@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +24,7 @@ class Links:
         self._behind = behind
         self.ports: dict[str, int] = {}
         self._open: dict[str, set[_Link]] = {name: set() for name in behind}
+        self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="links")
         self.cuts = self.silenced = 0
@@ -55,7 +56,7 @@ class Links:
         finally:
             self._open[name].discard(link)
 
-    def _do(self, what) -> None:  # type: ignore[no-untyped-def]
+    def _do(self, what: Coroutine[None, None, None]) -> None:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
     async def _start(self) -> None:
@@ -67,9 +68,12 @@ class Links:
                 return asyncio.ensure_future(self._accept(name, reader, writer))
 
             server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+            self._servers.append(server)
             self.ports[name] = server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
+        for server in self._servers:
+            server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
