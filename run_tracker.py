@@ -273,7 +273,7 @@ def _live_site(arguments: argparse.Namespace, process: str) -> Site:
     from tracker import config
     from tracker.logs import set_up
 
-    site = config.load(arguments.site, overrides=arguments.set)
+    site = config.load(arguments.site, overrides=_overrides(arguments))
     set_up(_logs(arguments), process, site.cameras)
     return site
 
@@ -298,6 +298,12 @@ def linker(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _overrides(arguments: argparse.Namespace) -> list[str]:
+    """What was given with --set, and what options of their own stand for."""
+    is_open = getattr(arguments, "insecure", False)
+    return [*arguments.set, *(["bus.insecure=true"] if is_open else [])]
+
+
 def subscribe(arguments: argparse.Namespace) -> int:
     """Events as JSON lines, from now or from an earlier number on."""
     import msgspec
@@ -314,6 +320,7 @@ def subscribe(arguments: argparse.Namespace) -> int:
         timeout_s=arguments.timeout,
         replay=arguments.replay,
         keys=arguments.keys,
+        cursor=arguments.cursor,
     )
     for event in events:
         print(msgspec.json.encode(wire.to_builtins(event)).decode(), flush=True)
@@ -328,6 +335,38 @@ def _event_place(text: str | None) -> int | tuple[int, int] | None:
     if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
         raise _mistake(f"--since {text}: give an event's number, or EPOCH:NUMBER; 0 is all that is kept")
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else int(text)
+
+
+# --- verbs: keys
+
+
+def make_key(arguments: argparse.Namespace) -> int:
+    """Let one more machine or person in, with a key pair of its own; a running linker knows it within a second."""
+    from tracker.io.keys import new_key
+
+    theirs = new_key(arguments.keys, arguments.name, arguments.role)
+    print(f"made {theirs}: move this folder to its machine (bus.keys of a worker, --keys of others)")
+    return OK
+
+
+def list_keys(arguments: argparse.Namespace) -> int:
+    """Who may connect to the linker, and for what."""
+    from tracker.io.keys import known_keys
+
+    rows = [["name", "role", "may", "public key"]]
+    for key in known_keys(arguments.keys):
+        rows.append([key.name, key.role or "-", " ".join(sorted(key.rights)), key.public])
+    print(_columns(rows))
+    return OK
+
+
+def revoke_key(arguments: argparse.Namespace) -> int:
+    """Shut somebody out for good; a running linker does so within a second."""
+    from tracker.io import keys
+
+    keys.revoke_key(arguments.keys, arguments.name)
+    print(f"{arguments.name} is shut out")
+    return OK
 
 
 # --- verbs: operators
@@ -897,6 +936,7 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--out", type=Path, help="folder for log, checkpoints and metrics (default: the site's)"
     )
     one.add_argument("--for", dest="duration", type=seconds, metavar="S", help="stop after so many seconds")
+    _insecure(one)
     _common(one)
     _log_options(one)
 
@@ -912,6 +952,7 @@ def parser() -> argparse.ArgumentParser:
     one = _verb(verbs, "linker", linker, "the site's one linker, for workers elsewhere")
     one.add_argument("site", type=Path, help="site file")
     one.add_argument("-o", "--out", type=Path, help="folder for log and checkpoints (default: the site's)")
+    _insecure(one)
     _common(one)
     _log_options(one)
 
@@ -927,9 +968,35 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--since", metavar="SEQ", help="after this event, out of the log (EPOCH:SEQ of an earlier run)"
     )
+    one.add_argument(
+        "--cursor",
+        type=Path,
+        metavar="FILE",
+        help="keep the place here, and go on from it the next time; the event in hand when killed comes again",
+    )
     one.add_argument("--timeout", type=seconds, metavar="S", help="end when nothing happened for so long")
     one.add_argument("--replay", metavar="ENDPOINT", help="where missed events are (default: the port after)")
     one.add_argument("--keys", metavar="DIR", help="CURVE keys, where the linker asks for them")
+
+    inner = verbs.add_parser("keys", help="who may connect to the linker, and for what").add_subparsers(
+        metavar="WHAT", required=True
+    )
+    one = _verb(inner, "new", make_key, "let one more in")
+    one.add_argument(
+        "name", metavar="NAME", help="of the machine or person; what the audit calls an operator"
+    )
+    one.add_argument(
+        "--role",
+        choices=("worker", "subscriber", "operator"),
+        required=True,
+        help="worker: sends updates; subscriber: hears and asks; operator: also says who is who",
+    )
+    _keys_folder(one)
+    one = _verb(inner, "list", list_keys, "who may connect, and for what")
+    _keys_folder(one)
+    one = _verb(inner, "revoke", revoke_key, "shut somebody out")
+    one.add_argument("name", metavar="NAME")
+    _keys_folder(one)
 
     inner = verbs.add_parser("identity", help="say who is who, and see whom the linker knows").add_subparsers(
         metavar="WHAT", required=True
@@ -1090,6 +1157,24 @@ def _log_options(one: argparse.ArgumentParser) -> None:
         choices=("text", "json"),
         default="text",
         help="json: one object a line, for a log collector (default %(default)s)",
+    )
+
+
+def _insecure(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--insecure",
+        action="store_true",
+        help="let other machines connect without keys (bus.insecure), on a network that is yours alone",
+    )
+
+
+def _keys_folder(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--keys",
+        type=Path,
+        default=Path("keys"),
+        metavar="DIR",
+        help="the linker's folder of keys, its bus.keys (default %(default)s)",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import queue
 import re
+import shutil
 import stat
 import sys
 import threading
@@ -23,7 +24,9 @@ from tracker import subscribe
 from tracker.config import BusSettings
 from tracker.errors import UserError
 from tracker.io import bus, wire
+from tracker.io import keys as keys_of
 from tracker.io.bus import Answers, Hub, Operator, Uplink
+from tracker.io.cursor import Cursor
 from tracker.io.store import EventLog
 from tracker.types import (
     Advance,
@@ -376,13 +379,13 @@ def test_ended_tracklets_are_repeated_until_acknowledged(tmp_path: Path) -> None
         assert isinstance(desk.received.get(timeout=PATIENCE_S), CameraUpdate)
         uplink.repeat(now_s=0.9)  # too early
         uplink.repeat(now_s=1.0)
-        uplink.repeat(now_s=1.9)
+        uplink.repeat(now_s=2.9)  # the second pause is twice as long
         again = desk.received.get(timeout=PATIENCE_S)
         assert isinstance(again, wire.Repeated)
         assert [t.key.number for t in again.tracklets] == [1, 2]
         desk.acknowledge = [key(2)]
-        until(lambda: uplink.pending == 1, lambda: hear(uplink, now_s=1.9))
-        uplink.repeat(now_s=2.0)
+        until(lambda: uplink.pending == 1, lambda: hear(uplink, now_s=2.9))
+        uplink.repeat(now_s=3.0)
         again = desk.received.get(timeout=PATIENCE_S)
         assert [t.key.number for t in again.tracklets] == [1]
         assert uplink.counters.repeated == 3
@@ -501,13 +504,13 @@ def test_a_taken_endpoint_is_said_in_one_sentence() -> None:
 
 def test_with_keys_friends_hear_and_strangers_do_not(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    bus.make_keys(keys)
+    keys_of.make_keys(keys)
     for name in ("linker.key_secret", "client.key_secret"):
         assert stat.S_IMODE((keys / name).stat().st_mode) == 0o600
     with pytest.raises(UserError, match="holds keys already"):
-        bus.make_keys(keys)
+        keys_of.make_keys(keys)
     stranger = tmp_path / "stranger"
-    bus.make_keys(stranger)
+    keys_of.make_keys(stranger)
     (stranger / "linker.key").write_bytes((keys / "linker.key").read_bytes())
     secured = LOOPBACK.model_copy(update={"keys": str(keys)})
     with Desk(tmp_path, secured) as desk:
@@ -522,7 +525,7 @@ def test_with_keys_friends_hear_and_strangers_do_not(tmp_path: Path) -> None:
 
 
 def test_a_secret_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    bus.make_keys(tmp_path / "keys")
+    keys_of.make_keys(tmp_path / "keys")
     (tmp_path / "keys" / "linker.key_secret").chmod(0o644)
     with pytest.raises(UserError, match="others can read this secret key; run chmod 600"):
         Hub(LOOPBACK.model_copy(update={"keys": str(tmp_path / "keys")}))
@@ -568,7 +571,7 @@ def test_an_operator_reads_the_audit_to_its_end(tmp_path: Path) -> None:
 
 def test_whose_key_a_command_came_with_is_known_and_not_what_it_says(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    bus.make_keys(keys)
+    keys_of.make_keys(keys)
     (keys / "allowed" / "client.key").rename(keys / "allowed" / "ada.key")
     with Desk(tmp_path, LOOPBACK.model_copy(update={"keys": str(keys)})) as desk:
         with Operator(desk.endpoints.replay, keys=keys, timeout_s=PATIENCE_S) as operator:
@@ -586,7 +589,7 @@ def test_whose_key_a_command_came_with_is_known_and_not_what_it_says(tmp_path: P
 def test_where_operators_are_named_nobody_else_commands(tmp_path: Path) -> None:
     keys, other = tmp_path / "keys", tmp_path / "other"
     for folder in (keys, other):
-        bus.make_keys(folder)
+        keys_of.make_keys(folder)
     (keys / "operators").mkdir()
     (keys / "operators" / "ada.key").write_bytes((other / "client.key").read_bytes())
     (keys / "allowed" / "ada.key").write_bytes((other / "client.key").read_bytes())
@@ -599,3 +602,356 @@ def test_where_operators_are_named_nobody_else_commands(tmp_path: Path) -> None:
             with pytest.raises(UserError, match="your key may ask, not command"):
                 client.command("forget", 8)
     assert [c.global_ids for c in desk.commands] == [(7,)]
+
+
+# Chunks
+
+
+def long_merge(tracks: int) -> Merged:
+    return Merged(t_ns=S, kept=1, absorbed=2, tracks=tuple(key(n) for n in range(tracks)))
+
+
+def test_a_replay_comes_in_chunks_of_bytes_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    most = 256 << 10
+    # A key takes some 40 bytes: merges of 1000 tracks are 40 KB each, six to a chunk; one of 10,000 is larger than any.
+    events: list[Event] = [long_merge(1000) for _ in range(20)] + [long_merge(10_000), appeared(1)]
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        numbered = log.append(events)
+        answers = Answers(log, lambda: View(epoch=0, seq=0, t_ns=0, identities=()))
+        place, got, sizes = (0, 0), [], []
+        while place < log.place:
+            data = answers.to(wire.Ask(what="replay", epoch=place[0], seq=place[1]))
+            answer = wire.decode(data)
+            assert isinstance(answer, wire.Replay) and answer.events and not answer.gone
+            place = answer.through_epoch, answer.through_seq
+            got += answer.events
+            sizes.append((len(data), len(answer.events)))
+        assert (answer.epoch, answer.seq) == log.place == place
+    assert got == numbered
+    assert all(size <= most or n == 1 for size, n in sizes) and len(sizes) > 4
+    assert [n for size, n in sizes if size > most] == [1]  # the large one went alone
+    assert wire.encode(answer) == data
+
+
+def test_pages_of_a_view_are_bounded_in_rows_and_in_bytes(tmp_path: Path) -> None:
+    def person(number: int, tracks: int) -> Identity:
+        keys = tuple(key(n) for n in range(tracks))
+        return Identity(global_id=number, tracks=keys, first=sighting(), last=sighting(), here=True)
+
+    people = tuple(person(n, 1) for n in range(1, 701)) + tuple(person(n, 1000) for n in range(701, 721))
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        log.append([appeared(1)])
+        asked: list[int] = []
+        answers = Answers(log, lambda: asked.append(1) or View(epoch=0, seq=0, t_ns=7, identities=people))  # type: ignore[func-returns-value]
+        first = wire.decode(answers.to(wire.Ask(what="view")))
+        assert isinstance(first, wire.Page) and (first.view.epoch, first.view.seq, first.view.t_ns) == (
+            1,
+            1,
+            7,
+        )
+        rows: list[Identity] = []
+        for n in range(first.pages):
+            data = answers.to(wire.Ask(what="view", epoch=1, seq=1, page=n)) if n else wire.encode(first)
+            page = wire.decode(data)
+            assert isinstance(page, wire.Page) and (page.page, page.pages) == (n, first.pages)
+            assert len(data) <= 256 << 10 and len(page.view.identities) <= 500
+            assert wire.encode(page) == data
+            rows += page.view.identities
+        assert tuple(rows) == people and len(asked) == 1
+        assert isinstance(
+            wire.decode(answers.to(wire.Ask(what="view", epoch=1, seq=1, page=99))), wire.Refused
+        )
+
+
+# Cursor
+
+
+def test_a_cursor_goes_on_after_the_last_event_that_was_done_with(tmp_path: Path) -> None:
+    file = tmp_path / "cursor"
+    with Desk(tmp_path, LOOPBACK) as desk:
+        desk.publish([appeared(n) for n in range(1, 6)])
+        events = listen(desk, since=0, cursor=file)
+        assert ids(take(events, 3)) == [1, 2, 3]
+        events.close()  # type: ignore[attr-defined]  # while the third is in hand: the next was not asked for
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        events = listen(desk, since=0, cursor=file)
+        assert ids(take(events, 2)) == [3, 4]
+        with pytest.raises(UserError, match="another subscriber goes by this cursor"):
+            next(listen(desk, cursor=file))
+        events.close()  # type: ignore[attr-defined]
+        # What is filtered out is done with as well: of five only the fourth, in hand until now, and none again.
+        assert list(listen(desk, since=0, cursor=file, kinds="left", timeout_s=0.3)) == []
+        assert ids(list(listen(desk, since=0, cursor=file, timeout_s=0.3))) == []
+
+
+def test_a_cursor_without_a_place_begins_with_all_who_are_here(tmp_path: Path) -> None:
+    with Desk(tmp_path, LOOPBACK, people=5) as desk:  # three of them are here
+        desk.publish([appeared(1)])
+        for _ in range(2):
+            events = listen(desk, cursor=tmp_path / "cursor")
+            assert ids(take(events, 2)) == [1, 3]
+            events.close()  # type: ignore[attr-defined]  # one was not told: all are told again
+        events = listen(desk, cursor=tmp_path / "cursor")
+        assert ids(take(events, 3)) == [1, 3, 5]
+        desk.publish([appeared(2)])
+        while (event := next(events)).seq < 2:  # the first may still be on its way
+            pass
+        assert ids([event]) == [2]
+
+
+@pytest.mark.parametrize("spoilt", [b"cursor 1 000", b"\0" * 80, b"buy milk\n"])
+def test_a_cursor_outlives_a_line_half_written(tmp_path: Path, spoilt: bytes) -> None:
+    path = tmp_path / "cursor"
+    with Cursor(path) as cursor:
+        assert cursor.place is None
+        for seq in range(1, 6):
+            cursor.move((7, seq))
+        cursor.move((3, 1))  # of a log that began anew
+    with Cursor(path) as cursor:
+        assert cursor.place == (3, 1)
+    data = path.read_bytes()
+    path.write_bytes(
+        spoilt + b"x" + data[len(spoilt) + 1 :]
+    )  # the sixth line lies first, the fifth in the second block
+    with Cursor(path) as cursor:
+        assert cursor.place == (7, 5)
+        cursor.move((7, 6))  # goes where the spoilt one was
+    with Cursor(path) as cursor:
+        assert cursor.place == (7, 6)
+
+
+def test_what_is_no_cursor_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text("buy milk\n")
+    with pytest.raises(UserError, match="is no cursor"):
+        Cursor(path)
+    assert path.read_text() == "buy milk\n"
+    with pytest.raises(UserError, match="cannot be opened"):
+        Cursor(tmp_path / "nowhere" / "cursor")
+
+
+def test_a_linker_that_fell_silent_is_listened_to_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that broke without a word (a cable, a NAT that forgot) looks like peace; it is not taken for that."""
+    monkeypatch.setattr(bus, "_SILENT_S", 0.2)
+    with zmq.Context() as context, Desk(tmp_path, LOOPBACK) as desk, context.socket(zmq.PUB) as mute:
+        mute.bind("tcp://127.0.0.1:*")
+        desk.publish([appeared(1)])
+        events = subscribe(
+            mute.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"),
+            replay=desk.endpoints.replay,
+            since=0,
+            timeout_s=PATIENCE_S,
+        )
+        assert ids(take(events, 1)) == [1]
+        desk.publish([appeared(2)])
+        assert ids(take(events, 1)) == [2]
+        mute.linger = 0
+
+
+# Roles
+
+
+def granted(folder: Path, *people: tuple[str, keys_of.Role]) -> BusSettings:
+    for name, role in people:
+        keys_of.new_key(folder, name, role)
+    return LOOPBACK.model_copy(update={"keys": str(folder)})
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    theirs = keys_of.new_key(keys, "gate", "worker")
+    keys_of.new_key(keys, "ada", "operator")
+    assert theirs == keys / "gate" and sorted(p.name for p in theirs.iterdir()) == [
+        "client.key",
+        "client.key_secret",
+        "linker.key",
+    ]
+    for path in keys.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    known = {key.name: key for key in keys_of.known_keys(keys)}
+    assert {name: key.role for name, key in known.items()} == {
+        "ada": "operator",
+        "client": "",
+        "gate": "worker",
+    }
+    assert known["gate"].rights == {"ingest", "boxes"}
+    assert known["client"].rights == known["ada"].rights | {"ingest"}
+    for name, why in (("gate", "has a key already"), ("linker", "is no name"), ("../x", "is no name")):
+        with pytest.raises(UserError, match=why):
+            keys_of.new_key(keys, name, "worker")
+    keys_of.revoke_key(keys, "gate")
+    assert [key.name for key in keys_of.known_keys(keys)] == ["ada", "client"] and not theirs.exists()
+    for name in ("gate", "../linker", "linker"):
+        with pytest.raises(UserError, match="has no key in .*; there is ada, client"):
+            keys_of.revoke_key(keys, name)
+    keys_of.new_key(keys, "gate", "subscriber")
+
+
+def test_a_key_without_a_role_may_what_it_always_might(tmp_path: Path) -> None:
+    keys, other = tmp_path / "keys", tmp_path / "other"
+    for folder in (keys, other):
+        keys_of.make_keys(folder)
+    (keys / "allowed" / "ada.key").write_bytes((other / "client.key").read_bytes())
+    everything = {"ingest", "events", "replay", "boxes", "command"}
+    assert [key.rights for key in keys_of.known_keys(keys)] == [everything, everything]
+    (keys / "operators").mkdir()
+    (keys / "operators" / "of_ada.key").write_bytes((other / "client.key").read_bytes())
+    ada, client = keys_of.known_keys(keys)
+    assert ada.rights == everything and client.rights == everything - {"command"}
+    keys_of.revoke_key(keys, "ada")
+    assert list((keys / "operators").iterdir()) == []
+
+
+def test_every_role_may_its_own_and_nothing_else(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    secured = granted(keys, ("gate", "worker"), ("wall", "subscriber"), ("ada", "operator"))
+    with Desk(tmp_path, secured, people=1) as desk:
+        desk.publish([appeared(1)])
+        for name in ("wall", "ada"):
+            assert ids(take(listen(desk, since=0, keys=keys / name), 1)) == [1]
+        with pytest.raises(UserError, match="no linker answered"):
+            next(listen(desk, since=0, keys=keys / "gate", timeout_s=0.5))
+        with Operator(desk.endpoints.replay, keys=keys / "ada", timeout_s=PATIENCE_S) as ada:
+            assert ada.command("forget", 7).by == "ada"
+        with Operator(desk.endpoints.replay, keys=keys / "wall", timeout_s=PATIENCE_S) as wall:
+            assert len(wall.view().identities) == 1
+            with pytest.raises(UserError, match="your key may ask, not command"):
+                wall.command("forget", 8)
+        with (
+            Operator(desk.endpoints.replay, keys=keys / "gate", timeout_s=0.3) as gate,
+            pytest.raises(UserError, match="no linker answered"),
+        ):
+            gate.command("forget", 9)
+        for name in ("wall", "gate"):  # the second is heard, so the first would have been
+            with Uplink(desk.endpoints.model_copy(update={"keys": str(keys / name)}), ["hall"]) as uplink:
+                uplink.send(update(1 if name == "wall" else 2, tracklet(1)), now_s=0)
+                if name == "gate":
+                    assert desk.received.get(timeout=PATIENCE_S).seq == 2
+                    desk.acknowledge = [key(1)]
+                    until(lambda: uplink.pending == 0, lambda: hear(uplink, now_s=0))
+        assert desk.received.empty()
+    assert [c.global_ids for c in desk.commands] == [(7,)]
+
+
+def test_a_revoked_key_hears_and_says_nothing_more_while_the_linker_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "_LOOK_S", 0.02)
+    monkeypatch.setattr(bus, "_SILENT_S", 0.5)
+    monkeypatch.setattr(bus, "_ANSWER_S", 0.1)
+    keys = tmp_path / "keys"
+    secured = granted(keys, ("gate", "worker"), ("wall", "subscriber"), ("hall", "subscriber"))
+    with Desk(tmp_path, secured) as desk:
+        for name in ("wall", "gate"):  # what lies on their machines does not go with it
+            shutil.copytree(keys / name, tmp_path / name)
+        told = {
+            "wall": listen(desk, since=0, keys=tmp_path / "wall", timeout_s=2.0),
+            "hall": listen(desk, since=0, keys=keys / "hall"),
+        }
+        desk.publish([appeared(1)])
+        assert [ids(take(events, 1)) for events in told.values()] == [[1], [1]]
+        there = desk.endpoints.model_copy(update={"keys": str(tmp_path / "gate")})
+        with Uplink(there, ["hall"]) as uplink:
+            uplink.send(update(1), now_s=0)
+            assert desk.received.get(timeout=PATIENCE_S).seq == 1
+            for name in ("wall", "gate"):
+                keys_of.revoke_key(keys, name)
+            # Over the connection that still stands: refused one by one, from within a second on.
+            sent = itertools.count(2)
+            until(
+                lambda: desk.counters.refused > 0,
+                lambda: uplink.send(update(next(sent)), 0) and uplink.poll(0.02),
+            )
+            while not desk.received.empty():
+                desk.received.get()
+            refused = desk.counters.refused
+            uplink.send(update(next(sent)), now_s=0)
+            until(lambda: desk.counters.refused > refused, lambda: uplink.poll(0.02))
+            assert desk.received.empty()
+        desk.publish([appeared(2), appeared(3)])
+        assert ids(take(told["hall"], 2)) == [2, 3]  # came in again by itself
+        assert ids(list(told["wall"])) == []
+        with Uplink(there, ["hall"]) as uplink:
+            monkeypatch.setattr(bus, "_KNOCK_S", 0.0)
+            uplink.send(update(1000), now_s=0)
+            until(lambda: desk.counters.denied > 0, lambda: hear(uplink, now_s=0))
+            # Let in again: the worker asks on.
+            (keys / "allowed" / "gate.key").write_bytes((tmp_path / "gate" / "client.key").read_bytes())
+            until(
+                lambda: not desk.received.empty(),
+                lambda: uplink.send(update(next(sent)), 0) and hear(uplink, now_s=0),
+            )
+
+
+# Bounds
+
+
+def test_nobody_sends_more_than_his_share(tmp_path: Path) -> None:
+    bounded = LOOPBACK.model_copy(update={"peer_rate": 10.0})
+    with (
+        Desk(tmp_path, bounded) as desk,
+        Uplink(desk.endpoints, ["hall"]) as loud,
+        Uplink(desk.endpoints, ["hall"]) as calm,
+    ):
+        for seq in range(100):
+            loud.send(update(seq), now_s=0)
+        until(lambda: desk.counters.limited + desk.received.qsize() >= 100, lambda: loud.poll(0.02))
+        assert (
+            10 <= desk.received.qsize() < 60 and desk.counters.limited > 40
+        )  # ten, and those of the time that passed
+        while not desk.received.empty():
+            desk.received.get()
+        calm.send(update(1000), now_s=0)
+        assert desk.received.get(timeout=PATIENCE_S).seq == 1000
+
+
+def test_what_came_before_byte_for_byte_is_counted_and_left_out(tmp_path: Path) -> None:
+    with zmq.Context() as context, Desk(tmp_path, LOOPBACK) as desk, context.socket(zmq.PUSH) as push:
+        push.connect(desk.endpoints.ingest)
+        gone = CameraStatus(camera_id="hall", run=1, t_ns=3, state="gone")
+        repeated = wire.Repeated(camera_id="hall", run=1, tracklets=(tracklet(1),))
+        for message in (update(1), gone, repeated, update(1), gone, repeated, update(2)):
+            push.send(wire.encode(message))
+        got = [desk.received.get(timeout=PATIENCE_S) for _ in range(5)]
+        # Ended tracklets are said again until somebody acknowledges them: those are meant.
+        assert [wire.kind_of(m) for m in got] == [
+            "camera_update",
+            "camera_status",
+            "repeated",
+            "repeated",
+            "camera_update",
+        ]
+        assert got[-1].seq == 2 and desk.counters.again == 2
+        push.linger = 0
+
+
+def test_a_message_too_large_is_refused_and_one_far_too_large_cuts_off(tmp_path: Path) -> None:
+    with zmq.Context() as context, Desk(tmp_path, LOOPBACK) as desk, context.socket(zmq.PUSH) as push:
+        push.connect(desk.endpoints.ingest)
+        push.send(b"x" * (2 << 20))
+        push.send(wire.encode(update(1)))
+        assert desk.received.get(timeout=PATIENCE_S).seq == 1 and desk.counters.refused == 1
+        push.send(b"x" * (5 << 20))
+        until(
+            lambda: not desk.received.empty(),
+            lambda: push.send(wire.encode(update(2))) or push.poll(20, zmq.POLLIN),
+        )  # type: ignore[func-returns-value]
+        push.linger = 0
+
+
+def test_an_update_of_a_crowd_goes_in_parts_that_are_not_too_large(tmp_path: Path) -> None:
+    looks = np.zeros((8, 512), np.float16)  # 8 KB a tracklet: 200 of them are 1.6 MB
+    crowd = [
+        msgspec.structs.replace(tracklet(n), prototypes=looks, quality=np.zeros(8, np.float32))
+        for n in range(200)
+    ]
+    with Desk(tmp_path, LOOPBACK) as desk, Uplink(desk.endpoints, ["hall"], repeat_s=1.0) as uplink:
+        assert uplink.send(update(1, *crowd), now_s=0)
+        parts = [desk.received.get(timeout=PATIENCE_S) for _ in range(2)]
+        assert [t.key.number for part in parts for t in part.tracklets] == list(range(200))
+        uplink.repeat(now_s=1.0)
+        again = [desk.received.get(timeout=PATIENCE_S) for _ in range(2)]
+        assert [t.key.number for part in again for t in part.tracklets] == list(range(200))
+        assert desk.counters.refused == desk.counters.again == 0

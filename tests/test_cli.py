@@ -50,6 +50,7 @@ def test_help_answers_in_half_a_second():
         "worker",
         "linker",
         "subscribe",
+        "keys",
         "identity",
         "evaluate",
         "models",
@@ -70,6 +71,7 @@ def test_help_answers_in_half_a_second():
         "worker",
         "linker",
         "subscribe",
+        "keys",
         "identity",
         "label",
         "evaluate",
@@ -459,3 +461,32 @@ def test_a_site_is_reset_unasked_only_with_yes(
     code, _, error = said(capsys, "site", "reset", str(file))
     assert code == 2 and "--yes" in error and file.exists()
     assert said(capsys, "site", "reset", str(file), "--yes")[0] == 0 and not file.exists()
+
+
+def test_keys_are_given_listed_and_taken_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    keys = str(tmp_path / "keys")
+    code, out, _ = said(capsys, "keys", "new", "gate", "--role", "worker", "--keys", keys)
+    assert code == 0 and out.startswith(f"made {keys}/gate: move this folder")
+    code, out, _ = said(capsys, "keys", "list", "--keys", keys)
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["name", "role", "may", "public", "key"]
+    assert [row[:2] for row in rows[1:]] == [["client", "-"], ["gate", "worker"]]
+    assert rows[2][2:-1] == ["boxes", "ingest"]
+    assert said(capsys, "keys", "revoke", "gate", "--keys", keys)[:2] == (0, "gate is shut out\n")
+    code, _, err = said(capsys, "keys", "revoke", "gate", "--keys", keys)
+    assert code == 2 and "gate: has no key in" in err and "there is client" in err
+
+
+def test_a_cursor_that_is_none_is_said_before_anything_is_heard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "notes").write_text("buy milk\n")
+    code, _, err = said(capsys, "subscribe", "--cursor", str(tmp_path / "notes"), "--timeout", "0.1")
+    assert code == 2 and "notes: is no cursor" in err
+
+
+def test_insecure_is_a_setting_said_on_the_command_line():
+    given = run_tracker.parser().parse_args(
+        ["linker", "site.yaml", "--insecure", "--set", "bus.peer_rate=50"]
+    )
+    assert run_tracker._overrides(given) == ["bus.peer_rate=50", "bus.insecure=true"]

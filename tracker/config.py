@@ -236,6 +236,7 @@ class BusSettings(Settings):
     boxes: str = "tcp://127.0.0.1:5558"  # every frame's boxes; lossy, not logged
     keys: str | None = None  # folder of CURVE keys
     insecure: bool = False  # allow endpoints other machines can reach without keys
+    peer_rate: float = Field(2000.0, ge=10)  # messages a second from one key; more are dropped and counted
 
 
 class LiveSettings(Settings):

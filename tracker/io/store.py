@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,13 @@ class EventLog:
         query = "SELECT blob FROM events WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq LIMIT ?"
         with self._explained("read"):
             return [_event(blob) for (blob,) in self._db.execute(query, (*since, limit))]
+
+    def messages(self, since: Place, limit: int) -> Generator[tuple[Place, bytes], None, None]:
+        """The same as wire messages, each with its place; read as far as they are taken. Close it when done."""
+        query = "SELECT epoch, seq, blob FROM events WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq LIMIT ?"
+        with self._explained("read"), contextlib.closing(self._db.execute(query, (*since, limit))) as rows:
+            for epoch, seq, blob in rows:
+                yield (epoch, seq), blob
 
     def lost_since(self, since: Place) -> bool:
         """Whether age has deleted events after ``since``."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import typing
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from tracker.types import (
     CameraId,
     Checkpoint,
     Event,
+    Identity,
     LinkerInput,
     Record,
     TrackKey,
@@ -167,6 +169,32 @@ def encode(record: Message) -> bytes:
     return _ENCODER.encode((FORMAT_VERSION, record))
 
 
+def encode_identity(identity: Identity) -> bytes:
+    """One row of a view, for ``pack_pages``."""
+    return _ENCODER.encode(identity)
+
+
+def pack_pages(place: tuple[int, int], t_ns: int, pages: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """The ``Page`` messages of a view as of ``place`` whose identities are encoded already."""
+    return [
+        _ENCODER.encode(
+            (
+                FORMAT_VERSION,
+                _PackedPage(_PackedView(*place, t_ns, [msgspec.Raw(row) for row in rows]), page, len(pages)),
+            )
+        )
+        for page, rows in enumerate(pages)
+    ]
+
+
+def pack_replay(
+    messages: Sequence[bytes], through: tuple[int, int], now: tuple[int, int], *, gone: bool
+) -> bytes:
+    """The ``Replay`` message of events that are encoded already, each as a message of its own."""
+    events = [_ENVELOPE.decode(message)[1] for message in messages]
+    return _ENCODER.encode((FORMAT_VERSION, _PackedReplay(events, *through, *now, gone)))
+
+
 def decode(data: bytes | memoryview, *, max_bytes: int = MAX_MESSAGE_BYTES) -> Message:
     """The record in one message; its arrays are read-only views of their bytes.
 
@@ -301,6 +329,34 @@ def _check_tracklet(tracklet: Tracklet) -> None:
     # No network gives one, and it has no direction to compare.
     if not rows.any(axis=1).all() or (len(mean) and tracklet.embeddings_seen and not mean.any()):
         raise WireError("an embedding is zero")
+
+
+class _PackedReplay(msgspec.Struct, tag="replay"):
+    """``Replay`` with its events as bytes."""
+
+    events: list[msgspec.Raw]
+    through_epoch: int
+    through_seq: int
+    epoch: int
+    seq: int
+    gone: bool
+
+
+class _PackedView(msgspec.Struct, tag="view"):
+    """``View`` with its identities as bytes."""
+
+    epoch: int
+    seq: int
+    t_ns: int
+    identities: list[msgspec.Raw]
+
+
+class _PackedPage(msgspec.Struct, tag="page"):
+    """``Page`` of such a view."""
+
+    view: _PackedView
+    page: int
+    pages: int
 
 
 _ARRAY = tuple[str, tuple[int, ...], bytes]

@@ -115,7 +115,7 @@ class LinkerLoop:
         if self._waiting or self._to_acknowledge:
             timeout_s = min(timeout_s, max(self._committed_s + GROUP_S - time.monotonic(), 0.0))
         self._hub.poll(timeout_s)
-        for message in self._hub.receive():
+        for message in self._hub.receive(GROUP_S):
             self._take(message)
         now_ns, now_s = self._clock.now_ns(), time.monotonic()
         self._apply_all(self._order.advance(now_ns))
@@ -470,6 +470,9 @@ class LinkerLoop:
             "clocks_ahead": len(self._ahead_ns),
             "checkpoints": self.checkpoints,
             "refused": self._hub.counters.refused,
+            "limited": self._hub.counters.limited,
+            "again": self._hub.counters.again,
+            "denied": self._hub.counters.denied,
         }
 
     def cameras(self) -> dict[CameraId, dict[str, Any]]:
