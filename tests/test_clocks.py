@@ -111,7 +111,10 @@ def test_a_camera_whose_wall_clock_is_off_is_not_believed(off_s):
 
 def test_a_camera_that_begins_to_say_the_time_makes_ours_run_slower_not_back():
     clock = StreamClock()
-    times = [clock.place(n * 100 * MS, n * 100 * MS + 400 * MS, n * 100 * MS if n >= 5 else None) for n in range(60)]
+    times = [
+        clock.place(n * 100 * MS, n * 100 * MS + 400 * MS, n * 100 * MS if n >= 5 else None)
+        for n in range(60)
+    ]
     steps = np.diff(times)
     # 400 ms at a tenth of 100 ms a frame: 40 frames of 90 ms.
     assert steps.min() == 90 * MS and (steps == 90 * MS).sum() == 40 and times[-1] == 59 * 100 * MS

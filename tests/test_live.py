@@ -29,7 +29,7 @@ from tracker.io.clock import WallClock
 from tracker.io.store import EventLog, Journal
 from tracker.io.tape import TapeReader, TapeWriter
 from tracker.roles import family
-from tracker.roles.following import Camera, Inbox, Inference, Outbox, capture, run_worker
+from tracker.roles.following import Camera, Capture, Inbox, Inference, Outbox, Retry, run_worker
 from tracker.roles.housekeeping import Metrics
 from tracker.roles.linking import LinkerLoop
 from tracker.types import (
@@ -280,7 +280,7 @@ class Work:
 
         def work() -> None:
             self.metrics = run_worker(
-                cameras, step, bus, self.stop, run=run, clock=WallClock(), backoff_s=0.01, **how
+                cameras, step, bus, self.stop, run=run, clock=WallClock(), retry=Retry(first_s=0.01), **how
             )
 
         self.thread = threading.Thread(target=work, name="worker")
@@ -926,10 +926,94 @@ def test_frames_that_do_not_rise_in_time_are_left_out() -> None:
     for seq, t_ns in enumerate((10, 20, 20, 15, 30)):
         feed.frames.put(frame("a", seq, t_ns))
     feed.frames.put(None)
-    capture(camera, inbox, threading.Event(), WallClock(), run=1)
+    Capture(camera, inbox, threading.Event(), WallClock(), run=1).follow(threading.Event())
     assert (inbox.counts["a"].read, inbox.counts["a"].disordered) == (3, 2)
     assert [f.t_ns for _ in range(3) for f in inbox.take(0)[0]] == [10, 20, 30]
     assert [w.state for w in inbox.take(0)[1]] == ["ended"]
+
+
+def test_pauses_double_up_to_ten_seconds_and_whoever_flaps_rests() -> None:
+    def pauses(*frames: int) -> list[tuple[float, str]]:
+        """After connections with so many frames each, no jitter."""
+        camera = Camera("a", Feed(), Walk("a", 1))
+        capture = Capture(
+            camera, Inbox([camera]), threading.Event(), WallClock(), run=1, retry=Retry(jitter=0.0)
+        )
+        told = []
+        for count in frames:
+            if count:
+                capture._failures = 0
+            told.append(capture._pause())
+        return told
+
+    # Half a second doubled, and ten at most.
+    assert [p for p, _ in pauses(1, 0, 0, 0, 0, 0, 0)] == [0.5, 1, 2, 4, 8, 10, 10]
+    flapping = pauses(1, 1, 1, 1, 1, 1)
+    assert [p for p, _ in flapping] == [0.5, 0.5, 0.5, 0.5, 60, 0.5]
+    assert "came and went 5 times within 60 s" in flapping[4][1] and not flapping[5][1]
+
+
+def test_jitter_comes_from_the_generator_that_is_given() -> None:
+    camera = Camera("a", Feed(), Walk("a", 1))
+
+    def pause(seed: int) -> float:
+        rng = np.random.default_rng(seed)
+        return Capture(camera, Inbox([camera]), threading.Event(), WallClock(), run=1, rng=rng)._pause()[0]
+
+    assert pause(1) == pause(1) != pause(2)
+    assert all(0.4 <= pause(seed) <= 0.6 for seed in range(20))
+
+
+def test_a_connection_that_never_returns_stops_neither_the_others_nor_the_end(tmp_path: Path) -> None:
+    """A decoder that hung in a call kept its camera dark for ever."""
+    released, opened = threading.Event(), []
+
+    class Hanging:
+        """The first connection hangs after a frame; the second works."""
+
+        def __init__(self) -> None:
+            opened.append(self)
+
+        def __iter__(self) -> Iterator[Frame]:
+            first = 10 * (len(opened) - 1)
+            yield frame("a", first, time.time_ns())
+            if len(opened) == 1:
+                released.wait(PATIENCE_S)
+            for seq in itertools.count(first + 1):
+                if seq == first + 4:
+                    released.wait(PATIENCE_S)
+                yield frame("a", seq, time.time_ns())
+
+        def close(self) -> None:
+            pass
+
+    inbox_camera = Camera("a", Hanging, Walk("a", 1), hung_after_s=0.05)
+    feed = Feed()
+    stop = threading.Event()
+    with Running(tmp_path) as running:
+        events = listen(running.bus)
+        told: list[Metrics] = []
+        cameras = [inbox_camera, Camera("b", feed, Walk("b", 1))]
+        worker = threading.Thread(
+            target=lambda: told.append(
+                run_worker(cameras, step_all, running.bus, stop, run=1, clock=WallClock())
+            )
+        )
+        worker.start()
+        feed.frames.put(frame("b", 0, time.time_ns()))
+        seen: list[Event] = []
+        while not any(isinstance(event, CameraLost) for event in seen):
+            seen.append(next(events))
+        while {"a/1/1001", "a/1/1003", "b/1/2001"} - set(tracks_of(seen)):
+            seen.append(next(events))
+        stop.set()
+        worker.join(PATIENCE_S)
+        assert not worker.is_alive()
+        released.set()
+        feed.frames.put(None)
+    lost = next(event for event in seen if isinstance(event, CameraLost))
+    assert lost.camera_id == "a" and "hangs for 0.05 s" in lost.reason
+    assert told[0].cameras["a"]["hung"] >= 1 and told[0].cameras["b"]["lost"] == 0
 
 
 def test_a_camera_says_up_before_its_first_frame_stalled_when_silent_and_up_again() -> None:

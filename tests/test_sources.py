@@ -654,8 +654,11 @@ def test_a_camera_that_hangs_up_is_lost_and_can_be_connected_to_again(tmp_path):
             frames.extend(source)
         assert [f.seq for f in frames] == list(range(len(frames)))
         assert [number_in(f.image) for f in frames] == list(range(12))
-        # The stream's own times, 40 ms apart, from the moment the first frame came.
-        assert [f.t_ns - START_NS for f in frames] == pytest.approx([40e6 * i for i in range(12)], abs=1e5)
+        # The stream's own times, 40 ms apart, from the moment the first frame came; but all came at once, so those
+        # after it were taken earlier than that, and time runs a tenth slower until that is made good.
+        since = [f.t_ns - START_NS for f in frames]
+        assert since[1] == pytest.approx(40e6, rel=0.1)
+        assert np.diff(since) == pytest.approx([since[1]] + [36e6] * 10, abs=1e5)
         assert source.size == SIZE and source.corrupt == 0
 
         clock.sleep_until(START_NS + 60 * SECOND_NS)
@@ -677,7 +680,7 @@ def test_a_camera_that_falls_silent_is_lost_after_the_timeout(tmp_path):
 
 def test_a_live_stream_is_laid_on_the_wall_clock_anew_when_they_drift_apart(tmp_path):
     class FastClock(ReplayClock):
-        """10 s pass with every frame, 40 ms by the stream's own time."""
+        """10 s pass with every packet, 40 ms by the stream's own time."""
 
         def now_ns(self) -> int:
             self.sleep_until(super().now_ns() + 10 * SECOND_NS)
@@ -688,8 +691,9 @@ def test_a_live_stream_is_laid_on_the_wall_clock_anew_when_they_drift_apart(tmp_
         times: list[int] = []
         with pytest.raises(SourceLost):
             times.extend(f.t_ns for f in source)
-    assert times == [10 * SECOND_NS * (i + 1) for i in range(6)]
-    assert source.reanchored >= 4  # the first frame has no time of its own, it may be the second that anchors
+    # A frame that is late may be jammed; one that is after 5 s of that is not.
+    assert times == sorted(set(times)) and times[-1] >= 50 * SECOND_NS
+    assert source.clock_jumps >= 2
 
 
 def test_close_ends_a_live_source(tmp_path):

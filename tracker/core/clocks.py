@@ -23,7 +23,7 @@ SLEW = 0.1  # corrections make time run so much faster or slower, never jump bac
 class ClockLine:
     """The highest straight line under all points (said, arrival - said): another clock's offset and drift.
 
-    Of all lines below the points it is the one nearest to them: the edge of their lower convex hull above their mean time
+    Of all lines below the points it is the one nearest to them: the edge of their lower convex hull at their mean time
     (Moon, Skelly and Towsley, "Estimation and removal of clock skew from network delay measurements", INFOCOM 1999).
     Delays of any size and number do not move it, as long as some arrivals are prompt.
     """
@@ -32,6 +32,11 @@ class ClockLine:
         self._zero_ns: tuple[int, int] | None = None  # the first point; all others are seconds from it
         self._lowest: deque[tuple[float, float]] = deque(maxlen=WINDOW)  # of each second
         self._slope = self._height_s = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing has been heard."""
+        return self._zero_ns is None
 
     @property
     def drift_ppm(self) -> float:
@@ -49,7 +54,10 @@ class ClockLine:
         """Something of this time has arrived. Times are expected to rise; an earlier one counts as well."""
         if self._zero_ns is None:
             self._zero_ns = said_ns, arrived_ns - said_ns
-        point = (said_ns - self._zero_ns[0]) / SECOND_NS, (arrived_ns - said_ns - self._zero_ns[1]) / SECOND_NS
+        point = (
+            (said_ns - self._zero_ns[0]) / SECOND_NS,
+            (arrived_ns - said_ns - self._zero_ns[1]) / SECOND_NS,
+        )
         if self._lowest and point[0] // 1.0 <= self._lowest[-1][0] // 1.0:
             self._lowest[-1] = min(self._lowest[-1], point, key=lambda p: p[1])
             self._height_s = min(self._height_s, point[1] - self._slope * point[0])
@@ -81,7 +89,7 @@ class StreamClock:
     """When the frames of one live stream were taken, by our clock.
 
     What the camera itself says in its sender reports counts where it can be: where it lies between 50 ms after and 2 s
-    before the arrival of a prompt frame. Else it is the arrival without what jammed; the shortest way stays in it, since
+    before the arrival of a prompt frame. Else it is the arrival without what jammed; the shortest way stays in, since
     nothing says how long that is. Frame by frame the time rises; a correction makes it run a tenth faster or slower.
     """
 
@@ -89,7 +97,9 @@ class StreamClock:
         self._line = ClockLine()
         self._last: tuple[int, int] | None = None  # of the last frame: stream, capture
         self._late_since_ns: int | None = None
-        self.camera_offset_ns: int | None = None  # its wall clock less ours, the shortest way included; None: says none
+        self.camera_offset_ns: int | None = (
+            None  # its wall clock less ours, the shortest way included; None: says none
+        )
         self.jumps = 0
 
     @property
@@ -125,14 +135,22 @@ class StreamClock:
             passed_ns = stream_ns - before[0]
             slowest_ns, fastest_ns = (before[1] + round(passed_ns * (1 + way)) for way in (-SLEW, SLEW))
             # A gap does no harm, so whoever is far behind need not creep; backwards there is no other way.
-            t_ns = max(t_ns, slowest_ns) if t_ns - fastest_ns > MOST_OFF_NS else _between(slowest_ns, t_ns, fastest_ns)
+            t_ns = (
+                max(t_ns, slowest_ns)
+                if t_ns - fastest_ns > MOST_OFF_NS
+                else _between(slowest_ns, t_ns, fastest_ns)
+            )
         if self._last is not None:
             t_ns = max(t_ns, self._last[1] + SECOND_NS // 1000)
         self._last = stream_ns, t_ns
         return t_ns
 
+    def go_on_from(self, stream_ns: int, t_ns: int) -> None:
+        """Before the first frame: there was one that could not say its own time, which is taken to have been this."""
+        self._last = stream_ns, t_ns
+
     def _has_jumped(self, stream_ns: int, arrived_ns: int) -> bool:
-        if self._last is None:
+        if self._last is None or self._line.is_empty:
             return False
         late_ns = arrived_ns - stream_ns - self._line.offset_ns(stream_ns)
         if late_ns <= MOST_OFF_NS:

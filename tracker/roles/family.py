@@ -271,7 +271,9 @@ def _cores() -> int:
 def _summed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Two lives of one camera's counts."""
     numbers = {
-        name: before[name] + now.get(name, 0) for name in before if isinstance(before[name], int | float)
+        name: before[name] + now.get(name, 0)
+        for name in before
+        if isinstance(before[name], int | float) and not name.startswith("clock_")
     }
     return {**before, **now, **numbers}
 
