@@ -987,17 +987,18 @@ def test_a_connection_that_never_returns_stops_neither_the_others_nor_the_end(tm
         def close(self) -> None:
             pass
 
-    inbox_camera = Camera("a", Hanging, Walk("a", 1), hung_after_s=0.05)
+    hanging = Camera("a", Hanging, Walk("a", 1), hung_after_s=0.05, lossless=True)
     feed = Feed()
     stop = threading.Event()
     with Running(tmp_path) as running:
         events = listen(running.bus)
         told: list[Metrics] = []
-        cameras = [inbox_camera, Camera("b", feed, Walk("b", 1))]
+        cameras = [hanging, Camera("b", feed, Walk("b", 1))]
         worker = threading.Thread(
             target=lambda: told.append(
                 run_worker(cameras, step_all, running.bus, stop, run=1, clock=WallClock())
-            )
+            ),
+            daemon=True,
         )
         worker.start()
         feed.frames.put(frame("b", 0, time.time_ns()))
