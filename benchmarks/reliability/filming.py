@@ -1,7 +1,7 @@
 """Network cameras that can be broken at will, and a real worker process that follows them.
 
-Each camera is a real server in a process of its own, behind a line in this process that can freeze, garble or cut what goes
-through: nothing of the program under test is replaced but the networks that look at pictures.
+The cameras are a real server in a process of its own, behind lines in this process that can freeze, garble or cut what
+goes through: nothing of the program under test is replaced but the networks that look at pictures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tracker.roles.linking import LinkerLoop
 from tracker.types import CameraStatus, CameraUpdate, Event, Frame, Tracks
 
 FPS = 10.0  # of every camera
-APT = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
+APT = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-{base,good,ugly}"
 PATIENCE_S = 60.0  # nobody waits this long unless something is broken
 
 
@@ -157,7 +157,7 @@ def _later(data: bytes, ticks: int) -> tuple[bytes, bytes]:
 
 
 class Servers:
-    """Cameras and the lines to them. ``kind`` says what they are: GStreamer's RTSP, or a stand-in's transport streams."""
+    """Cameras and the lines to them; ``kind`` says what they are, GStreamer's or a stand-in's."""
 
     def __init__(self, names: Sequence[str], *, stand_in: bool, seed: int = 0) -> None:
         self._names, self._stand_in = list(names), stand_in
@@ -404,7 +404,7 @@ class Heard:
 
     def first_frame(self, name: str, after_s: float) -> tuple[float, int, tuple[int, int]] | None:
         """The first frame heard of after a moment: when, its time, its size."""
-        return next((frame for frame in reversed_since(self.frames[name], after_s)), None)
+        return next((frame for frame in _since(self.frames[name], after_s)), None)
 
     def first_word(self, name: str, after_s: float) -> tuple[float, str, str] | None:
         """The first bad word about a camera after a moment."""
@@ -443,7 +443,7 @@ class Heard:
             self.events = list(events.read())
 
 
-def reversed_since(
+def _since(
     frames: list[tuple[float, int, tuple[int, int]]], after_s: float
 ) -> list[tuple[float, int, tuple[int, int]]]:
     """Those heard after a moment; only the end of the list is looked at."""

@@ -2,8 +2,8 @@
 
     python -m benchmarks.reliability.ts_cameras NAME ...
 
-Prints "ready PORT ...", then obeys lines: "size NAME WIDTH HEIGHT" and "jump NAME SECONDS" change what a camera sends in
-mid-stream.
+Prints "ready PORT ...", then obeys lines: "size NAME WIDTH HEIGHT" and "jump NAME SECONDS" change what a camera sends
+in mid-stream.
 """
 
 from __future__ import annotations
