@@ -22,7 +22,7 @@ def run(bench: Bench) -> Row:
     retry = Retry(first_s=0.2) if is_quick else Retry()
     names = tuple(f"net{n}" for n in range(bench.of(2, 4)))
     made = tuple(f"made{n:02d}" for n in range(bench.of(4, 16)))
-    rounds = bench.of(1, 3)
+    rounds = bench.of(1, 2)
     figures: dict[str, float] = {}
 
     def worst(name: str, value: float) -> None:
@@ -60,7 +60,8 @@ def run(bench: Bench) -> Row:
 
             for name in (*names, *made):
                 frame_after(name, 0.0)
-            run_for(names[0], 20)
+            run_for(names[0], 10)
+            began_ns = time.time_ns()
             began_s = time.monotonic()
             outages = dict.fromkeys(names, 0)
             for n in range(rounds):
@@ -77,20 +78,17 @@ def run(bench: Bench) -> Row:
                 worst("frames_after_retry_s", retried(frozen, time.monotonic()))
 
                 line = servers.lines[noisy]
-                at_s = time.monotonic()
+                noise_s = time.monotonic()
                 line.mode = "garbled"
-                while time.monotonic() - at_s < 1.0 and heard.first_word(noisy, at_s) is None:
+                while time.monotonic() - noise_s < 1.0 and heard.first_word(noisy, noise_s) is None:
                     run_for(made[0], 1)
                 line.mode = "open"
-                open_s = time.monotonic()
-                came_s = frame_after(noisy, open_s)[0]
-                worst("frames_after_garbage_s", came_s - open_s)
-                outages[noisy] += heard.first_word(noisy, at_s) is not None
+                clear_s = time.monotonic()
 
                 before = frame_after(small, time.monotonic())
                 small_s = time.monotonic()
                 servers.size(small, *((160, 120) if n % 2 == 0 else (320, 240)))
-                run_for(small, 30)
+                run_for(small, bench.of(12, 30))
                 seen = [f for f in heard.frames[small] if f[0] > small_s]
                 worst("gap_at_resize_s", _longest_gap([before[0], *(f[0] for f in seen)]))
                 figures["sizes_handed_on"] = max(
@@ -100,7 +98,7 @@ def run(bench: Bench) -> Row:
                 before = frame_after(jumping, time.monotonic())
                 jump_s = time.monotonic()
                 servers.jump(jumping, JUMP_S if n % 2 == 0 else -JUMP_S)
-                run_for(jumping, 30)
+                run_for(jumping, bench.of(12, 30))
                 seen = [f for f in heard.frames[jumping] if f[0] > jump_s]
                 worst("gap_at_time_jump_s", _longest_gap([before[0], *(f[0] for f in seen)]))
                 now = time.monotonic(), time.time_ns()
@@ -108,6 +106,14 @@ def run(bench: Bench) -> Row:
                     "time_off_after_jump_s",
                     max(abs((now[1] - t_ns) / 1e9 - (now[0] - heard_s)) for heard_s, t_ns, _ in seen),
                 )
+
+                # By now it is known whether the noise cost the connection, which is an outage, or a few pictures only.
+                word = heard.first_word(noisy, noise_s)
+                outages[noisy] += word is not None
+                came_s = frame_after(noisy, clear_s if word is None else max(clear_s, word[0]))[0]
+                worst("frames_after_garbage_s", came_s - clear_s)
+                if word is not None:
+                    worst("frames_after_retry_s", retried(noisy, word[0]))
 
                 killed_s = servers.kill()
                 for name in names:
@@ -125,7 +131,10 @@ def run(bench: Bench) -> Row:
             figures["healthy_least_share_of_rate"] = round(min(min(shares), 1.0), 4)
             is_alive = worker.is_alive
         disordered = sum(b[1] <= a[1] for f in heard.frames.values() for a, b in zip(f, f[1:], strict=False))
-        told = {name: [e for e in heard.events if _is_about(e, name)] for name in (*names, *made)}
+        told = {
+            name: [e for e in heard.events if _is_about(e, name) and e.t_ns >= began_ns]
+            for name in (*names, *made)
+        }
     figures |= {
         "outages_staged": sum(outages.values()),
         "lost_or_back_events_wrong": sum(
@@ -144,7 +153,9 @@ def run(bench: Bench) -> Row:
             # Seen when due; the worker looks every 0.2 s, and begins to look a round earlier.
             "stall_seen_s": most(wait_s + 0.2),
             "end_of_stream_seen_s": most(1.0),
-            "frames_after_retry_s": most(1.0),
+            "frames_after_retry_s": most(
+                2.5 if is_quick else 1.0
+            ),  # quick: wherever other tests run beside it
             # Silence is waited out, then the retry.
             "frames_after_garbage_s": most(wait_s + 1.5 * retry.first_s + 1.0),
             "gap_at_resize_s": most(1.0),

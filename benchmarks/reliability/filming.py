@@ -108,7 +108,7 @@ class Lines:
                 writer.write(data)
 
     async def _answer(self, line: Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first_s, rest = 0.0, b""
+        first_s, rest, ticks_before = 0.0, b"", line.jump_ticks
         while line.mode != "cut":
             try:
                 data = await asyncio.wait_for(reader.read(65536), 0.05)
@@ -125,8 +125,8 @@ class Lines:
             now_s = time.monotonic()
             if line.mode == "garbled":
                 data = self._rng.bytes(len(data))
-            elif self._is_rtsp and line.jump_ticks:
-                data, rest = _later(rest + data, line.jump_ticks)
+            elif line.jump_ticks != ticks_before:
+                data, rest = _later(rest + data, line.jump_ticks - ticks_before)
             line.passed_s = now_s
             writer.write(data)
             if len(data) > 1000 or b"$" in data[:1]:

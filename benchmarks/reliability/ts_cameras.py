@@ -57,18 +57,18 @@ def send(camera: Camera, connection: socket.socket) -> None:
     with connection:
         try:
             while True:
-                size = camera.size
+                size, jump_s = camera.size, camera.jump_s
                 options = {"flush_packets": "1", "muxdelay": "0", "muxpreload": "0"}
                 with av.open(Pipe(connection), "w", format="mpegts", options=options) as container:
                     stream = container.add_stream("mpeg2video", rate=FPS, options={"g": "5", "bf": "0"})
                     stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
                     stream.codec_context.time_base = Fraction(1, FPS)
-                    while camera.size == size:
+                    while (camera.size, camera.jump_s) == (size, jump_s):
                         image = np.full((size[1], size[0], 3), 40, np.uint8)
                         image[:, (10 * n) % size[0] :][:, :20] = 220
                         frame = av.VideoFrame.from_ndarray(image, format="bgr24")
                         frame.pts, frame.time_base = (
-                            round((ZERO_S + n / FPS + camera.jump_s) * FPS),
+                            round((ZERO_S + n / FPS + jump_s) * FPS),
                             Fraction(1, FPS),
                         )
                         for packet in stream.encode(frame):
