@@ -102,7 +102,7 @@ def test_a_camera_whose_wall_clock_can_be_right_says_when():
 @pytest.mark.parametrize("off_s", [2.5, -3.0, 3600.0])
 def test_a_camera_whose_wall_clock_is_off_is_not_believed(off_s):
     clock = StreamClock()
-    for n in range(100):
+    for n in range(100):  # 10 s; one that is behind is given 5 s to be prompt
         camera_ns = n * 100 * MS + round(off_s * SECOND_NS)
         t_ns = clock.place(n * 100 * MS, n * 100 * MS, camera_ns)
     assert t_ns == 99 * 100 * MS and not clock.is_believed
@@ -118,3 +118,18 @@ def test_a_camera_that_begins_to_say_the_time_makes_ours_run_slower_not_back():
     steps = np.diff(times)
     # 400 ms at a tenth of 100 ms a frame: 40 frames of 90 ms.
     assert steps.min() == 90 * MS and (steps == 90 * MS).sum() == 40 and times[-1] == 59 * 100 * MS
+
+
+def test_what_waited_for_us_is_not_taken_for_a_clock_that_is_behind():
+    # A minute of messages comes at once, then the rest as it happens: they said the truth all along.
+    said = [0.1 * n for n in range(700)]
+    clock = StreamClock(most_latency_ns=SECOND_NS)
+    for s in said:
+        ns = round(s * SECOND_NS)
+        assert clock.place(ns, max(ns, 60 * SECOND_NS) + n_ms(s), ns) == ns
+    assert clock.is_believed and clock.jumps == 0
+
+
+def n_ms(s: float) -> int:
+    """What came at once came a tenth of a millisecond apart, so that arrivals rise."""
+    return round(s * MS)

@@ -88,13 +88,15 @@ def _is_above(point: tuple[float, float], left: tuple[float, float], right: tupl
 class StreamClock:
     """When the frames of one live stream were taken, by our clock.
 
-    What the camera itself says in its sender reports counts where it can be: where it lies between 50 ms after and 2 s
-    before the arrival of a prompt frame. Else it is the arrival without what jammed; the shortest way stays in, since
+    What the camera itself says counts where it can be: where it lies between 50 ms after and ``most_latency_ns`` before
+    the arrival of a prompt frame; that none is prompt is known after 5 s. Else it is the arrival without what jammed; the shortest way stays in, since
     nothing says how long that is. Frame by frame the time rises; a correction makes it run a tenth faster or slower.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_latency_ns: int = MOST_LATENCY_NS) -> None:
+        self._most_latency_ns = most_latency_ns
         self._line = ClockLine()
+        self._first_ns: int | None = None  # arrival of the first frame
         self._last: tuple[int, int] | None = None  # of the last frame: stream, capture
         self._late_since_ns: int | None = None
         self.camera_offset_ns: int | None = (
@@ -110,7 +112,7 @@ class StreamClock:
     @property
     def is_believed(self) -> bool:
         """Whether capture times are the camera's own."""
-        return self.camera_offset_ns is not None and -MOST_LATENCY_NS <= self.camera_offset_ns <= CLOSE_NS
+        return self._is_believed
 
     def place(self, stream_ns: int, arrived_ns: int, camera_ns: int | None = None) -> int:
         """The capture time of the next frame; at least 1 ms after the one before.
@@ -120,6 +122,7 @@ class StreamClock:
             arrived_ns: when it came, by our clock.
             camera_ns: when it was taken by the camera's wall clock, where the camera says so.
         """
+        self._first_ns = arrived_ns if self._first_ns is None else self._first_ns
         if self._has_jumped(stream_ns, arrived_ns):
             self.jumps += 1
             self._line, self._late_since_ns = ClockLine(), None
@@ -128,9 +131,15 @@ class StreamClock:
             before = self._last
         self._line.hear(stream_ns, arrived_ns)
         t_ns = stream_ns + self._line.offset_ns(stream_ns)
-        self.camera_offset_ns = None if camera_ns is None else camera_ns - t_ns
-        if camera_ns is not None and self.is_believed:
-            t_ns = min(camera_ns, arrived_ns)
+        self.camera_offset_ns, self._is_believed = None, False
+        if camera_ns is not None:
+            offset_ns = self.camera_offset_ns = camera_ns - t_ns
+            is_behind = (
+                offset_ns < -self._most_latency_ns and arrived_ns - self._first_ns > MOST_LATE_S * SECOND_NS
+            )
+            self._is_believed = offset_ns <= CLOSE_NS and not is_behind
+            if self._is_believed:
+                t_ns = min(camera_ns, arrived_ns)
         if before is not None:
             passed_ns = stream_ns - before[0]
             slowest_ns, fastest_ns = (before[1] + round(passed_ns * (1 + way)) for way in (-SLEW, SLEW))
@@ -140,6 +149,9 @@ class StreamClock:
                 if t_ns - fastest_ns > MOST_OFF_NS
                 else _between(slowest_ns, t_ns, fastest_ns)
             )
+            t_ns = min(
+                t_ns, arrived_ns + MOST_OFF_NS
+            )  # what was kept for us while we connected comes all at once
         if self._last is not None:
             t_ns = max(t_ns, self._last[1] + SECOND_NS // 1000)
         self._last = stream_ns, t_ns

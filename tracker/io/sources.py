@@ -51,8 +51,8 @@ FALLBACK_FPS = 25.0  # where a container states none
 SECOND_NS = 1_000_000_000
 MOST_ERRORS_IN_A_ROW = 100  # damaged reads after which a file is taken to be over
 SEEK_BACK_S = 0, 2, 10  # how far before a key frame to aim, tried in turn
-# FFmpeg by default looks at a stream for seconds, to learn its rate, before it gives the first frame: half a second less
-# of it brings a camera back after 0.3 to 0.5 s, not 0.7 to 1.0. Not "nobuffer": it throws away what was looked at, the
+# FFmpeg by default looks at a stream for seconds, to learn its rate, before it gives the first frame: half a second
+# less brings a camera back after 0.3 to 0.5 s, not 0.7 to 1.0. Not "nobuffer": it throws away what was looked at, the
 # first key frame with it.
 LIVE_OPTIONS = {
     "analyzeduration": "200000",
