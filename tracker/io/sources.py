@@ -17,6 +17,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -534,7 +535,8 @@ class RtspSource:
         memory = self._memory
         hwaccel = _hwaccel() if self._hardware and not memory.is_soft else None
         container = _open_stream(self.camera_id, self._url, timeout_s=self._timeout_s, hwaccel=hwaccel)
-        with container:
+        # Packets are let go before their container: FFmpeg would keep 140 KB of every connection for ever.
+        with container, closing(container.demux()) as packets:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = self._threads
             self._say_decoder(stream)
@@ -542,7 +544,7 @@ class RtspSource:
             self.fps = float(rate) if rate else None
             period_ns = round(SECOND_NS / (self.fps or FALLBACK_FPS))
             untimed_ns: int | None = None
-            for decoded, arrived_ns in self._decode(container, stream):
+            for decoded, arrived_ns in self._decode(packets, stream):
                 stream_ns = _frame_ns(decoded)
                 if stream_ns is None:  # FFmpeg does not know the time of an RTP stream's first frame
                     t_ns = untimed_ns = max(arrived_ns, memory.last_ns + period_ns)
@@ -593,9 +595,11 @@ class RtspSource:
             log.info("camera %s: %s is decoded by %s", self.camera_id, context.name, decoder)
         self._memory.decoder = decoder
 
-    def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame, int]]:
-        """Frames, with when what they are made of came, until the stream ends: for a camera always a loss."""
-        packets = container.demux()  # all: with nothing but sound a camera would never be found silent
+    def _decode(self, packets: Iterator[Packet], stream: VideoStream) -> Iterator[tuple[VideoFrame, int]]:
+        """Frames, with when what they are made of came, until the stream ends: for a camera always a loss.
+
+        ``packets``: of all streams; with nothing but sound a camera would otherwise never be found silent.
+        """
         seen_s = time.monotonic()
         while True:
             # A read that timed out also comes as "invalid data", so only bytes that did arrive count as damaged.
@@ -793,6 +797,7 @@ class _Reader:
             self.end_ns = max(self.end_ns, _to_ns(max(self._waiting) - self._first, self._time_base))
 
     def close(self) -> None:
+        self._packets = iter(())  # before their container, see `RtspSource`
         self._container.close()
 
     def _rank(self, pts: int | None) -> int:
