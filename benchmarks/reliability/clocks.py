@@ -213,10 +213,10 @@ def told(
             counters, cameras = loop.counters(), loop.cameras()
     last: dict[str, int] = {}
     disordered = 0
-    for message in noted.messages:
-        if isinstance(message, CameraUpdate):
-            disordered += message.t_ns <= last.get(message.camera_id, 0)
-            last[message.camera_id] = message.t_ns
+    for given in noted.messages:
+        if isinstance(given, CameraUpdate):
+            disordered += given.t_ns <= last.get(given.camera_id, 0)
+            last[given.camera_id] = given.t_ns
     said = linked(noted.messages, build_linker(site), fill_gaps_s=site.process.fill_gaps_s).final()
     counts = {
         "disordered": disordered,

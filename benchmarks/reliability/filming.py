@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,7 +70,7 @@ class Lines:
         asyncio.set_event_loop(self._loop)
         for line in self.lines.values():
             server = self._loop.run_until_complete(
-                asyncio.start_server(lambda r, w, line=line: self._serve(line, r, w), "127.0.0.1", 0)
+                asyncio.start_server(partial(self._serve, line), "127.0.0.1", 0)
             )
             port = server.sockets[0].getsockname()[1]
             line.url = f"rtsp://127.0.0.1:{port}/{line.name}" if self._is_rtsp else f"tcp://127.0.0.1:{port}"
@@ -302,15 +303,12 @@ def follow(order: Order) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     clock, run = WallClock(), time.time_ns() // 10**6
-    cameras = [Camera(name, lambda name=name: Made(name), Blind(name, run)) for name in order.made]
+    cameras = [Camera(name, partial(Made, name), Blind(name, run)) for name in order.made]
     for name, url in order.urls.items():
-        memory = CameraMemory()
         cameras.append(
             Camera(
                 name,
-                lambda name=name, url=url, memory=memory: RtspSource(
-                    name, url, clock=clock, timeout_s=order.timeout_s, memory=memory
-                ),
+                partial(RtspSource, name, url, clock=clock, timeout_s=order.timeout_s, memory=CameraMemory()),
                 Blind(name, run),
                 hung_after_s=3 * order.timeout_s,
             )

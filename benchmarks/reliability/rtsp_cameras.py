@@ -5,6 +5,8 @@
 Prints "ready PORT", then obeys lines: "size NAME WIDTH HEIGHT" changes what a camera sends in mid-stream. Exit code 3:
 the bindings or a plugin are missing.
 """
+# mypy: ignore-errors
+# The system's Python runs this, and its bindings have no types.
 
 import sys
 

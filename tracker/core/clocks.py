@@ -89,9 +89,9 @@ class StreamClock:
     """When the frames of one live stream were taken, by our clock.
 
     What the camera itself says counts where it can be: where it lies between 50 ms after and ``most_latency_ns`` before
-    the arrival of a prompt frame; that none is prompt is known after 5 s. Else it is the arrival without what jammed; the
-    shortest way stays in, since nothing says how long that is. Frame by frame the time rises; a correction makes it run
-    a tenth faster or slower.
+    the arrival of a prompt frame; that none is prompt is known after 5 s. Else it is the arrival without what jammed,
+    but with the shortest way: nothing says how long that is. The time rises from frame to frame; a correction makes it
+    run a tenth faster or slower.
     """
 
     def __init__(self, most_latency_ns: int = MOST_LATENCY_NS) -> None:

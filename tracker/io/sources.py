@@ -16,13 +16,13 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 import av.error
@@ -49,6 +49,7 @@ VIDEOS = frozenset(
 )
 LIVE_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://", "srt://")
 FALLBACK_FPS = 25.0  # where a container states none
+MOST_FPS = 240  # what a stream that was hardly looked at states beyond that is its unit of time, not its rate
 SECOND_NS = 1_000_000_000
 MOST_ERRORS_IN_A_ROW = 100  # damaged reads after which a file is taken to be over
 SEEK_BACK_S = 0, 2, 10  # how far before a key frame to aim, tried in turn
@@ -536,12 +537,12 @@ class RtspSource:
         hwaccel = _hwaccel() if self._hardware and not memory.is_soft else None
         container = _open_stream(self.camera_id, self._url, timeout_s=self._timeout_s, hwaccel=hwaccel)
         # Packets are let go before their container: FFmpeg would keep 140 KB of every connection for ever.
-        with container, closing(container.demux()) as packets:
+        with container, closing(cast(Generator[Packet, None, None], container.demux())) as packets:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = self._threads
             self._say_decoder(stream)
             rate = stream.average_rate or stream.guessed_rate
-            self.fps = float(rate) if rate else None
+            self.fps = float(rate) if rate and rate <= MOST_FPS else None
             period_ns = round(SECOND_NS / (self.fps or FALLBACK_FPS))
             untimed_ns: int | None = None
             for decoded, arrived_ns in self._decode(packets, stream):
@@ -612,25 +613,25 @@ class RtspSource:
             arrived_ns = self._clock.now_ns()
             if packet is None or (packet.dts is None and packet.size == 0):
                 raise self._lost("closed the connection")
+            if packet.stream_index == stream.index:
+                for frame in self._frames_of(packet):
+                    seen_s = time.monotonic()
+                    yield frame, arrived_ns
             if time.monotonic() - seen_s > self._timeout_s:
                 self._memory.is_soft |= self._memory.decoder == "hardware"
                 raise self._lost(f"sends, but has had no picture for {self._timeout_s:g} s")
-            if packet.stream_index != stream.index:
-                continue
-            self._hear_report(packet)
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                self.corrupt += 1
-                continue
-            for frame in frames:
-                if not isinstance(frame, VideoFrame):
-                    continue
-                if frame.is_corrupt:
-                    self.corrupt += 1
-                else:
-                    seen_s = time.monotonic()
-                    yield frame, arrived_ns
+
+    def _frames_of(self, packet: Packet) -> list[VideoFrame]:
+        """The good frames that a packet completes."""
+        self._hear_report(packet)
+        try:
+            frames = [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
+        except av.error.FFmpegError:
+            self.corrupt += 1
+            return []
+        good = [frame for frame in frames if not frame.is_corrupt]
+        self.corrupt += len(frames) - len(good)
+        return good
 
     def _hear_report(self, packet: Packet) -> None:
         """What the camera's last sender report (RTCP) makes of a packet's time."""
