@@ -25,7 +25,7 @@ from tracker.core.linker import Linker
 from tracker.errors import UserError
 from tracker.io import store, wire
 from tracker.io.bus import Hub, Operator, Uplink, local_endpoints, replay_endpoint, subscribe
-from tracker.io.clock import WallClock
+from tracker.io.clock import ReplayClock, WallClock
 from tracker.io.store import EventLog, Journal
 from tracker.io.tape import TapeReader, TapeWriter
 from tracker.roles import family
@@ -536,6 +536,31 @@ def test_a_clock_that_is_ahead_makes_nobody_else_late(
     assert all(event.t_ns <= end_ns for event in told)
     assert counters["clocks_off"] == 1 and counters["late"] <= 1
     assert sum("a: its clock is 3600.0 s ahead" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_clock_that_is_behind_is_found_and_taken_off_once_no_message_was_prompt(tmp_path: Path) -> None:
+    """Machines 3 s apart used to leave everything of the later one late for ever."""
+    clock = ReplayClock(1000 * 10**9)
+    noted: list[LinkerInput] = []
+
+    class Noting(Plain):
+        def step(self, message: LinkerInput) -> list[Event]:
+            noted.append(message)
+            return []
+
+    with Hub(local_endpoints(tmp_path)) as hub, Journal(tmp_path) as journal:
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+            loop = LinkerLoop(Noting(), hub, log, journal, cameras=["a"], clock=clock, patience_s=1.0)
+            for n in range(100):  # 10 s of it; 0.1 s from there to here
+                clock.sleep_until(1000 * 10**9 + (n + 1) * 10**8)
+                loop._take(update("a", 1, n, clock.now_ns() - 31 * 10**8))
+            figures = loop.cameras()["a"]
+            assert loop.counters()["clocks_off"] == 1
+    times = [message.t_ns for message in noted]
+    assert times == sorted(set(times))
+    # As said for 5 s, then as it arrived: 3 s and the way of 0.1 s, which nobody can tell apart.
+    assert times[0] == 1000 * 10**9 + 10**8 - 31 * 10**8
+    assert times[-1] == clock.now_ns() and figures["clock_offset_s"] == pytest.approx(-3.1)
 
 
 def test_a_camera_that_is_none_of_the_sites_is_refused(tmp_path: Path) -> None:
