@@ -944,6 +944,27 @@ def test_where_nothing_may_be_lost_the_camera_waits() -> None:
     assert seen == list(range(20)) and inbox.counts["a"].dropped == 0
 
 
+def test_what_a_decoder_still_held_when_a_silent_stream_ended_does_not_bring_a_camera_back() -> None:
+    """The last frames came with the end of the stream: one outage was told as lost, back, lost."""
+    camera = Camera("a", Feed(), Walk("a", 1))
+    inbox = Inbox([camera])
+    sent: list[CameraUpdate | CameraStatus] = []
+    inference = Inference(
+        [camera], step_all, inbox, sent.append, run=1, clock=WallClock(), stalled_after_s=0.05
+    )
+    taken_ns = time.time_ns()
+    inbox.put(frame("a", 0, taken_ns))
+    inference.round(0)
+    while len(sent) < 3:
+        inference.round(0.02)
+    inbox.put(frame("a", 1, taken_ns + 1))  # of before the silence
+    inbox.put(frame("a", 2, time.time_ns()))
+    inference.round(0)
+    told = [m.state if isinstance(m, CameraStatus) else f"frame {m.seq}" for m in sent]
+    assert told == ["up", "frame 0", "stalled", "up", "frame 2"]
+    assert inbox.counts["a"].disordered == 1
+
+
 def test_frames_that_do_not_rise_in_time_are_left_out() -> None:
     feed = Feed()
     camera = Camera("a", feed, Walk("a", 1), ends=True, lossless=False)

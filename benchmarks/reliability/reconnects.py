@@ -49,7 +49,7 @@ def run(bench: Bench) -> Row:
             began_s = time.monotonic()
             settle()
             # Allocators and FFmpeg's tables reach their size within the first connections.
-            cut_until(bench.of(len(names) * 3, 100))
+            cut_until(bench.of(len(names) * 2, 100))
             before, warm = holdings(worker.pid), losses()
             cut_until(warm + wanted)
             after, count = holdings(worker.pid), losses() - warm

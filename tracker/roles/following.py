@@ -175,8 +175,13 @@ class Inbox:
             self._changed.notify_all()
             return frames, words
 
+    def leave_out_until(self, camera_id: CameraId, t_ns: int) -> None:
+        """What was taken before, comes no more: a decoder's leftovers would tell one outage as two."""
+        with self._changed:
+            self._newest_ns[camera_id] = max(self._newest_ns[camera_id], t_ns)
+
     def newest_ns(self, camera_id: CameraId) -> int:
-        """Time of a camera's newest frame; -1 before the first."""
+        """Time of a camera's newest frame or silence; -1 before the first."""
         with self._changed:
             return self._newest_ns[camera_id]
 
@@ -495,6 +500,8 @@ class Inference:
                 log.warning("%s: %s", camera_id, reason)
                 _, last_ns = self._last.get(camera_id, (0, 0))
                 t_ns = max(self._clock.now_ns(), last_ns + 1)
+                if not self._cameras[camera_id].ends:
+                    self._inbox.leave_out_until(camera_id, t_ns)
                 self._pass_on(
                     CameraStatus(
                         camera_id=camera_id, run=self._run, t_ns=t_ns, state="stalled", reason=reason
