@@ -43,7 +43,9 @@ LEAST_WAY_S, MEAN_JAM_S = (
 FPS = 10  # of the demo's clips
 LOOKS = 64  # dimensions of the looks that are drawn where no network looks
 SECOND_NS = 10**9
-BEGIN_NS = 1_714_564_800 * SECOND_NS  # the same for all: who is joined first may hang on where a second begins
+BEGIN_NS = (
+    1_714_564_800 * SECOND_NS
+)  # the same for all: who is joined first may hang on where a second begins
 
 
 def run(bench: Bench) -> Row:

@@ -68,14 +68,24 @@ class Lines:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        servers = []
         for line in self.lines.values():
             server = self._loop.run_until_complete(
                 asyncio.start_server(partial(self._serve, line), "127.0.0.1", 0)
             )
+            servers.append(server)
             port = server.sockets[0].getsockname()[1]
             line.url = f"rtsp://127.0.0.1:{port}/{line.name}" if self._is_rtsp else f"tcp://127.0.0.1:{port}"
         self._up.set()
         self._loop.run_forever()
+        for server in servers:
+            server.close()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.sleep(0))  # transports close a round later
+        self._loop.close()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -97,11 +107,13 @@ class Lines:
             asyncio.ensure_future(self._ask(reader, up_writer)),
             asyncio.ensure_future(self._answer(line, up_reader, writer)),
         ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        for end in (writer, up_writer):
-            end.transport.abort()
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            for end in (writer, up_writer):
+                end.transport.abort()
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
