@@ -76,7 +76,7 @@ class EventLog:
         """
         self.path = path
         with self._explained("opened"):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Events say who was where: nobody else's business. SQLite gives its WAL the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)

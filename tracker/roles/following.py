@@ -25,6 +25,7 @@ from tracker.config import BusSettings, Site
 from tracker.errors import UserError
 from tracker.io.bus import Uplink
 from tracker.io.clock import WallClock
+from tracker.roles.health import serving
 from tracker.roles.housekeeping import Metrics, MetricsFile, stopped_by_signals
 from tracker.stages import Clock, FrameSource
 from tracker.types import (
@@ -184,6 +185,10 @@ class Inbox:
         """Time of a camera's newest frame or silence; -1 before the first."""
         with self._changed:
             return self._newest_ns[camera_id]
+
+    def waiting(self, camera_id: CameraId) -> int:
+        """How many frames of a camera wait for their turn."""
+        return len(self._frames[camera_id])
 
     def close(self) -> None:
         """Wake everybody; nobody waits any more."""
@@ -378,6 +383,10 @@ class Outbox:
             self._ended = []
             return messages, ended
 
+    def __len__(self) -> int:
+        """How many messages wait to be sent."""
+        return len(self._messages)
+
     def fileno(self) -> int:
         """Readable when there is a message."""
         return self._bell.fileno()
@@ -548,8 +557,12 @@ def run_worker(
     stalled_after_s: float = 5.0,
     retry: Retry | None = None,
     metrics: Path | None = None,
+    tell: Callable[[Metrics], None] = lambda metrics: None,
 ) -> Metrics:
     """Follow cameras until ``stop``, or until every one was a recording that is over.
+
+    Args:
+        metrics: file of the figures, written now and then; ``tell`` hears them as well.
 
     Raises:
         UserError: a bad endpoint or key.
@@ -572,7 +585,14 @@ def run_worker(
             stop.set()
 
     def figures() -> dict[CameraId, dict[str, Any]]:
-        return {camera_id: dict(vars(count)) for camera_id, count in inbox.counts.items()}
+        return {c: vars(count) | {"waiting": inbox.waiting(c)} for c, count in inbox.counts.items()}
+
+    def queues() -> dict[str, float]:
+        return {
+            "outbox_unsent": outbox.unsent,
+            "outbox_waiting": len(outbox),
+            "rounds": inference.rounds,
+        }
 
     captures = [
         Capture(camera, inbox, stop, clock, run, retry=retry, rng=rng)
@@ -580,7 +600,7 @@ def run_worker(
     ]
     sender = threading.Thread(target=network, name="network")
     sender.start()
-    file = MetricsFile(metrics, run)
+    file = MetricsFile(metrics, run, tell=tell)
     try:
         for capture in captures:
             capture.start()
@@ -589,7 +609,7 @@ def run_worker(
             for capture in captures:
                 capture.look_after()
             if file.is_due():
-                file.write({"outbox_unsent": outbox.unsent, "rounds": inference.rounds}, figures())
+                file.write(queues(), figures())
         inference.finish()
     finally:
         stop.set()
@@ -602,7 +622,7 @@ def run_worker(
         for capture in captures:
             capture.join(max(patience_s - time.monotonic(), 0.0))
         outbox.close()
-        counters |= {"outbox_unsent": outbox.unsent, "rounds": inference.rounds}
+        counters |= queues()
         file.write(counters, figures())
     if problems:
         raise problems[0]
@@ -660,7 +680,7 @@ def worker(
         )
         for c in camera_ids
     ]
-    with stopped_by_signals(stop) as asked:
+    with stopped_by_signals(stop) as asked, serving(site.live) as health:
         return run_worker(
             cameras,
             step,
@@ -670,6 +690,7 @@ def worker(
             clock=clock,
             stalled_after_s=site.live.stalled_after_s,
             metrics=out / "metrics" / f"{name}.json",
+            tell=health.alone("worker"),
         )
 
 
