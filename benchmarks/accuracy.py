@@ -330,7 +330,7 @@ def _rounded(figure: float) -> str:
 
 def as_text(row: Row) -> str:
     """A row to read: what is wanted first, then the rest."""
-    if row.note:
+    if row.note and not row.figures:
         return f"{row.name}: {row.note}"
     shown = [
         f"{name} {_rounded(row.figures.get(name, math.nan))}"
@@ -338,7 +338,7 @@ def as_text(row: Row) -> str:
         for name, wanted in row.wanted.items()
     ]
     shown += [f"{name} {value:.4g}" for name, value in row.figures.items() if name not in row.wanted]
-    return f"{row.name}: " + ", ".join(shown)
+    return f"{row.name}: " + ", ".join(shown) + (f" [{row.note}]" if row.note else "")
 
 
 def as_json(rows: list[Row]) -> dict[str, Any]:

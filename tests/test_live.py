@@ -25,11 +25,11 @@ from tracker.core.linker import Linker
 from tracker.errors import UserError
 from tracker.io import store, wire
 from tracker.io.bus import Hub, Operator, Uplink, local_endpoints, replay_endpoint, subscribe
-from tracker.io.clock import WallClock
+from tracker.io.clock import ReplayClock, WallClock
 from tracker.io.store import EventLog, Journal
 from tracker.io.tape import TapeReader, TapeWriter
 from tracker.roles import family
-from tracker.roles.following import Camera, Inbox, Inference, Outbox, capture, run_worker
+from tracker.roles.following import Camera, Capture, Inbox, Inference, Outbox, Retry, run_worker
 from tracker.roles.housekeeping import Metrics
 from tracker.roles.linking import LinkerLoop
 from tracker.types import (
@@ -280,7 +280,7 @@ class Work:
 
         def work() -> None:
             self.metrics = run_worker(
-                cameras, step, bus, self.stop, run=run, clock=WallClock(), backoff_s=0.01, **how
+                cameras, step, bus, self.stop, run=run, clock=WallClock(), retry=Retry(first_s=0.01), **how
             )
 
         self.thread = threading.Thread(target=work, name="worker")
@@ -534,8 +534,33 @@ def test_a_clock_that_is_ahead_makes_nobody_else_late(
         end_ns = time.time_ns()
         counters = running.loop.counters()
     assert all(event.t_ns <= end_ns for event in told)
-    assert counters["clocks_ahead"] == 1 and counters["late"] <= 1
+    assert counters["clocks_off"] == 1 and counters["late"] <= 1
     assert sum("a: its clock is 3600.0 s ahead" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_clock_that_is_behind_is_found_and_taken_off_once_no_message_was_prompt(tmp_path: Path) -> None:
+    """Machines 3 s apart used to leave everything of the later one late for ever."""
+    clock = ReplayClock(1000 * 10**9)
+    noted: list[LinkerInput] = []
+
+    class Noting(Plain):
+        def step(self, message: LinkerInput) -> list[Event]:
+            noted.append(message)
+            return []
+
+    with Hub(local_endpoints(tmp_path)) as hub, Journal(tmp_path) as journal:
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+            loop = LinkerLoop(Noting(), hub, log, journal, cameras=["a"], clock=clock, patience_s=1.0)
+            for n in range(100):  # 10 s of it; 0.1 s from there to here
+                clock.sleep_until(1000 * 10**9 + (n + 1) * 10**8)
+                loop._take(update("a", 1, n, clock.now_ns() - 31 * 10**8))
+            figures = loop.cameras()["a"]
+            assert loop.counters()["clocks_off"] == 1
+    times = [message.t_ns for message in noted]
+    assert times == sorted(set(times))
+    # As said for 5 s, then as it arrived: 3 s and the way of 0.1 s, which nobody can tell apart.
+    assert times[0] == 1000 * 10**9 + 10**8 - 31 * 10**8
+    assert times[-1] == clock.now_ns() and figures["clock_offset_s"] == pytest.approx(-3.1)
 
 
 def test_a_camera_that_is_none_of_the_sites_is_refused(tmp_path: Path) -> None:
@@ -919,6 +944,27 @@ def test_where_nothing_may_be_lost_the_camera_waits() -> None:
     assert seen == list(range(20)) and inbox.counts["a"].dropped == 0
 
 
+def test_what_a_decoder_still_held_when_a_silent_stream_ended_does_not_bring_a_camera_back() -> None:
+    """The last frames came with the end of the stream: one outage was told as lost, back, lost."""
+    camera = Camera("a", Feed(), Walk("a", 1))
+    inbox = Inbox([camera])
+    sent: list[CameraUpdate | CameraStatus] = []
+    inference = Inference(
+        [camera], step_all, inbox, sent.append, run=1, clock=WallClock(), stalled_after_s=0.05
+    )
+    taken_ns = time.time_ns()
+    inbox.put(frame("a", 0, taken_ns))
+    inference.round(0)
+    while len(sent) < 3:
+        inference.round(0.02)
+    inbox.put(frame("a", 1, taken_ns + 1))  # of before the silence
+    inbox.put(frame("a", 2, time.time_ns()))
+    inference.round(0)
+    told = [m.state if isinstance(m, CameraStatus) else f"frame {m.seq}" for m in sent]
+    assert told == ["up", "frame 0", "stalled", "up", "frame 2"]
+    assert inbox.counts["a"].disordered == 1
+
+
 def test_frames_that_do_not_rise_in_time_are_left_out() -> None:
     feed = Feed()
     camera = Camera("a", feed, Walk("a", 1), ends=True, lossless=False)
@@ -926,10 +972,95 @@ def test_frames_that_do_not_rise_in_time_are_left_out() -> None:
     for seq, t_ns in enumerate((10, 20, 20, 15, 30)):
         feed.frames.put(frame("a", seq, t_ns))
     feed.frames.put(None)
-    capture(camera, inbox, threading.Event(), WallClock(), run=1)
+    Capture(camera, inbox, threading.Event(), WallClock(), run=1).follow(threading.Event())
     assert (inbox.counts["a"].read, inbox.counts["a"].disordered) == (3, 2)
     assert [f.t_ns for _ in range(3) for f in inbox.take(0)[0]] == [10, 20, 30]
     assert [w.state for w in inbox.take(0)[1]] == ["ended"]
+
+
+def test_pauses_double_up_to_ten_seconds_and_whoever_flaps_rests() -> None:
+    def pauses(*frames: int) -> list[tuple[float, str]]:
+        """After connections with so many frames each, no jitter."""
+        camera = Camera("a", Feed(), Walk("a", 1))
+        capture = Capture(
+            camera, Inbox([camera]), threading.Event(), WallClock(), run=1, retry=Retry(jitter=0.0)
+        )
+        told = []
+        for count in frames:
+            if count:
+                capture._failures = 0
+            told.append(capture._pause())
+        return told
+
+    # Half a second doubled, and ten at most.
+    assert [p for p, _ in pauses(1, 0, 0, 0, 0, 0, 0)] == [0.5, 1, 2, 4, 8, 10, 10]
+    flapping = pauses(1, 1, 1, 1, 1, 1)
+    assert [p for p, _ in flapping] == [0.5, 0.5, 0.5, 0.5, 60, 0.5]
+    assert "came and went 5 times within 60 s" in flapping[4][1] and not flapping[5][1]
+
+
+def test_jitter_comes_from_the_generator_that_is_given() -> None:
+    camera = Camera("a", Feed(), Walk("a", 1))
+
+    def pause(seed: int) -> float:
+        rng = np.random.default_rng(seed)
+        return Capture(camera, Inbox([camera]), threading.Event(), WallClock(), run=1, rng=rng)._pause()[0]
+
+    assert pause(1) == pause(1) != pause(2)
+    assert all(0.4 <= pause(seed) <= 0.6 for seed in range(20))
+
+
+def test_a_connection_that_never_returns_stops_neither_the_others_nor_the_end(tmp_path: Path) -> None:
+    """A decoder that hung in a call kept its camera dark for ever."""
+    released, opened = threading.Event(), []
+
+    class Hanging:
+        """The first connection hangs after a frame; the second works."""
+
+        def __init__(self) -> None:
+            opened.append(self)
+
+        def __iter__(self) -> Iterator[Frame]:
+            first = 10 * (len(opened) - 1)
+            yield frame("a", first, time.time_ns())
+            if len(opened) == 1:
+                released.wait(PATIENCE_S)
+            for seq in itertools.count(first + 1):
+                if seq == first + 4:
+                    released.wait(PATIENCE_S)
+                yield frame("a", seq, time.time_ns())
+
+        def close(self) -> None:
+            pass
+
+    hanging = Camera("a", Hanging, Walk("a", 1), hung_after_s=0.05, lossless=True)
+    feed = Feed()
+    stop = threading.Event()
+    with Running(tmp_path) as running:
+        events = listen(running.bus)
+        told: list[Metrics] = []
+        cameras = [hanging, Camera("b", feed, Walk("b", 1))]
+        worker = threading.Thread(
+            target=lambda: told.append(
+                run_worker(cameras, step_all, running.bus, stop, run=1, clock=WallClock())
+            ),
+            daemon=True,
+        )
+        worker.start()
+        feed.frames.put(frame("b", 0, time.time_ns()))
+        seen: list[Event] = []
+        while not any(isinstance(event, CameraLost) for event in seen):
+            seen.append(next(events))
+        while {"a/1/1001", "a/1/1003", "b/1/2001"} - set(tracks_of(seen)):
+            seen.append(next(events))
+        stop.set()
+        worker.join(PATIENCE_S)
+        assert not worker.is_alive()
+        released.set()
+        feed.frames.put(None)
+    lost = next(event for event in seen if isinstance(event, CameraLost))
+    assert lost.camera_id == "a" and "hangs for 0.05 s" in lost.reason
+    assert told[0].cameras["a"]["hung"] >= 1 and told[0].cameras["b"]["lost"] == 0
 
 
 def test_a_camera_says_up_before_its_first_frame_stalled_when_silent_and_up_again() -> None:

@@ -245,6 +245,9 @@ class LiveSettings(Settings):
     workers: int = Field(0, ge=0, le=64)  # 0: one per core, at most one per camera
     patience_s: float = Field(1.0, gt=0)  # how long a silent camera may hold back the others
     stalled_after_s: float = Field(5.0, gt=0)  # no frame for this long: the camera is lost
+    hardware_decode: Literal["auto", "off"] = (
+        "off"  # auto: a device that can decodes network cameras' video; it costs each its memory there
+    )
     out: str = "live_out"  # log, checkpoints, metrics
     http: str | None = Field(
         "127.0.0.1:5559", pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"

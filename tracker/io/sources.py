@@ -15,23 +15,27 @@ import itertools
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 import av.error
 import cv2
 import numpy as np
+from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from tracker.core.clocks import StreamClock
 from tracker.errors import UserError, mask_url
 from tracker.stages import Clock, FrameSource
 from tracker.types import CameraId, Frame
@@ -45,13 +49,19 @@ VIDEOS = frozenset(
 )
 LIVE_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://", "srt://")
 FALLBACK_FPS = 25.0  # where a container states none
+MOST_FPS = 240  # what a stream that was hardly looked at states beyond that is its unit of time, not its rate
 SECOND_NS = 1_000_000_000
 MOST_ERRORS_IN_A_ROW = 100  # damaged reads after which a file is taken to be over
 SEEK_BACK_S = 0, 2, 10  # how far before a key frame to aim, tried in turn
-MOST_DRIFT_NS = SECOND_NS  # between a live stream's own time and the wall
-# FFmpeg by default looks at a stream for seconds before it gives the first frame. Not "nobuffer": it throws away what
-# was looked at, the first key frame with it.
-LIVE_OPTIONS = {"analyzeduration": "500000", "probesize": "1000000", "flags": "low_delay"}
+# FFmpeg by default looks at a stream for seconds, to learn its rate, before it gives the first frame: half a second
+# less brings a camera back after 0.3 to 0.5 s, not 0.7 to 1.0. Not "nobuffer": it throws away what was looked at, the
+# first key frame with it.
+LIVE_OPTIONS = {
+    "analyzeduration": "200000",
+    "fpsprobesize": "0",
+    "probesize": "1000000",
+    "flags": "low_delay",
+}
 # 2024-05-01_12-00-00, 20240501T120000, 2024-05-01 12.00.00.250
 NAME_TIME = re.compile(
     r"(?<!\d)(20\d\d)[-_.]?(\d\d)[-_.]?(\d\d)[T_\- ]?(\d\d)[-_.:h]?(\d\d)[-_.:m]?(\d\d)(?:[.,](\d{1,3}))?(?!\d)"
@@ -435,32 +445,89 @@ class PacedSource:
 # --- live ---
 
 
+@dataclass
+class CameraMemory:
+    """What stays of a live camera from one connection to the next."""
+
+    size: tuple[int, int] | None = None  # width, height of its first picture; all later ones are scaled to it
+    next_seq: int = 0
+    last_ns: int = 0
+    resized: int = 0  # how often its pictures became of another size
+    sent_size: tuple[int, int] | None = None  # as last sent
+    decoder: str = ""  # "hardware" or "software", of the last connection; a change is said
+    is_soft: bool = False  # hardware gave no picture
+
+
 class RtspSource:
     """A camera on the network, by URL. Iterating connects; a lost connection raises `SourceLost`.
 
-    Capture time is the stream's own time laid on the wall clock at the first frame, and laid anew when the two drift
-    more than a second apart (counted in ``reanchored``).
+    Capture time is what `StreamClock` makes of the stream's own time, its arrival, and the camera's sender reports
+    where it sends some.
 
     Args:
         camera_id: Name of the camera.
         url: rtsp://... or another stream that FFmpeg reads; its credentials are never printed.
         clock: The wall's time.
-        timeout_s: A camera silent for this long is lost.
+        timeout_s: A camera that is silent, or sends no picture, for this long is lost.
         threads: Decoder threads.
+        hardware: Decode on a device where there is one that can; else, said once, on the processor.
+        memory: Of the connections before, where they were other sources.
     """
 
     def __init__(
-        self, camera_id: CameraId, url: str, *, clock: Clock, timeout_s: float = 5.0, threads: int = 1
+        self,
+        camera_id: CameraId,
+        url: str,
+        *,
+        clock: Clock,
+        timeout_s: float = 5.0,
+        threads: int = 1,
+        hardware: bool = False,
+        memory: CameraMemory | None = None,
     ) -> None:
         self.camera_id, self._url, self._clock = camera_id, url, clock
-        self._timeout_s, self._threads = timeout_s, threads
+        self._timeout_s, self._threads, self._hardware = timeout_s, threads, hardware
+        self._memory = CameraMemory() if memory is None else memory
         self.fps: float | None = None  # known once connected
-        self.size: tuple[int, int] | None = None  # known once connected
         self.length: int | None = None
         self.start_ns = 0  # the first frame's time, known once connected
-        self.corrupt = self.repaired = self.reanchored = 0
-        self._next_seq, self._last_ns = 0, 0
+        self.corrupt = self.repaired = 0
+        self._stream_clock = StreamClock()
+        self._camera_zero_ns: int | None = (
+            None  # what to add to the stream's time for the camera's wall clock
+        )
         self._closed = False
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of its pictures, known once one came."""
+        return self._memory.size
+
+    @property
+    def decoder(self) -> str:
+        """``hardware`` or ``software``, known once connected."""
+        return self._memory.decoder
+
+    @property
+    def resized(self) -> int:
+        """How often the camera's pictures became of another size."""
+        return self._memory.resized
+
+    @property
+    def clock_jumps(self) -> int:
+        """How often the stream's time jumped in this connection."""
+        return self._stream_clock.jumps
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """The camera's wall clock less ours, the shortest way here included; None: it does not say its time."""
+        offset_ns = self._stream_clock.camera_offset_ns
+        return None if offset_ns is None else offset_ns / SECOND_NS
+
+    @property
+    def clock_drift_ppm(self) -> float:
+        """How much faster our clock runs than the stream's; 0 within the first minute."""
+        return self._stream_clock.drift_ppm
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames as they come, until `close`.
@@ -469,36 +536,39 @@ class RtspSource:
             SourceLost: The camera does not answer, or stopped sending.
         """
         self._closed = False
-        container = _open_stream(self.camera_id, self._url, timeout_s=self._timeout_s)
-        with container:
+        self._stream_clock, self._camera_zero_ns = StreamClock(), None
+        memory = self._memory
+        hwaccel = _hwaccel() if self._hardware and not memory.is_soft else None
+        container = _open_stream(self.camera_id, self._url, timeout_s=self._timeout_s, hwaccel=hwaccel)
+        # Packets are let go before their container: FFmpeg would keep 140 KB of every connection for ever.
+        with container, closing(cast(Generator[Packet, None, None], container.demux())) as packets:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = self._threads
+            self._say_decoder(stream)
             rate = stream.average_rate or stream.guessed_rate
-            self.fps = float(rate) if rate else None
+            self.fps = float(rate) if rate and rate <= MOST_FPS else None
             period_ns = round(SECOND_NS / (self.fps or FALLBACK_FPS))
-            anchor: tuple[int, int] | None = None  # ns of the stream, ns of the wall
-            for decoded in self._decode(container, stream):
-                arrived_ns = self._clock.now_ns()
+            untimed_ns: int | None = None
+            for decoded, arrived_ns in self._decode(packets, stream):
                 stream_ns = _frame_ns(decoded)
                 if stream_ns is None:  # FFmpeg does not know the time of an RTP stream's first frame
-                    t_ns = arrived_ns if anchor is None else self._last_ns + period_ns
+                    t_ns = untimed_ns = max(arrived_ns, memory.last_ns + period_ns)
                 else:
-                    if anchor is None:
-                        anchor = stream_ns, max(arrived_ns, self._last_ns + period_ns)
-                    t_ns = anchor[1] + stream_ns - anchor[0]
-                    if abs(arrived_ns - t_ns) > MOST_DRIFT_NS:
-                        self.reanchored += 1
-                        anchor = stream_ns, arrived_ns
-                        t_ns = arrived_ns
-                if t_ns <= self._last_ns:
+                    if untimed_ns is not None:
+                        self._stream_clock.go_on_from(stream_ns - period_ns, untimed_ns)
+                        untimed_ns = None
+                    zero_ns = self._camera_zero_ns
+                    camera_ns = None if zero_ns is None else stream_ns + zero_ns
+                    t_ns = self._stream_clock.place(stream_ns, arrived_ns, camera_ns)
+                if t_ns <= memory.last_ns:
                     self.repaired += 1
-                    t_ns = self._last_ns + 1_000_000
-                self._last_ns = t_ns
-                if self.size is None:
-                    self.size, self.start_ns = _upright_size(decoded), t_ns
-                image = _to_bgr(decoded, self.size, self._threads)
-                yield Frame(camera_id=self.camera_id, seq=self._next_seq, t_ns=t_ns, image=image)
-                self._next_seq += 1
+                    t_ns = memory.last_ns + 1_000_000
+                memory.last_ns = t_ns
+                self.start_ns = self.start_ns or t_ns
+                size = self._size_for(_upright_size(decoded))
+                image = _to_bgr(decoded, size, self._threads)
+                yield Frame(camera_id=self.camera_id, seq=memory.next_seq, t_ns=t_ns, image=image)
+                memory.next_seq += 1
                 if self._closed:
                     return
 
@@ -506,9 +576,36 @@ class RtspSource:
         """Stop after the frame that is being read."""
         self._closed = True
 
-    def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-        """Frames until the stream ends, which for a camera is always a loss."""
-        packets = container.demux(stream)
+    def _size_for(self, sent: tuple[int, int]) -> tuple[int, int]:
+        """The size to give a picture; another one than before is said: what was drawn in pixels may no longer fit."""
+        memory = self._memory
+        if memory.size is None:
+            memory.size = sent
+        if memory.sent_size is not None and sent != memory.sent_size:
+            memory.resized += 1
+            log.warning(
+                "camera %s: its pictures are now %d x %d, before %d x %d; they are scaled to %d x %d%s",
+                *(self.camera_id, *sent, *memory.sent_size, *memory.size),
+                ", so calibration, regions and mask still fit"
+                if _have_one_shape(sent, memory.size)
+                else ", which has another shape: calibration, regions and mask do not fit until it is set back",
+            )
+        memory.sent_size = sent
+        return memory.size
+
+    def _say_decoder(self, stream: VideoStream) -> None:
+        context = stream.codec_context
+        decoder = "hardware" if context.is_hwaccel else "software"
+        if self._hardware and decoder != self._memory.decoder:
+            log.info("camera %s: %s is decoded by %s", self.camera_id, context.name, decoder)
+        self._memory.decoder = decoder
+
+    def _decode(self, packets: Iterator[Packet], stream: VideoStream) -> Iterator[tuple[VideoFrame, int]]:
+        """Frames, with when what they are made of came, until the stream ends: for a camera always a loss.
+
+        ``packets``: of all streams; with nothing but sound a camera would otherwise never be found silent.
+        """
+        seen_s = time.monotonic()
         while True:
             # A read that timed out also comes as "invalid data", so only bytes that did arrive count as damaged.
             try:
@@ -517,20 +614,35 @@ class RtspSource:
                 raise self._lost(f"stopped sending ({_reason(error)})") from None
             except OSError as error:
                 raise self._lost(f"stopped sending ({error.strerror})") from None
+            arrived_ns = self._clock.now_ns()
             if packet is None or (packet.dts is None and packet.size == 0):
                 raise self._lost("closed the connection")
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                self.corrupt += 1
-                continue
-            for frame in frames:
-                if not isinstance(frame, VideoFrame):
-                    continue
-                if frame.is_corrupt:
-                    self.corrupt += 1
-                else:
-                    yield frame
+            if packet.stream_index == stream.index:
+                for frame in self._frames_of(packet):
+                    seen_s = time.monotonic()
+                    yield frame, arrived_ns
+            if time.monotonic() - seen_s > self._timeout_s:
+                self._memory.is_soft |= self._memory.decoder == "hardware"
+                raise self._lost(f"sends, but has had no picture for {self._timeout_s:g} s")
+
+    def _frames_of(self, packet: Packet) -> list[VideoFrame]:
+        """The good frames that a packet completes."""
+        self._hear_report(packet)
+        try:
+            frames = [frame for frame in packet.decode() if isinstance(frame, VideoFrame)]
+        except av.error.FFmpegError:
+            self.corrupt += 1
+            return []
+        good = [frame for frame in frames if not frame.is_corrupt]
+        self.corrupt += len(frames) - len(good)
+        return good
+
+    def _hear_report(self, packet: Packet) -> None:
+        """What the camera's last sender report (RTCP) makes of a packet's time."""
+        if packet.pts is None or packet.time_base is None or not packet.has_sidedata("prft"):
+            return
+        wall_us = int.from_bytes(bytes(packet.get_sidedata("prft"))[:8], sys.byteorder, signed=True)
+        self._camera_zero_ns = wall_us * 1000 - _to_ns(packet.pts, packet.time_base)
 
     def _lost(self, what: str) -> SourceLost:
         return SourceLost(f"camera {self.camera_id} at {mask_url(self._url)} {what}")
@@ -539,15 +651,21 @@ class RtspSource:
 class WebcamSource:
     """A camera on this machine, by its number. Iterating opens it; a lost one raises `SourceLost`."""
 
-    def __init__(self, camera_id: CameraId, index: int, *, clock: Clock) -> None:
+    def __init__(
+        self, camera_id: CameraId, index: int, *, clock: Clock, memory: CameraMemory | None = None
+    ) -> None:
         self.camera_id, self._index, self._clock = camera_id, index, clock
+        self._memory = CameraMemory() if memory is None else memory
         self.fps: float | None = None  # known once opened
-        self.size: tuple[int, int] | None = None  # known once opened
         self.length: int | None = None
         self.start_ns = 0  # the first frame's time, known once opened
         self.corrupt = self.repaired = 0
-        self._next_seq, self._last_ns = 0, 0
         self._closed = False
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of its pictures, known once opened."""
+        return self._memory.size
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames as they come, until `close`.
@@ -556,6 +674,7 @@ class WebcamSource:
             SourceLost: There is no such webcam, or it stopped sending.
         """
         self._closed = False
+        memory = self._memory
         capture = _open_webcam(self.camera_id, self._index)
         try:
             self.fps = float(capture.get(cv2.CAP_PROP_FPS)) or None
@@ -563,14 +682,22 @@ class WebcamSource:
                 arrived, image = capture.read()
                 if not arrived:
                     raise SourceLost(f"camera {self.camera_id}: webcam {self._index} stopped sending")
-                t_ns = max(self._clock.now_ns(), self._last_ns + 1)
-                if self.size is None:
-                    self.size, self.start_ns = (image.shape[1], image.shape[0]), t_ns
-                self._last_ns = t_ns
+                t_ns = max(self._clock.now_ns(), memory.last_ns + 1)
+                memory.last_ns = t_ns
+                self.start_ns = self.start_ns or t_ns
+                memory.size = memory.size or (image.shape[1], image.shape[0])
+                if (
+                    image.shape[1],
+                    image.shape[0],
+                ) != memory.size:  # a driver that offers another one after a plug
+                    image = cv2.resize(image, memory.size, interpolation=cv2.INTER_AREA)
                 yield Frame(
-                    camera_id=self.camera_id, seq=self._next_seq, t_ns=t_ns, image=np.asarray(image, np.uint8)
+                    camera_id=self.camera_id,
+                    seq=memory.next_seq,
+                    t_ns=t_ns,
+                    image=np.asarray(image, np.uint8),
                 )
-                self._next_seq += 1
+                memory.next_seq += 1
         finally:
             capture.release()
 
@@ -675,6 +802,7 @@ class _Reader:
             self.end_ns = max(self.end_ns, _to_ns(max(self._waiting) - self._first, self._time_base))
 
     def close(self) -> None:
+        self._packets = iter(())  # before their container, see `RtspSource`
         self._container.close()
 
     def _rank(self, pts: int | None) -> int:
@@ -791,19 +919,44 @@ def _open_file(path: Path) -> InputContainer:
     return container
 
 
-def _open_stream(camera_id: CameraId, url: str, *, timeout_s: float) -> InputContainer:
+def _open_stream(
+    camera_id: CameraId, url: str, *, timeout_s: float, hwaccel: HWAccel | None = None
+) -> InputContainer:
     options = dict(LIVE_OPTIONS)
     if url.lower().startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
     masked = mask_url(url)
     try:
-        container = av.open(url, "r", options=options, timeout=(timeout_s, timeout_s))
+        container = av.open(url, "r", options=options, timeout=(timeout_s, timeout_s), hwaccel=hwaccel)
     except (av.error.FFmpegError, OSError) as error:
         raise SourceLost(f"camera {camera_id} at {masked} does not answer ({_reason(error)})") from None
     if not container.streams.video:
         container.close()
         raise SourceLost(f"camera {camera_id} at {masked} sends no video")
     return container
+
+
+@functools.cache  # a device that is not there is not there for the next camera either
+def _hwaccel() -> HWAccel | None:
+    """The first kind of device that FFmpeg can open here, or None."""
+    for kind in hwdevices_available():
+        try:
+            context = av.CodecContext.create("h264", "r", hwaccel=HWAccel(kind))
+        except (av.error.FFmpegError, RuntimeError, ValueError, NotImplementedError):
+            continue
+        if isinstance(context, av.VideoCodecContext) and context.is_hwaccel:
+            log.info("video is decoded by %s where it can be", kind)
+            return HWAccel(kind, allow_software_fallback=True)
+    log.info(
+        "no device that decodes video (tried: %s); the processor does",
+        ", ".join(hwdevices_available()) or "none",
+    )
+    return None
+
+
+def _have_one_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether one size is the other scaled, to two pixels: encoders round to even ones."""
+    return abs(one[0] * other[1] - one[1] * other[0]) <= 2 * max(*one, *other)
 
 
 def _open_webcam(camera_id: CameraId, index: int) -> cv2.VideoCapture:

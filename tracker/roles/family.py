@@ -55,7 +55,13 @@ _HUNG_S = (
 _AWAY_S = (
     5.0  # between two looks: it was this process that stood still, and the others with it (a paused machine)
 )
-_GAUGES = ("fps", "waiting")  # of a camera: not to be added up over its worker's lives
+_GAUGES = (
+    "fps",
+    "waiting",
+    "clock_offset_s",
+    "clock_drift_ppm",
+    "clock_jumps",
+)  # of a camera: not to be added up over its worker's lives
 
 
 def live(

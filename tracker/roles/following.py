@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
+import numpy as np
 
 from tracker.config import BusSettings, Site
 from tracker.errors import UserError
@@ -36,9 +37,23 @@ from tracker.types import (
 
 log = logging.getLogger(__name__)
 
+MOST_HUNG = 3  # threads of one camera that never came back; each keeps a decoder's memory
+_ROUND_S = 0.2  # how often a worker looks after its cameras, at least
 WARM_UP_S = 5.0  # from here on dropped frames are counted apart: models are warm, decoders have caught up
 _CATCH_UP_S = 5.0  # a recording opened later than this goes on from where the others are
 _FLUSH_S = 3.0  # a worker that stops waits this long for the linker to take what it has
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When to connect again to a camera that failed; for ever, since nobody may be there to ask for it."""
+
+    first_s: float = 0.5  # doubled with every failure
+    most_s: float = 10.0
+    jitter: float = 0.2  # share of the pause, up or down: cameras behind one switch must not come back as one
+    outages: int = 5  # whoever came and went so often,
+    within_s: float = 60.0  # in so long,
+    rest_s: float = 60.0  # is left alone for so long
 
 
 @dataclass
@@ -49,6 +64,7 @@ class Camera:
     open_source: Callable[[], FrameSource]
     pipeline: Pipeline
     ends: bool = False  # a recording: its end is no failure
+    hung_after_s: float | None = None  # in the source's hands for so long, a thread is given up; None: never
     lossless: bool = False  # every frame waits for its turn; else a newer one replaces the waiting one
 
 
@@ -56,6 +72,17 @@ class Pipeline(Protocol):
     """What the worker needs of a ``CameraPipeline``."""
 
     def end(self, seq: int, t_ns: int) -> CameraUpdate: ...
+
+
+@runtime_checkable
+class Live(Protocol):
+    """What a source on a network knows of its camera; ``RtspSource`` says what each is."""
+
+    clock_offset_s: float | None
+    clock_drift_ppm: float
+    clock_jumps: int
+    resized: int
+    decoder: str
 
 
 Step = Callable[[Sequence[Any], Sequence[Frame], float], list[CameraUpdate]]  # pipelines, frames, load
@@ -73,6 +100,14 @@ class CameraCount:
     lost: int = 0  # how often the source failed
     read_warm: int = 0  # of ``read`` and ``dropped``: after the warm-up
     dropped_warm: int = 0
+    hung: int = 0  # threads that never came back from their decoder
+    resized: int = 0  # how often its pictures became of another size
+    clock_jumps: int = 0  # of the stream's time, in this connection
+    clock_offset_s: float | None = (
+        None  # the camera's wall clock less ours, with the way here; None: it says none
+    )
+    clock_drift_ppm: float = 0.0  # how much faster our clock runs than the stream's
+    decoder: str = ""  # hardware or software
     state: str = "opening"
     reason: str = ""
 
@@ -89,15 +124,23 @@ class Inbox:
         self._lossless = {camera.camera_id for camera in cameras if camera.lossless}
         self._frames: dict[CameraId, deque[Frame]] = {camera.camera_id: deque() for camera in cameras}
         self._words: dict[CameraId, deque[CameraStatus]] = {camera.camera_id: deque() for camera in cameras}
+        self._newest_ns = dict.fromkeys(self._frames, -1)
         self._changed = threading.Condition()
         self._closed = False
         self._first_s: float | None = None
         self.counts = {camera.camera_id: CameraCount() for camera in cameras}
 
     def put(self, frame: Frame) -> None:
-        """Leave a frame; where too many wait the oldest goes, or this one waits where no frame may be lost."""
+        """Leave a frame; where too many wait the oldest goes, or this one waits where no frame may be lost.
+
+        One that is not later than the newest is counted and left out.
+        """
         camera_id, count = frame.camera_id, self.counts[frame.camera_id]
         with self._changed:
+            if frame.t_ns <= self._newest_ns[camera_id]:
+                count.disordered += 1
+                return
+            self._newest_ns[camera_id] = frame.t_ns
             waiting = self._frames[camera_id]
             while camera_id in self._lossless and len(waiting) >= self.WAITING and not self._closed:
                 self._changed.wait()
@@ -133,6 +176,16 @@ class Inbox:
             self._changed.notify_all()
             return frames, words
 
+    def leave_out_until(self, camera_id: CameraId, t_ns: int) -> None:
+        """What was taken before, comes no more: a decoder's leftovers would tell one outage as two."""
+        with self._changed:
+            self._newest_ns[camera_id] = max(self._newest_ns[camera_id], t_ns)
+
+    def newest_ns(self, camera_id: CameraId) -> int:
+        """Time of a camera's newest frame or silence; -1 before the first."""
+        with self._changed:
+            return self._newest_ns[camera_id]
+
     def waiting(self, camera_id: CameraId) -> int:
         """How many frames of a camera wait for their turn."""
         return len(self._frames[camera_id])
@@ -147,48 +200,148 @@ class Inbox:
         return any(self._frames.values()) or any(self._words.values())
 
 
-def capture(
-    camera: Camera, inbox: Inbox, stop: threading.Event, clock: Clock, run: int, *, backoff_s: float = 0.5
-) -> None:
-    """Read one camera until ``stop``, or until its recording is over; connect again and again when it fails."""
-    count = inbox.counts[camera.camera_id]
-    last_ns, failures = -1, 0
+class Capture:
+    """Keeps one camera connected, in a thread of its own, and leaves its frames in the inbox.
 
-    def say(state: str, reason: str) -> None:
-        t_ns = max(clock.now_ns(), last_ns + 2)
-        inbox.say(
-            CameraStatus(camera_id=camera.camera_id, run=run, t_ns=t_ns, state=state, reason=reason)  # type: ignore[arg-type]
+    A camera is *opening* until its first frame, *up* while frames come, *stalled* when they do not, *gone* from a lost
+    connection until the next frame, and *ended* when it was a recording. A thread that neither decoder nor driver gives
+    back is left to itself, and another one connects; nothing that the first may still say counts.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        inbox: Inbox,
+        stop: threading.Event,
+        clock: Clock,
+        run: int,
+        *,
+        retry: Retry | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self._camera, self._inbox, self._stop, self._clock, self._run = camera, inbox, stop, clock, run
+        self._retry = Retry() if retry is None else retry
+        self._rng = np.random.default_rng() if rng is None else rng
+        self._count = inbox.counts[camera.camera_id]
+        self._leave = threading.Event()  # the thread that reads now is to end
+        self._threads: list[threading.Thread] = []
+        self._reading_since_s: float | None = None  # in the source's hands
+        self._outages_s: deque[float] = deque(maxlen=self._retry.outages)
+        self._failures = 0  # in a row
+
+    def start(self) -> None:
+        """Read in a thread of its own."""
+        self._leave = threading.Event()
+        thread = threading.Thread(
+            target=self.follow,
+            args=(self._leave,),
+            name=self._camera.camera_id,
+            daemon=True,  # a driver that never returns must not keep the program alive
         )
+        self._threads.append(thread)
+        thread.start()
 
-    while not stop.is_set():
-        try:
-            with closing(camera.open_source()) as source:
-                for frame in source:
-                    if stop.is_set():
-                        return
-                    if frame.t_ns <= last_ns:
-                        count.disordered += 1
-                        continue
-                    last_ns, failures = frame.t_ns, 0
-                    inbox.put(frame)
-            if camera.ends:
-                say("ended", "the recording is over")
-                return
-            reason = "the stream ended"
-        except UserError as error:
-            reason = str(error)
-        except Exception as error:
-            # Whatever a decoder or driver raises ends this camera's connection, not the other cameras.
-            log.exception("%s: the source failed", camera.camera_id)
-            reason = f"{type(error).__name__}: {error}"
-        if stop.is_set():
+    def look_after(self) -> None:
+        """Leave a thread that hangs to itself, and connect anew; at most so many of one camera."""
+        since_s, after_s = self._reading_since_s, self._camera.hung_after_s
+        if since_s is None or after_s is None or time.monotonic() - since_s < after_s:
             return
-        count.lost += 1
-        failures += 1
-        pause_s = min(backoff_s * 2 ** (failures - 1), 30.0)
-        log.warning("%s: %s; trying again in %.1f s", camera.camera_id, reason, pause_s)
-        say("gone", reason)
-        stop.wait(pause_s)
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) > MOST_HUNG:
+            return
+        self._leave.set()
+        self._reading_since_s = None
+        self._count.lost += 1
+        self._count.hung += 1
+        reason = f"its connection hangs for {after_s:g} s and is left to itself"
+        if len(self._threads) == MOST_HUNG:
+            reason += f"; after {MOST_HUNG} of them this is the last try until one returns"
+        log.warning("%s: %s", self._camera.camera_id, reason)
+        self._say("gone", reason)
+        self.start()
+
+    def wake(self) -> None:
+        """Wait no longer for the next connection: all is to stop."""
+        self._leave.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread that was asked to end; those that hang are not waited for."""
+        if self._threads:
+            self._threads[-1].join(timeout_s)
+
+    def follow(self, leave: threading.Event) -> None:
+        """Read until ``leave``, or until the recording is over; connect again and again when it fails."""
+        camera_id = self._camera.camera_id
+
+        def is_over() -> bool:
+            return leave.is_set() or self._stop.is_set()
+
+        while not is_over():
+            try:
+                self._reading_since_s = time.monotonic()
+                with closing(self._camera.open_source()) as source:
+                    for frame in source:
+                        if is_over():
+                            return
+                        self._reading_since_s = None  # the inbox may keep us waiting
+                        self._failures = 0
+                        self._inbox.put(frame)
+                        self._note(source)
+                        self._reading_since_s = time.monotonic()
+                if self._camera.ends:
+                    self._say("ended", "the recording is over")
+                    return
+                reason = "the stream ended"
+            except UserError as error:
+                reason = str(error)
+            except Exception as error:
+                if is_over():
+                    return
+                # Whatever a decoder or driver raises ends this camera's connection, not the other cameras.
+                log.exception("%s: the source failed", camera_id)
+                reason = f"{type(error).__name__}: {error}"
+            if is_over():
+                return
+            self._reading_since_s = None
+            self._count.lost += 1
+            pause_s, why = self._pause()
+            log.warning("%s: %s; trying again in %.1f s%s", camera_id, reason, pause_s, why)
+            self._say("gone", reason + why)
+            leave.wait(pause_s)
+
+    def _pause(self) -> tuple[float, str]:
+        """How long to wait after a failure, and why for longer than usual."""
+        retry, now_s = self._retry, time.monotonic()
+        was_up, self._failures = self._failures == 0, self._failures + 1
+        if was_up:
+            self._outages_s.append(now_s)
+            if len(self._outages_s) == retry.outages and now_s - self._outages_s[0] <= retry.within_s:
+                self._outages_s.clear()
+                return (
+                    retry.rest_s,
+                    f"; it came and went {retry.outages} times within {retry.within_s:g} s, so it is left alone for "
+                    f"{retry.rest_s:g} s",
+                )
+        pause_s = min(retry.first_s * 2.0 ** min(self._failures - 1, 20), retry.most_s)
+        return pause_s * float(self._rng.uniform(1 - retry.jitter, 1 + retry.jitter)), ""
+
+    def _note(self, source: FrameSource) -> None:
+        """What a live source knows of its camera, for the metrics."""
+        if isinstance(source, Live):
+            count = self._count
+            count.clock_offset_s, count.clock_drift_ppm = source.clock_offset_s, source.clock_drift_ppm
+            count.clock_jumps, count.resized, count.decoder = (
+                source.clock_jumps,
+                source.resized,
+                source.decoder,
+            )
+
+    def _say(self, state: str, reason: str) -> None:
+        camera_id = self._camera.camera_id
+        t_ns = max(self._clock.now_ns(), self._inbox.newest_ns(camera_id) + 2)
+        self._inbox.say(
+            CameraStatus(camera_id=camera_id, run=self._run, t_ns=t_ns, state=state, reason=reason)  # type: ignore[arg-type]
+        )
 
 
 # --- worker: inference
@@ -347,13 +500,17 @@ class Inference:
 
     def _watch(self) -> None:
         now_s = time.monotonic()
+        # A round earlier, so that it is said by then and not a round later.
+        silent_s = max(self._stalled_after_s - _ROUND_S, self._stalled_after_s / 2)
         for camera_id, heard_s in self._heard_s.items():
             count = self._inbox.counts[camera_id]
-            if count.state in ("up", "opening") and now_s - heard_s > self._stalled_after_s:
+            if count.state in ("up", "opening") and now_s - heard_s > silent_s:
                 reason = f"no frame for {self._stalled_after_s:g} s"
                 log.warning("%s: %s", camera_id, reason)
                 _, last_ns = self._last.get(camera_id, (0, 0))
                 t_ns = max(self._clock.now_ns(), last_ns + 1)
+                if not self._cameras[camera_id].ends:
+                    self._inbox.leave_out_until(camera_id, t_ns)
                 self._pass_on(
                     CameraStatus(
                         camera_id=camera_id, run=self._run, t_ns=t_ns, state="stalled", reason=reason
@@ -398,7 +555,7 @@ def run_worker(
     run: int,
     clock: Clock,
     stalled_after_s: float = 5.0,
-    backoff_s: float = 0.5,
+    retry: Retry | None = None,
     metrics: Path | None = None,
     tell: Callable[[Metrics], None] = lambda metrics: None,
 ) -> Metrics:
@@ -437,35 +594,33 @@ def run_worker(
             "rounds": inference.rounds,
         }
 
-    threads = [
-        threading.Thread(
-            target=capture,
-            args=(camera, inbox, stop, clock, run),
-            kwargs={"backoff_s": backoff_s},
-            name=camera.camera_id,
-            daemon=True,  # a driver that never returns must not keep the program alive
-        )
-        for camera in cameras
+    captures = [
+        Capture(camera, inbox, stop, clock, run, retry=retry, rng=rng)
+        for camera, rng in zip(cameras, np.random.default_rng(run).spawn(len(cameras)), strict=True)
     ]
     sender = threading.Thread(target=network, name="network")
     sender.start()
     file = MetricsFile(metrics, run, tell=tell)
     try:
-        for thread in threads:
-            thread.start()
+        for capture in captures:
+            capture.start()
         while not stop.is_set() and not inference.is_over:
-            inference.round(0.2)
+            inference.round(_ROUND_S)
+            for capture in captures:
+                capture.look_after()
             if file.is_due():
                 file.write(queues(), figures())
         inference.finish()
     finally:
         stop.set()
+        for capture in captures:
+            capture.wake()
         inbox.close()
         done.set()
         sender.join()
         patience_s = time.monotonic() + 2.0
-        for thread in threads:
-            thread.join(max(patience_s - time.monotonic(), 0.0))
+        for capture in captures:
+            capture.join(max(patience_s - time.monotonic(), 0.0))
         outbox.close()
         counters |= queues()
         file.write(counters, figures())
@@ -520,6 +675,8 @@ def worker(
             _source_of(site, c, clock, start_ns + offsets_ns.get(c, 0)),
             pipelines[c],
             ends=c in offsets_ns,
+            # Connecting and looking at the stream may take its time-out twice, and a slow machine a little more.
+            hung_after_s=None if c in offsets_ns else 3 * site.cameras[c].timeout_s,
         )
         for c in camera_ids
     ]
@@ -568,9 +725,16 @@ def _offsets_ns(site: Site) -> dict[CameraId, int]:
 
 def _source_of(site: Site, camera_id: CameraId, clock: Clock, begin_ns: int) -> Callable[[], FrameSource]:
     """How to open a camera, again and again; recordings are played as if they were live."""
-    from tracker.io.sources import PacedSource, RtspSource, WebcamSource, is_live, open_recording
+    from tracker.io.sources import (
+        CameraMemory,
+        PacedSource,
+        RtspSource,
+        WebcamSource,
+        is_live,
+        open_recording,
+    )
 
-    camera = site.cameras[camera_id]
+    camera, memory = site.cameras[camera_id], CameraMemory()
 
     def open_source() -> FrameSource:
         if not is_live(camera.url):
@@ -580,7 +744,14 @@ def _source_of(site: Site, camera_id: CameraId, clock: Clock, begin_ns: int) -> 
             recording = open_recording(camera_id, camera.url, start_ns=0, fps=camera.fps, from_s=late_s)
             return PacedSource(recording, clock, begin_ns=begin_ns)
         if camera.url.isdecimal():
-            return WebcamSource(camera_id, int(camera.url), clock=clock)
-        return RtspSource(camera_id, camera.url, clock=clock, timeout_s=camera.timeout_s)
+            return WebcamSource(camera_id, int(camera.url), clock=clock, memory=memory)
+        return RtspSource(
+            camera_id,
+            camera.url,
+            clock=clock,
+            timeout_s=camera.timeout_s,
+            hardware=site.live.hardware_decode == "auto",
+            memory=memory,
+        )
 
     return open_source

@@ -61,7 +61,7 @@ OF_PROCESS: dict[str, Told] = {
     "unknown": ("unknown_total", "counter", "Messages of cameras that are none of the site's."),
     "misfits": ("misfits_total", "counter", "Messages with looks of another size than their network's."),
     "refused": ("refused_total", "counter", "Messages that were none of ours."),
-    "clocks_ahead": ("clocks_ahead", "gauge", "Cameras whose clocks are ahead."),
+    "clocks_off": ("clocks_off", "gauge", "Cameras whose clocks are off, ahead or behind."),
     "checkpoints": ("checkpoints_total", "counter", "Checkpoints written."),
     "rounds": ("rounds_total", "counter", "Batches that went through the networks."),
     "outbox_waiting": ("outbox_waiting", "gauge", "Messages that wait to be sent, 1000 at most."),

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from tracker.config import Site
+from tracker.core.clocks import StreamClock
 from tracker.core.linker import Linker
 from tracker.core.order import Released, TimeOrder
 from tracker.errors import UserError
@@ -49,7 +50,6 @@ from tracker.types import (
 log = logging.getLogger(__name__)
 
 GROUP_S = 0.05  # events of this long are put on disk together
-_CLOCK_AHEAD_NS = 2 * 10**9  # machines kept in time by NTP are far closer
 _KEYS_KEPT = 100_000  # ended tracklets remembered, so that a repeated one is known
 _ID_LENGTH = 64  # characters of a command's id; a UUID has 36
 _FAILED = "the linker failed on it and goes on as before; its own log says why"
@@ -90,7 +90,9 @@ class LinkerLoop:
         self._checkpoint_s, self._keep_s, self._site_file = checkpoint_s, keep_s, site_file
         self._order = TimeOrder(patience_s, cameras)
         self._known = frozenset(cameras)
-        self._ahead_ns: dict[tuple[CameraId, int], int] = {}  # camera and run -> what its clock is ahead
+        self._clocks: dict[tuple[CameraId, int], StreamClock] = {}  # of camera and run
+        self._off_ns: dict[tuple[CameraId, int], int] = {}  # of those that are off: what is taken off
+        self._patience_ns = round(patience_s * 1e9)
         self._answers = Answers(events, linker.view)
         now_s = time.monotonic()
         self._heard_s = dict.fromkeys(cameras, now_s)
@@ -215,19 +217,28 @@ class LinkerLoop:
         return True
 
     def _on_our_clock(self, message: CameraUpdate | CameraStatus) -> CameraUpdate | CameraStatus:
-        """A camera whose clock is ahead would make everybody else late: what it is ahead is taken off."""
+        """A camera whose clock is ahead would make everybody else late, one that is behind would always be late itself.
+
+        One that is ahead, or further behind than patience reaches, is laid on our clock from then on.
+        """
         source = (message.camera_id, message.run)
-        ahead_ns = message.t_ns - self._clock.now_ns()
-        if ahead_ns > max(_CLOCK_AHEAD_NS, self._ahead_ns.get(source, 0)):
-            if source not in self._ahead_ns:
-                log.warning(
-                    "%s: its clock is %.1f s ahead; set its machine's time", source[0], ahead_ns / 1e9
-                )
-            self._ahead_ns[source] = ahead_ns
-        offset_ns = self._ahead_ns.get(source, 0)
-        if not offset_ns:
-            return message
-        moved = msgspec.structs.replace(message, t_ns=message.t_ns - offset_ns)
+        clock = self._clocks.get(source)
+        if clock is None:
+            self._clocks = {s: c for s, c in self._clocks.items() if s[0] != source[0]}
+            clock = self._clocks[source] = StreamClock(most_latency_ns=self._patience_ns)
+        placed_ns = clock.place(message.t_ns, self._clock.now_ns(), message.t_ns)
+        if source not in self._off_ns:
+            if clock.is_believed:
+                return message
+            off_s = (clock.camera_offset_ns or 0) / 1e9
+            log.warning(
+                "%s: its clock is %.1f s %s; set its machine's time",
+                source[0],
+                abs(off_s),
+                "ahead" if off_s > 0 else "behind",
+            )
+        offset_ns = self._off_ns[source] = message.t_ns - placed_ns
+        moved = msgspec.structs.replace(message, t_ns=placed_ns)
         if isinstance(moved, CameraUpdate):
             moved = msgspec.structs.replace(moved, tracklets=_earlier(moved.tracklets, offset_ns))
         return moved
@@ -238,7 +249,7 @@ class LinkerLoop:
         self._to_acknowledge += [t.key for t in message.tracklets if self._ended.get(t.key)]
         unknown = tuple(t for t in message.tracklets if t.key not in self._ended)
         if unknown:
-            unknown = _earlier(unknown, self._ahead_ns.get((message.camera_id, message.run), 0))
+            unknown = _earlier(unknown, self._off_ns.get((message.camera_id, message.run), 0))
             carrier = CameraUpdate(
                 camera_id=message.camera_id,
                 run=message.run,
@@ -467,7 +478,7 @@ class LinkerLoop:
             "failed": self.failed,
             "unknown": self.unknown,
             "misfits": self.misfits,
-            "clocks_ahead": len(self._ahead_ns),
+            "clocks_off": len(self._off_ns),
             "checkpoints": self.checkpoints,
             "refused": self._hub.counters.refused,
             "limited": self._hub.counters.limited,
@@ -476,9 +487,18 @@ class LinkerLoop:
         }
 
     def cameras(self) -> dict[CameraId, dict[str, Any]]:
-        """State and capture-to-event latency in seconds of each camera."""
+        """State, capture-to-event latency in seconds, and clock of each camera."""
+        clocks: dict[CameraId, dict[str, float]] = {
+            camera_id: {
+                "clock_offset_s": round((clock.camera_offset_ns or 0) / 1e9, 4),
+                "clock_drift_ppm": round(clock.drift_ppm, 1),
+            }
+            for (camera_id, _), clock in self._clocks.items()
+        }
         return {
-            camera_id: {"state": state} | _percentiles(self._latency_s.get(camera_id, ()))
+            camera_id: {"state": state}
+            | _percentiles(self._latency_s.get(camera_id, ()))
+            | clocks.get(camera_id, {})
             for camera_id, state in self._states.items()
         }
 
