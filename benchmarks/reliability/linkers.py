@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from tracker.config import Site, from_values
 from tracker.core.linker import Linker
 from tracker.errors import UserError
 from tracker.io.bus import Operator, Uplink, local_endpoints, subscribe
-from tracker.io.store import EventLog, Journal
+from tracker.io.store import EventLog, Journal, identities_of
 from tracker.roles.linking import linker
 from tracker.types import (
     CONFIRMED,
@@ -95,7 +96,7 @@ def update(
     )
 
 
-def site_values(folder: Path, **sections: dict[str, object]) -> dict[str, object]:
+def site_values(folder: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     """A site whose sockets and files are in ``folder``."""
     bus = local_endpoints(folder)
     values = {
@@ -107,12 +108,12 @@ def site_values(folder: Path, **sections: dict[str, object]) -> dict[str, object
     return values | sections
 
 
-def _serve(values: dict[str, object]) -> None:
+def _serve(values: dict[str, Any]) -> None:
     site = from_values(values, source="the bench")
     linker(site, Path(site.live.out))
 
 
-_BY_FORK = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+_BY_FORK = multiprocessing.get_context("forkserver")
 
 
 @dataclass
@@ -120,7 +121,7 @@ class Place:
     """A linker process that can be killed and started again, with its folder and its sockets."""
 
     folder: Path
-    values: dict[str, object]
+    values: dict[str, Any]
     process: BaseProcess | subprocess.Popen[bytes] | None = None
     site: Site = field(init=False)
 
@@ -131,8 +132,9 @@ class Place:
     def start(self) -> None:
         """The linker as it is, in a process that is forked from one that has loaded the program."""
         _BY_FORK.set_forkserver_preload([__name__])
-        self.process = _BY_FORK.Process(target=_serve, args=(self.values,), daemon=True)
-        self.process.start()
+        process = _BY_FORK.Process(target=_serve, args=(self.values,), daemon=True)
+        process.start()
+        self.process = process
 
     def start_from_shell(self) -> list[str]:
         """The command as a user gives it."""
@@ -182,7 +184,7 @@ class Place:
 
 
 @contextmanager
-def a_linker(folder: Path, **sections: dict[str, object]) -> Iterator[Place]:
+def a_linker(folder: Path, **sections: dict[str, Any]) -> Iterator[Place]:
     """A site in ``folder``, whose linker has not been started; none is left running."""
     site = Place(folder, site_values(folder, **sections))
     try:
@@ -252,6 +254,11 @@ class Told:
     identity: dict[TrackKey, int] = field(default_factory=dict)
     times: dict[TrackKey, int] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
+
+    @staticmethod
+    def about(event: Event) -> set[int]:
+        """Whom an event speaks of."""
+        return {g for g in identities_of(event) if g is not None}
 
     @classmethod
     def by(cls, events: Iterable[Event]) -> Told:
