@@ -174,7 +174,7 @@ class Place:
         with Operator(self.site.bus.replay, timeout_s=PATIENCE_S) as operator:
             return operator.view()
 
-    def uplink(self, *, repeat_s: float = 0.2) -> Uplink:
+    def uplink(self, *, repeat_s: float = 1.0) -> Uplink:
         return Uplink(self.site.bus, CAMERAS, repeat_s=repeat_s)
 
     def logged(self) -> list[Event]:

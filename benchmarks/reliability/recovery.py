@@ -26,7 +26,7 @@ from tracker.io.bus import Uplink
 from tracker.types import TrackKey, View
 
 SERVES_S = 2.0
-PAUSE_S = 0.005  # between two people who come
+PAUSE_S = 0.05  # between two people who come: a busy hall
 
 
 def run(bench: Bench) -> Row:
@@ -87,7 +87,7 @@ def _in_traffic(bench: Bench) -> dict[str, float]:
     kills, rng = bench.of(quick=5, full=200), bench.rng()
     with bench.folder() as folder, a_linker(folder, store={"checkpoint_s": 0.3}) as place:
         place.start()
-        with Ear(place) as ear, place.uplink(repeat_s=0.05) as uplink:
+        with Ear(place) as ear, place.uplink() as uplink:
             ended: list[TrackKey] = []
             for _ in range(kills):
                 # Some are killed before they serve, some while they save.

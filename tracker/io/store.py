@@ -468,7 +468,7 @@ class Journal:
             checkpoint=checkpoint, epoch=place[0], seq=place[1], journal=number, unsaid=tuple(unsaid)
         )
         try:
-            fresh.flush()
+            fresh.flush(sync=True)  # its name will be there with the checkpoint's, so it must be a tape
             save_checkpoint(self._path, saved)
         except StorageError:
             fresh.abandon()
