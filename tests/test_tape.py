@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tracker.errors import UserError
+from tracker.errors import StorageError, UserError
 from tracker.io import wire
 from tracker.io.tape import TapeReader, TapeWriter
 from tracker.types import (
@@ -164,3 +164,29 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
         tape.flush()
     with pytest.raises(UserError):
         tape.close()
+
+
+def test_a_record_torn_by_a_full_disk_is_taken_back_so_that_the_next_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = scene()
+    tape = TapeWriter(tmp_path / "a.tape")
+    tape.write(messages[0])
+    tape.flush()
+    write = os.write
+
+    def torn(file: int, data: bytes) -> int:
+        if len(data) < 20:
+            raise OSError(28, "No space left on device")
+        return write(file, data[:20])
+
+    tape.write(messages[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", torn)
+        with pytest.raises(StorageError, match="No space left"):
+            tape.flush()
+        found = TapeReader(tmp_path / "a.tape")
+        assert len(list(found)) == 1 and found.torn_bytes == 0
+    tape.write(messages[2])
+    tape.close()
+    assert len(list(TapeReader(tmp_path / "a.tape"))) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -108,7 +109,9 @@ def site_values(folder: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     return values | sections
 
 
-def _serve(values: dict[str, Any]) -> None:
+def _serve(values: dict[str, Any], say: Path | None = None) -> None:
+    if say is not None:
+        logging.basicConfig(filename=say, level=logging.INFO)
     site = from_values(values, source="the bench")
     linker(site, Path(site.live.out))
 
@@ -129,10 +132,10 @@ class Place:
         self.site = from_values(self.values, source="the bench")
         self.out = Path(self.site.live.out)
 
-    def start(self) -> None:
-        """The linker as it is, in a process that is forked from one that has loaded the program."""
+    def start(self, *, say: Path | None = None) -> None:
+        """The linker as it is, in a process that is forked from one that has loaded the program; ``say``: its log."""
         _BY_FORK.set_forkserver_preload([__name__])
-        process = _BY_FORK.Process(target=_serve, args=(self.values,), daemon=True)
+        process = _BY_FORK.Process(target=_serve, args=(self.values, say), daemon=True)
         process.start()
         self.process = process
 
@@ -275,7 +278,7 @@ class Told:
         return told
 
 
-def remembered(count: int, now_ns: int) -> tuple[Linker, list[Event]]:
+def remembered(count: int, now_ns: int, *, model: str = "") -> tuple[Linker, list[Event]]:
     """A linker that has seen so many people in the last day, ten at a time, and what it said of them."""
     linker, events = Linker(), []
     groups = -(-count // 10)
@@ -283,7 +286,7 @@ def remembered(count: int, now_ns: int) -> tuple[Linker, list[Event]]:
     for n in range(groups):
         t_ns = now_ns - (groups - n) * step_ns
         people = range(10 * n + 1, min(10 * n + 10, count) + 1)
-        seen = [tracklet(person, t_ns, ended=True) for person in people]
+        seen = [tracklet(person, t_ns, ended=True, model=model) for person in people]
         events += linker.step(update(n, t_ns, seen))
         # The last of them have left; whoever came before is out of sight.
         events += linker.step(Advance(t_ns=t_ns + 10 * 10**9))

@@ -104,18 +104,18 @@ class EventLog:
         self.seq = 0
 
     def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")  # committed means on disk, also when the power fails
-        self._db.execute("PRAGMA secure_delete = ON")
         found = self._one("PRAGMA user_version")
         if found > SCHEMA_VERSION:
             raise UserError(
                 f"{self.path}: a newer version of this program wrote this log (schema {found}, this one "
                 f"reads {SCHEMA_VERSION}); use that version or give another folder"
             )
+        if found == 0 and self._one("SELECT count(*) FROM sqlite_master"):
+            raise UserError(f"{self.path}: is no event log; give another folder")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")  # committed means on disk, also when the power fails
+        self._db.execute("PRAGMA secure_delete = ON")
         if found == 0:
-            if self._one("SELECT count(*) FROM sqlite_master"):
-                raise UserError(f"{self.path}: is no event log; give another folder")
             with self._transaction():
                 for statement in _CREATE.split(";\n"):
                     self._db.execute(statement)
@@ -481,6 +481,10 @@ class Journal:
             for _, path in tapes:
                 if forget or not self._keep_tapes or self._is_old(path, checkpoint.t_ns):
                     path.unlink(missing_ok=True)
+            if forget:
+                sync_folder(
+                    self._folder
+                )  # a name that comes back after a power cut would bring the looks back
         except OSError as error:
             raise StorageError(f"{self._folder}: old tapes cannot be deleted ({error})") from error
 

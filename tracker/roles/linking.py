@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from tracker.config import Site
-from tracker.core.linker import Linker
+from tracker.core.linker import STATE_VERSION, Linker
 from tracker.core.order import Released, TimeOrder
 from tracker.errors import StorageError, UserError
 from tracker.io import wire
@@ -653,6 +653,18 @@ class _Said:
         return self._known.popleft() if self._known else None
 
 
+def _journal(site: Site, out: Path) -> Journal:
+    """Raises UserError where its checkpoint is of another version; nothing is changed then."""
+    journal = Journal(out, keep_tapes=site.store.keep_tapes, keep_s=site.link.remember_s)
+    if journal.saved is not None and journal.saved.checkpoint.schema_version != STATE_VERSION:
+        raise UserError(
+            f"{out / 'checkpoint'}: is of version {journal.saved.checkpoint.schema_version}, and this program goes on "
+            f"from version {STATE_VERSION}; use the program that wrote it, or move it away: nobody from before is "
+            "recognised by looks then, and no number is used twice"
+        )
+    return journal
+
+
 def linker(
     site: Site,
     out: Path | None = None,
@@ -677,8 +689,10 @@ def linker(
     file = MetricsFile(out / "metrics" / "linker.json")
     with (
         stopped_by_signals(stop) as asked,
+        _journal(
+            site, out
+        ) as journal,  # before the log, which is carried over to this version when it is opened
         EventLog(out / "events.sqlite", started_ns=clock.now_ns()) as events,
-        Journal(out, keep_tapes=site.store.keep_tapes, keep_s=site.link.remember_s) as journal,
         Hub(site.bus) as hub,
     ):
         loop = LinkerLoop(
