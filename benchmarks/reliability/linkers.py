@@ -97,7 +97,7 @@ def update(
     )
 
 
-def site_values(folder: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+def site_values(folder: Path, **sections: Any) -> dict[str, Any]:
     """A site whose sockets and files are in ``folder``."""
     bus = local_endpoints(folder)
     values = {
@@ -187,7 +187,7 @@ class Place:
 
 
 @contextmanager
-def a_linker(folder: Path, **sections: dict[str, Any]) -> Iterator[Place]:
+def a_linker(folder: Path, **sections: Any) -> Iterator[Place]:
     """A site in ``folder``, whose linker has not been started; none is left running."""
     site = Place(folder, site_values(folder, **sections))
     try:
@@ -278,14 +278,16 @@ class Told:
         return told
 
 
-def remembered(count: int, now_ns: int, *, model: str = "") -> tuple[Linker, list[Event]]:
+def remembered(
+    count: int, now_ns: int, *, model: str = "", site: int = 0, first: int = 1
+) -> tuple[Linker, list[Event]]:
     """A linker that has seen so many people in the last day, ten at a time, and what it said of them."""
-    linker, events = Linker(), []
+    linker, events = Linker(site=site), []
     groups = -(-count // 10)
     step_ns = DAY_NS // groups
     for n in range(groups):
         t_ns = now_ns - (groups - n) * step_ns
-        people = range(10 * n + 1, min(10 * n + 10, count) + 1)
+        people = range(first + 10 * n, first + min(10 * n + 10, count))
         seen = [tracklet(person, t_ns, ended=True, model=model) for person in people]
         events += linker.step(update(n, t_ns, seen))
         # The last of them have left; whoever came before is out of sight.
