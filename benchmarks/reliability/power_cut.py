@@ -45,8 +45,8 @@ def run(bench: Bench) -> Row:
     """Record one life of a linker, cut it at random instants, and go on from each."""
     logging.getLogger("tracker").setLevel(logging.ERROR)
     with bench.folder() as folder, a_linker(folder, store={"checkpoint_s": 0.15}) as place:
-        ops = _recorded(place, people=bench.of(quick=40, full=400))
-    cuts, rng, found = bench.of(quick=25, full=1000), bench.rng(), _Found(_forgotten(ops))
+        ops = _recorded(place, people=bench.of(quick=40, full=200))
+    cuts, rng, found = bench.of(quick=25, full=200, release=2000), bench.rng(), _Found(_forgotten(ops))
     for place_of_cut in sorted(rng.integers(1, len(ops), cuts).tolist()):
         with bench.folder() as folder:
             found.look(ops[:place_of_cut], after_a_power_cut(ops[:place_of_cut], rng), folder)
