@@ -469,9 +469,13 @@ def test_a_full_disk_stops_nothing_but_what_is_told(
         assert operator.command("name", 1, name="Ada").obeyed
         assert loop.counters()["unsaid"] == loop.counters()["unstored_s"] == 0
     told = [r.getMessage() for r in caplog.records]
-    assert [t for t in told if "the disk is full" in t] == [
-        "the disk is full. Tracking goes on; events wait until they can be put on disk"
-    ]
+    # Whether a checkpoint failed before is chance.
+    assert (
+        sum(
+            t == "the disk is full. Tracking goes on; events wait until they can be put on disk" for t in told
+        )
+        == 1
+    )
     assert sum("there is space again" in t for t in told) == 1
 
 
