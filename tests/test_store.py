@@ -411,6 +411,28 @@ def test_tapes_that_are_kept_are_deleted_when_they_are_old_or_somebody_is_forgot
         assert [n for n, _ in store.tapes_in(tmp_path)] == [4]
 
 
+def test_tapes_of_before_somebody_was_forgotten_go_in_the_next_life_if_this_one_ends_too_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the new checkpoint and the deletion of the tapes, it would not look at them again."""
+    unlink = Path.unlink
+
+    def killed(path: Path, **how: bool) -> None:
+        if path.suffix == ".tape":
+            raise OSError("killed")
+        unlink(path, **how)
+
+    with Journal(tmp_path, keep_tapes=True) as journal:
+        journal.begin(a_checkpoint(), (1, 0))
+        with monkeypatch.context() as patch, pytest.raises(StorageError, match="old tapes cannot be deleted"):
+            patch.setattr(Path, "unlink", killed)
+            journal.begin(a_checkpoint(), (1, 0), forget=True)
+        assert [n for n, _ in store.tapes_in(tmp_path)] == [1, 2]
+    with Journal(tmp_path, keep_tapes=True) as journal:
+        journal.begin(a_checkpoint(), (1, 0))
+        assert [n for n, _ in store.tapes_in(tmp_path)] == [2, 3]
+
+
 def test_of_a_file_that_does_not_fit_on_the_disk_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

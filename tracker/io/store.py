@@ -465,21 +465,30 @@ class Journal:
         number = tapes[-1][0] + 1 if tapes else 1
         fresh = TapeWriter(self._folder / f"journal-{number:06d}.tape")
         saved = wire.Saved(
-            checkpoint=checkpoint, epoch=place[0], seq=place[1], journal=number, unsaid=tuple(unsaid)
+            checkpoint=checkpoint,
+            epoch=place[0],
+            seq=place[1],
+            journal=number,
+            forget=forget,
+            unsaid=tuple(unsaid),
         )
+        # Of a life that ended before it had deleted them.
+        left_over = self.saved.journal if self.saved is not None and self.saved.forget else 0
         try:
             fresh.flush(sync=True)  # its name will be there with the checkpoint's, so it must be a tape
             save_checkpoint(self._path, saved)
         except StorageError:
             fresh.abandon()
-            fresh.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                fresh.path.unlink(missing_ok=True)
             raise
         if self._tape is not None:
             self._tape.close()
         self.saved, self._tape = saved, fresh
         try:
-            for _, path in tapes:
-                if forget or not self._keep_tapes or self._is_old(path, checkpoint.t_ns):
+            for old, path in tapes:
+                gone = forget or old < left_over
+                if gone or not self._keep_tapes or self._is_old(path, checkpoint.t_ns):
                     path.unlink(missing_ok=True)
             if forget:
                 sync_folder(
@@ -599,7 +608,8 @@ def _replace(path: Path, data: bytes) -> None:
         os.fsync(file)
         os.replace(fresh, path)
     except OSError:
-        fresh.unlink(missing_ok=True)  # half of it helps nobody, and takes the space that is lacking
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)  # half of it helps nobody, and takes the space that is lacking
         raise
     finally:
         os.close(file)

@@ -134,6 +134,7 @@ class Saved(Record, frozen=True, tag="saved"):
     epoch: int
     seq: int
     journal: int  # number of the first tape that was written after it
+    forget: bool = False  # earlier tapes hold somebody who is forgotten: none of them is kept
     unsaid: tuple[Event | Outcome, ...] = ()  # what it knows of besides, in its order: the log may lack it
 
 
