@@ -44,7 +44,7 @@ ALIKE = 0.5  # cosine; people here are nearly at right angles
 def run(bench: Bench) -> Row:
     """Forget people of every kind, and search all files for them and, to prove the search, for others."""
     logging.getLogger("tracker").setLevel(logging.CRITICAL)
-    rounds = bench.of(quick=1, full=20)
+    rounds = bench.of(quick=1, full=5, release=20)
     found = _Found()
     with bench.folder() as folder, a_linker(folder, number=SITE, store={"keep_tapes": True}) as place:
         _people(place)
