@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tracker.io.bus import Operator
     from tracker.io.wire import Outcome
     from tracker.label import Figure, LabelScores
+    from tracker.logs import LogSettings
     from tracker.process import Summary
     from tracker.types import TrackKey
 
@@ -60,20 +61,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """A verb, its mistakes told in one line each."""
-    import logging
-
     from models import ModelError
     from tracker.errors import UserError
+    from tracker.logs import set_up
 
-    level = logging.INFO if arguments.verbose else logging.WARNING
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
-    )
+    set_up(_logs(arguments))
     try:
         answer = int(arguments.run(arguments))
         sys.stdout.flush()  # here, where a reader who has gone is no error, and not when Python ends
         return answer
     except (UserError, ModelError) as problem:
+        if getattr(arguments, "log_format", "text") == "json":
+            import logging
+
+            logging.getLogger("throughline").error("%s", problem)
+            return MISTAKE
         return _complain(str(problem))
     except BrokenPipeError:
         # Whoever read our output (head, say) has seen enough; Python must not complain while it flushes at exit.
@@ -90,6 +92,16 @@ def _run(arguments: argparse.Namespace) -> int:
         from tracker.doctor import import_remedy
 
         return _complain(f"a package cannot be loaded: {import_remedy(problem)}")
+
+
+def _logs(arguments: argparse.Namespace) -> LogSettings:
+    """How much to say, and in which form."""
+    import logging
+
+    from tracker.logs import LogSettings
+
+    level = logging.INFO if arguments.verbose else logging.WARNING
+    return LogSettings(level, getattr(arguments, "log_format", "text"))
 
 
 def _complain(text: str) -> int:
@@ -240,22 +252,37 @@ def named_camera(text: str) -> tuple[str, str]:
 
 def live(arguments: argparse.Namespace) -> int:
     """Everything on this machine: workers and linker, until Ctrl-C."""
-    from tracker import config, roles
+    import logging
 
+    from tracker import roles
+
+    site = _live_site(arguments, "live")
+    is_text = arguments.log_format == "text"
     roles.live(
-        config.load(arguments.site, overrides=arguments.set),
+        site,
         _out_or_none(arguments),
         duration_s=arguments.duration,
-        report=lambda text: print(text, flush=True),
+        report=(lambda text: print(text, flush=True)) if is_text else logging.getLogger("throughline").info,
+        logs=_logs(arguments),
     )
     return OK
 
 
-def worker(arguments: argparse.Namespace) -> int:
-    """Some cameras of a site: frames in, updates out."""
-    from tracker import config, roles
+def _live_site(arguments: argparse.Namespace, process: str) -> Site:
+    """The site of a role that runs for long, and a log that knows its cameras."""
+    from tracker import config
+    from tracker.logs import set_up
 
     site = config.load(arguments.site, overrides=arguments.set)
+    set_up(_logs(arguments), process, site.cameras)
+    return site
+
+
+def worker(arguments: argparse.Namespace) -> int:
+    """Some cameras of a site: frames in, updates out."""
+    from tracker import roles
+
+    site = _live_site(arguments, "worker")
     for name in arguments.camera:
         if name not in site.cameras:
             raise _mistake(f"{arguments.site} has no camera {name!r} (cameras: {', '.join(site.cameras)})")
@@ -265,9 +292,9 @@ def worker(arguments: argparse.Namespace) -> int:
 
 def linker(arguments: argparse.Namespace) -> int:
     """The site's one linker: updates in, events out."""
-    from tracker import config, roles
+    from tracker import roles
 
-    roles.linker(config.load(arguments.site, overrides=arguments.set), _out_or_none(arguments))
+    roles.linker(_live_site(arguments, "linker"), _out_or_none(arguments))
     return OK
 
 
@@ -707,7 +734,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     from tracker.doctor import examine
 
     wrong = 0
-    for finding in examine(arguments.source, arguments.out):
+    for finding in examine(arguments.source, arguments.out, arguments.site):
         wrong += finding.state == "wrong"
         print(f"{finding.state:6} {finding.what:26} {finding.text}", flush=True)
     print(f"\n{wrong} problem{'s' * (wrong != 1)} found" if wrong else "\nAll fine")
@@ -871,6 +898,7 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--for", dest="duration", type=seconds, metavar="S", help="stop after so many seconds")
     _common(one)
+    _log_options(one)
 
     one = _verb(verbs, "worker", worker, "some cameras of a site, for a linker elsewhere")
     one.add_argument("site", type=Path, help="site file")
@@ -879,11 +907,13 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("-o", "--out", type=Path, help="folder for metrics (default: the site's)")
     _common(one)
+    _log_options(one)
 
     one = _verb(verbs, "linker", linker, "the site's one linker, for workers elsewhere")
     one.add_argument("site", type=Path, help="site file")
     one.add_argument("-o", "--out", type=Path, help="folder for log and checkpoints (default: the site's)")
     _common(one)
+    _log_options(one)
 
     one = _verb(verbs, "subscribe", subscribe, "print what happens, as JSON lines")
     one.add_argument(
@@ -1012,7 +1042,10 @@ def parser() -> argparse.ArgumentParser:
 
     one = _verb(verbs, "doctor", doctor, "what works on this machine")
     one.add_argument("source", nargs="?", help="also try to open this file, folder, camera or URL")
-    one.add_argument("-o", "--out", type=Path, default=Path(), help="where results would go (default: here)")
+    one.add_argument("--site", type=Path, metavar="FILE", help="also whether this site can run here")
+    one.add_argument(
+        "-o", "--out", type=Path, help="where results would go (default: the site's folder, else here)"
+    )
 
     inner = verbs.add_parser("config", help="site files").add_subparsers(metavar="WHAT", required=True)
     one = _verb(inner, "check", check_config, "list every mistake of a site file")
@@ -1049,6 +1082,15 @@ def _common(one: argparse.ArgumentParser, *, progress: bool = False) -> None:
     )
     if progress:
         one.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def _log_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: one object a line, for a log collector (default %(default)s)",
+    )
 
 
 def _linker_options(one: argparse.ArgumentParser) -> None:

@@ -7,14 +7,38 @@ from typing import Any
 
 import yaml
 
+MOST_VALUES = 100_000  # a site of a thousand cameras with calibrations has half of them
+
 
 def read_yaml(text: str) -> Any:
     """What a YAML text says.
 
     Raises:
-        yaml.YAMLError: It is no YAML, or says one name twice in one table.
+        yaml.YAMLError: It is no YAML, says one name twice in one table, is nested too deeply, or says too much, as a
+            few lines can whose parts repeat each other.
     """
-    return yaml.load(text, Loader=_UniqueKeyLoader)
+    try:
+        value = yaml.load(text, Loader=_UniqueKeyLoader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, OverflowError) as error:  # a day that no month has, a number of 5,000 digits
+        raise yaml.YAMLError(str(error)) from error
+    if not _is_small(value):
+        raise yaml.YAMLError(f"it holds more than {MOST_VALUES} values")
+    return value
+
+
+def _is_small(value: Any) -> bool:
+    """Whether a value has at most so many parts, each counted as often as it stands somewhere."""
+    waiting, seen = [value], 0
+    while waiting and seen + len(waiting) <= MOST_VALUES:
+        one = waiting.pop()
+        seen += 1
+        if isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return not waiting
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -121,14 +121,16 @@ def updates(draw: st.DrawFn) -> CameraUpdate:
         floor_xy_m=draw(hnp.arrays(np.float32, (n, 2), elements={"allow_infinity": False})),
         floor_sigma_m=draw(hnp.arrays(np.float32, (n,), elements={"allow_infinity": False})),
     )
+    prototypes, mean = draw(arrays(np.float16, k, d)), draw(arrays(np.float32, d))
+    prototypes[:, 0] = mean[0] = 1  # an embedding of zero is refused
     tracklet = a_tracklet(
         key=draw(keys),
         revision=draw(ints),
         ended=draw(st.booleans()),
         first_box=draw(arrays(np.float32, 4)),
-        prototypes=draw(arrays(np.float16, k, d)),
+        prototypes=prototypes,
         quality=draw(arrays(np.float32, k)),
-        mean_embedding=draw(arrays(np.float32, d)),
+        mean_embedding=mean,
         score_mean=draw(floats),
         model_hash=draw(names),
     )
@@ -235,6 +237,19 @@ def test_any_value_in_any_field_gives_a_sound_record_or_wire_error(field: str, v
         wire.encode(wire.decode(message))
     except wire.WireError:
         pass
+
+
+@pytest.mark.parametrize(
+    "poisoned",
+    [
+        {"prototypes": np.array([[1, 0], [0, 0]], np.float16), "mean_embedding": np.ones(2, np.float32)},
+        {"prototypes": np.zeros((0, 0), np.float16), "quality": np.zeros(0, np.float32)}
+        | {"mean_embedding": np.zeros(2, np.float32)},
+    ],
+)
+def test_an_embedding_of_zero_is_refused(poisoned: dict[str, Any]) -> None:
+    with pytest.raises(wire.WireError, match="an embedding is zero"):
+        wire.decode(wire.encode(an_update(a_tracklet(**poisoned))))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from configs.reading import read_yaml
-from tracker.errors import UserError
+from tracker.errors import UserError, holds_password
+
+log = logging.getLogger(__name__)
 
 Polygon = list[tuple[float, float]]
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -242,6 +245,10 @@ class LiveSettings(Settings):
     patience_s: float = Field(1.0, gt=0)  # how long a silent camera may hold back the others
     stalled_after_s: float = Field(5.0, gt=0)  # no frame for this long: the camera is lost
     out: str = "live_out"  # log, checkpoints, metrics
+    http: str | None = Field(
+        "127.0.0.1:5559", pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"
+    )  # health and metrics for whoever watches
+    http_insecure: bool = False  # allow an address that other machines can reach
 
 
 class StoreSettings(Settings):
@@ -314,6 +321,12 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Site:
         raise UserError(f"{place}: no valid YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a site file is a mapping with at least 'cameras:'")
+    if os.name == "posix" and path.stat().st_mode & 0o004 and _holds_password(values):
+        log.warning(
+            "%s: others can read this file, and a password stands in it: chmod 600 it, or write ${NAME} and put the "
+            "password into the environment",
+            path,
+        )
     return from_values(values, source=str(path), folder=path.parent, overrides=overrides)
 
 
@@ -415,6 +428,18 @@ def _resolve(camera: dict[str, Any], folder: Path, mistakes: list[str], place: s
         except UserError as error:
             mistakes.append(f"{place}.calibration: {error}")
             del camera["calibration"]
+
+
+def holds_passwords(path: Path) -> bool:
+    """Whether a password stands in a sound site file in so many words."""
+    return _holds_password(read_yaml(path.read_text(encoding="utf-8")))
+
+
+def _holds_password(values: Mapping[str, Any]) -> bool:
+    cameras = values.get("cameras")
+    given = cameras.values() if isinstance(cameras, dict) else ()
+    urls = [camera.get("url") if isinstance(camera, dict) else camera for camera in given]
+    return any(isinstance(url, str) and holds_password(url) for url in urls)
 
 
 def _from_environment(value: Any, mistakes: list[str], place: str) -> Any:

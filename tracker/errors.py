@@ -2,8 +2,18 @@
 
 import re
 
-# Also of a URL that has been through a path, which makes one slash of two.
-CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^/?#\s]*@")
+# User and password of an address: all before its last '@', also where they hold a '/' that should have been written
+# as %2F. One slash: of a URL that has been through a path. A colon before a port is none before a password.
+CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:[^/?#\s:@]*:(?!\d{1,5}[/?#\s])\S*|[^/?#\s]*)@")
+# What cameras take in the query of their address.
+_PARAMETERS = re.compile(
+    r"([?&][\w.-]*(?:user|usr|login|pass|pwd|token|auth|key|secret|sig)[\w.-]*=)[^&#\s'\"]+", re.IGNORECASE
+)
+# A password as it stands, and not ${TAKEN_FROM} the environment.
+_PASSWORD = re.compile(
+    r"://[^/?#\s:@]*:(?!\$\{)[^/?#\s]*@|[?&][\w.-]*(?:pass|pwd|token|secret)[\w.-]*=(?!\$\{)[^&\s]",
+    re.IGNORECASE,
+)
 
 
 class UserError(Exception):
@@ -16,4 +26,9 @@ class StorageError(UserError):
 
 def mask_url(text: str) -> str:
     """The text with the credentials of every URL in it replaced, for messages and logs."""
-    return CREDENTIALS.sub(r"\1***@", text)
+    return _PARAMETERS.sub(r"\1***", CREDENTIALS.sub(r"\1***@", text))
+
+
+def holds_password(url: str) -> bool:
+    """Whether a password stands in an address, in so many words."""
+    return _PASSWORD.search(url) is not None

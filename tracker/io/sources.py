@@ -58,6 +58,10 @@ NAME_TIME = re.compile(
 )
 
 
+# What reading a damaged file raises. IndexError: PyAV's, of a packet whose stream was not there at the start.
+DAMAGED = (av.error.FFmpegError, OSError, IndexError)
+
+
 class SourceLost(UserError):
     """A live camera stopped sending or never answered; iterate the source again to reconnect."""
 
@@ -698,7 +702,7 @@ class _Reader:
                 packet = next(self._packets, None)
             except av.error.EOFError:
                 return
-            except (av.error.FFmpegError, OSError):
+            except DAMAGED:
                 errors += 1
                 self._packets = self._container.demux(self._stream)
                 continue
@@ -743,7 +747,7 @@ def _index_of(path: Path, size: int, changed_ns: int) -> _Index:
                     times.append(packet.pts)
                     if packet.is_keyframe:
                         keys.append(packet.pts)
-        except (av.error.FFmpegError, OSError):
+        except DAMAGED:
             log.info("%s: damaged; its index may be short", path)
         times.sort()
         keys.sort()
@@ -773,14 +777,15 @@ def _open_segments(paths: Sequence[Path]) -> list[_Segment]:
 
 def _open_file(path: Path) -> InputContainer:
     try:
-        container = av.open(str(path), "r")
+        container = av.open(str(path), "r", metadata_errors="replace")
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
     except PermissionError:
         raise UserError(f"not allowed to read {path}") from None
     except (av.error.FFmpegError, OSError) as error:
         raise UserError(f"{path} is not a video that can be read ({_reason(error)})") from None
-    if not container.streams.video or not container.streams.video[0].codec_context.width:
+    # A stream of a codec that FFmpeg does not know has no context at all.
+    if not any(getattr(stream.codec_context, "width", 0) for stream in container.streams.video[:1]):
         container.close()
         raise UserError(f"{path} holds no video that can be read")
     return container
@@ -841,7 +846,7 @@ def _is_sideways(container: InputContainer) -> bool:
     """Whether a file's frames are to be turned by a quarter; only a decoded frame says so."""
     try:
         frame = next(container.decode(video=0), None)
-    except (av.error.FFmpegError, OSError):
+    except DAMAGED:
         return False
     return frame is not None and round(frame.rotation / 90) % 2 == 1
 

@@ -85,7 +85,7 @@ class EventLog:
         """
         self.path = path
         with self._explained("opened"):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Events say who was where: nobody else's business. SQLite gives its WAL the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             sync_folder(path.parent)

@@ -300,6 +300,9 @@ def _check_tracklet(tracklet: Tracklet) -> None:
     rows, mean = tracklet.prototypes, tracklet.mean_embedding
     if len(rows) and len(mean) and rows.shape[1] != len(mean):
         raise WireError(f"prototypes have {rows.shape[1]} values, their mean {len(mean)}")
+    # No network gives one, and it has no direction to compare.
+    if not rows.any(axis=1).all() or (len(mean) and tracklet.embeddings_seen and not mean.any()):
+        raise WireError("an embedding is zero")
 
 
 _ARRAY = tuple[str, tuple[int, ...], bytes]

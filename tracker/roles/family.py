@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -16,16 +17,25 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 import zmq
 
 from models import ModelError
 from tracker.config import BusSettings, Site
-from tracker.errors import UserError
+from tracker.errors import UserError, mask_url
+from tracker.logs import LogSettings, set_up
 from tracker.roles.following import WARM_UP_S, check_cameras, worker
-from tracker.roles.housekeeping import Metrics, stopped_by_signals, write_whole
+from tracker.roles.health import Health, Process, serving
+from tracker.roles.housekeeping import (
+    Metrics,
+    private_folder,
+    resident_bytes,
+    stopped_by_signals,
+    tell_systemd,
+    write_whole,
+)
 from tracker.roles.linking import linker
 from tracker.types import (
     CameraId,
@@ -34,6 +44,18 @@ from tracker.types import (
 log = logging.getLogger(__name__)
 
 _REPORT_S = 10.0
+_LOOK_S = 1.0  # how often the children's figures are read; they write them every two seconds
+# Who dies again and again is started again after 0, 1, 2, 4, ... 60 s, forgiven after a life of a minute.
+_MOST_PAUSE_S = 60.0
+_SOUND_LIFE_S = 60.0
+_TRIES = 3  # starts that come to nothing, while nothing runs yet: then it is a mistake to be told
+_HUNG_S = (
+    60.0  # without figures, twice what /healthz allows: a process whose loop does not come round is ended
+)
+_AWAY_S = (
+    5.0  # between two looks: it was this process that stood still, and the others with it (a paused machine)
+)
+_GAUGES = ("fps", "waiting")  # of a camera: not to be added up over its worker's lives
 
 
 def live(
@@ -43,6 +65,7 @@ def live(
     duration_s: float | None = None,
     stop: threading.Event | None = None,
     report: Callable[[str], None] = log.info,
+    logs: LogSettings | None = None,
 ) -> dict[str, Any]:
     """Everything on this machine: a linker and its workers, until Ctrl-C or until all recordings are over.
 
@@ -52,6 +75,7 @@ def live(
         out: folder for log, checkpoint, metrics and ``live.json``; None: the site's.
         duration_s: stop after so long; None: when asked to.
         report: is told every ten seconds, and at the end, how it goes.
+        logs: how the processes say what happens; None: as much as this one.
 
     Returns:
         What ``live.json`` holds: frames, dropped frames and latency of each camera, CPU seconds of each process.
@@ -62,7 +86,7 @@ def live(
     out = Path(site.live.out) if out is None else out
     check_cameras(site, list(site.cameras))
     try:
-        (out / "metrics").mkdir(parents=True, exist_ok=True)
+        private_folder(out / "metrics")
         for old in (out / "metrics").glob("*.json"):
             old.unlink()
     except OSError as error:
@@ -70,17 +94,32 @@ def live(
     with (
         tempfile.TemporaryDirectory(prefix="throughline-") as folder,
         stopped_by_signals(stop) as asked,
-        _Family(_with_local_ingest(site, Path(folder)), out) as family,
+        serving(site.live) as health,
+        _Family(
+            _for_children(site, Path(folder)),
+            out,
+            logs or LogSettings(logging.getLogger().getEffectiveLevel()),
+        ) as family,
     ):
-        began_s = reported_s = time.monotonic()
+        began_s = reported_s = looked_s = time.monotonic()
+        is_said = False
         while not asked.is_set() and not family.is_over:
             family.look_after(0.2)
             now_s = time.monotonic()
+            if now_s - looked_s >= _LOOK_S:
+                looked_s = now_s
+                family.tell(health, now_s)
+                if family.is_serving and not is_said:
+                    tell_systemd("READY=1")
+                    is_said = True
+                if not health.problems:
+                    tell_systemd("WATCHDOG=1")
             if now_s - reported_s >= _REPORT_S:
                 reported_s = now_s
                 report(_told(family.figures(now_s - began_s)))
             if duration_s is not None and now_s - began_s >= duration_s:
                 break
+        tell_systemd("STOPPING=1")
         family.stop()
         figures = family.figures(time.monotonic() - began_s)
     write_whole(out / "live.json", json.dumps(figures, indent=1).encode())
@@ -88,8 +127,12 @@ def live(
     return figures
 
 
-def _with_local_ingest(site: Site, folder: Path) -> Site:
-    """Workers on this machine reach the linker without a port, unless the site names an endpoint for others."""
+def _for_children(site: Site, folder: Path) -> Site:
+    """Workers on this machine reach the linker without a port, unless the site names an endpoint for others.
+
+    Who watches asks ``live`` itself, for all of them.
+    """
+    site = site.model_copy(update={"live": site.live.model_copy(update={"http": None})})
     if site.bus.ingest != BusSettings().ingest or not zmq.has("ipc"):
         return site
     bus = site.bus.model_copy(update={"ingest": f"ipc://{folder}/ingest"})
@@ -107,50 +150,100 @@ class _Child:
     is_ready: bool = False
     is_over: bool = False
     starts: int = 1
+    began_s: float = 0.0  # monotonic clock: its last start
+    deaths: int = 0  # one soon after the other
+    again_s: float | None = None  # dead: when it is started again
+    problem: str = ""  # what it said that it cannot use, before it ended
+    heard_s: float = 0.0  # when its figures last changed
+    last: Metrics | None = None  # its figures as last heard
     cpu_s: float = 0.0  # of its earlier lives
     earlier: dict[CameraId, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def is_down(self) -> bool:
+        """Dead, and waiting for its next start."""
+        return self.again_s is not None
+
+    @property
+    def is_serving(self) -> bool:
+        return self.is_ready and not self.is_down
 
 
 class _Family:
     """The processes of ``live``: started together, looked after, stopped in order."""
 
-    def __init__(self, site: Site, out: Path) -> None:
-        self._site, self._out = site, out
+    def __init__(self, site: Site, out: Path, logs: LogSettings) -> None:
+        self._site, self._out, self._logs = site, out, logs
         self._context = multiprocessing.get_context("spawn")
         self._begin_ns: int | None = None
         self._stopping = False
+        self._told_s = time.monotonic()
         names = list(site.cameras)
         count = min(site.live.workers or _cores(), len(names))
         self._linker = self._start("linker", None)
         self._workers = [self._start(f"worker-{n}", names[n::count]) for n in range(count)]
+        self._all = (self._linker, *self._workers)
 
     @property
     def is_over(self) -> bool:
         """Every worker has done all its recordings."""
         return all(child.is_over for child in self._workers)
 
+    @property
+    def is_serving(self) -> bool:
+        """The linker and a worker at least are past their start."""
+        return self._linker.is_serving and any(child.is_serving for child in self._workers)
+
     def look_after(self, timeout_s: float) -> None:
-        """Hear what the processes say; start again what died."""
-        children = [child for child in (self._linker, *self._workers) if not child.is_over]
-        wait([child.pipe for child in children] + [child.process.sentinel for child in children], timeout_s)
+        """Hear what the processes say; start again what died, after a pause where it dies again and again.
+
+        Raises:
+            UserError: something cannot be used, before anything ran; later that is one process's trouble.
+        """
+        children = [child for child in self._all if not child.is_over]
+        living = [child for child in children if not child.is_down]
+        wait([child.pipe for child in living] + [child.process.sentinel for child in living], timeout_s)
         for child in children:
-            while child.pipe.poll():
-                try:
-                    word, text = child.pipe.recv()
-                except (EOFError, OSError):
-                    break
-                if word == "problem":
-                    raise UserError(text)
-                child.is_ready |= word == "ready"
-                if word == "ready" and child.camera_ids is not None:
-                    self._begin(child)
-                child.is_over |= word == "over"
-            if not child.is_over and not child.process.is_alive() and not self._stopping:
-                self._restart(child)
-        if all(child.is_ready for child in (self._linker, *self._workers)) and self._begin_ns is None:
+            if child.is_down:
+                self._start_again(child)
+                continue
+            is_alive = child.process.is_alive()
+            self._hear(child)  # its last words, too
+            if not is_alive and not child.is_over and not self._stopping:
+                self._bury(child)
+        is_due = all(child.is_ready or child.deaths for child in self._workers)
+        is_due &= self._linker.is_ready and any(child.is_ready for child in self._workers)
+        if is_due and self._begin_ns is None:
             self._begin_ns = time.time_ns() + 10**8
             for child in self._workers:
                 self._begin(child)
+
+    def tell(self, health: Health, now_s: float) -> None:
+        """How all are doing, by their own figures. Whose loop hangs is ended, and started again like the dead."""
+        away_s = now_s - self._told_s if now_s - self._told_s > _AWAY_S else 0.0
+        self._told_s = now_s
+        own = Metrics(name="live", pid=os.getpid(), cpu_s=time.process_time(), rss_bytes=resident_bytes())
+        told = [Process("live", "live", own, now_s)]
+        for child in self._all:
+            child.heard_s += away_s
+            metrics = self._metrics(child)
+            if metrics is not None and (child.last is None or metrics.wall_s != child.last.wall_s):
+                child.last, child.heard_s = metrics, now_s
+            if child.is_over or self._begin_ns is None:  # nothing to tell any more, or yet
+                child.heard_s = now_s
+            if child.is_serving and now_s - child.heard_s > _HUNG_S:
+                log.warning(
+                    "%s: nothing heard of it for %.0f s; ending it", child.name, now_s - child.heard_s
+                )
+                child.process.kill()
+                child.heard_s = now_s
+            if metrics is not None:
+                cameras = {c: _summed(child.earlier.get(c, {}), now) for c, now in metrics.cameras.items()}
+                cpu_s = child.cpu_s + metrics.cpu_s
+                metrics = msgspec.structs.replace(metrics, cameras=cameras, cpu_s=cpu_s)
+            role: Literal["linker", "worker"] = "linker" if child.camera_ids is None else "worker"
+            told.append(Process(child.name, role, metrics, child.heard_s, child.starts, child.is_serving))
+        health.tell(*told)
 
     def stop(self) -> None:
         """Workers first, so that the linker still hears their last word."""
@@ -169,7 +262,7 @@ class _Family:
 
     def figures(self, wall_s: float) -> dict[str, Any]:
         """What all processes have counted, as last written by them."""
-        found = {child.name: self._metrics(child) for child in (self._linker, *self._workers)}
+        found = {child.name: self._metrics(child) for child in self._all}
         cameras: dict[CameraId, dict[str, Any]] = {}
         for child in self._workers:
             metrics = found[child.name]
@@ -194,31 +287,61 @@ class _Family:
                     "cpu_s": round(child.cpu_s + (metrics.cpu_s if metrics is not None else 0.0), 2),
                     "counters": metrics.counters if metrics is not None else {},
                 }
-                for child in (self._linker, *self._workers)
+                for child in self._all
                 for metrics in [found[child.name]]
             },
         }
 
     def _start(self, name: str, camera_ids: list[CameraId] | None) -> _Child:
         ours, theirs = self._context.Pipe()
-        level = logging.getLogger().getEffectiveLevel()
         process = self._context.Process(
-            target=_run_child, args=(theirs, self._site, self._out, name, camera_ids, level), name=name
+            target=_run_child, args=(theirs, self._site, self._out, name, camera_ids, self._logs), name=name
         )
         with _one_blas_thread():
             process.start()
         theirs.close()
-        return _Child(name, camera_ids, process, ours)
+        now_s = time.monotonic()
+        return _Child(name, camera_ids, process, ours, began_s=now_s, heard_s=now_s)
 
     def _begin(self, child: _Child) -> None:
         if self._begin_ns is not None:
             with contextlib.suppress(OSError):  # it died; it will be started again
                 child.pipe.send(("begin", self._begin_ns))
 
-    def _restart(self, child: _Child) -> None:
-        log.warning("%s died (exit code %s); starting it again", child.name, child.process.exitcode)
-        if not child.is_ready and child.starts > 3:
-            raise UserError(f"{child.name} dies whenever it is started; run with --verbose to see why")
+    def _hear(self, child: _Child) -> None:
+        while child.pipe.poll():
+            try:
+                word, text = child.pipe.recv()
+            except (EOFError, OSError):
+                return
+            if word == "problem":
+                if self._begin_ns is None:
+                    raise UserError(text)
+                child.problem = text
+            if word == "ready":
+                child.is_ready, child.heard_s = True, time.monotonic()
+                if child.camera_ids is not None:
+                    self._begin(child)
+            child.is_over |= word == "over"
+
+    def _bury(self, child: _Child) -> None:
+        """Keep a dead child's counts, and say when it comes back."""
+        now_s = time.monotonic()
+        if child.is_ready and now_s - child.began_s >= _SOUND_LIFE_S:
+            child.deaths = 0
+        child.deaths += 1
+        if self._begin_ns is None and child.deaths >= _TRIES:
+            hopeless = [self._linker] if child is self._linker else self._workers
+            if all(one.deaths >= _TRIES and not one.is_ready for one in hopeless):
+                raise UserError(f"{child.name} dies whenever it is started; run with --verbose to see why")
+        pause_s = pause_after(child.deaths)
+        child.again_s = now_s + pause_s
+        log.warning(
+            "%s died (%s); starting it again%s",
+            child.name,
+            mask_url(child.problem) or f"exit code {child.process.exitcode}",
+            f" in {pause_s:.0f} s" if pause_s else "",
+        )
         metrics = self._metrics(child)
         if metrics is not None:
             child.cpu_s += metrics.cpu_s
@@ -226,8 +349,19 @@ class _Family:
                 child.earlier[camera_id] = _summed(child.earlier.get(camera_id, {}), counts)
             self._metrics_path(child).unlink(missing_ok=True)
         child.pipe.close()
+        child.is_ready, child.problem = False, ""
+
+    def _start_again(self, child: _Child) -> None:
+        if self._stopping or child.again_s is None or time.monotonic() < child.again_s:
+            return
         fresh = self._start(child.name, child.camera_ids)
-        child.process, child.pipe, child.is_ready = fresh.process, fresh.pipe, False
+        child.process, child.pipe, child.began_s, child.heard_s = (
+            fresh.process,
+            fresh.pipe,
+            fresh.began_s,
+            fresh.heard_s,
+        )
+        child.again_s = None
         child.starts += 1
 
     def _metrics_path(self, child: _Child) -> Path:
@@ -244,8 +378,13 @@ class _Family:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        for child in (self._linker, *self._workers):
+        for child in self._all:
             child.pipe.close()
+
+
+def pause_after(deaths: int) -> float:
+    """Seconds until somebody is started again who has died so often, one time soon after the other."""
+    return min(2.0 ** min(deaths - 2, 10), _MOST_PAUSE_S) if deaths > 1 else 0.0
 
 
 @contextlib.contextmanager
@@ -271,7 +410,9 @@ def _cores() -> int:
 def _summed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Two lives of one camera's counts."""
     numbers = {
-        name: before[name] + now.get(name, 0) for name in before if isinstance(before[name], int | float)
+        name: value + now.get(name, 0)
+        for name, value in before.items()
+        if isinstance(value, int | float) and name not in _GAUGES
     }
     return {**before, **now, **numbers}
 
@@ -299,11 +440,11 @@ def _told(figures: Mapping[str, Any]) -> str:
 
 
 def _run_child(
-    pipe: Connection, site: Site, out: Path, name: str, camera_ids: list[CameraId] | None, level: int
+    pipe: Connection, site: Site, out: Path, name: str, camera_ids: list[CameraId] | None, logs: LogSettings
 ) -> None:
     """A process of ``live``: the linker, or a worker. It stops when told to, and when ``live`` is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent stops us in order
-    logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s")
+    set_up(logs, name, site.cameras)
     stop, begun = threading.Event(), threading.Event()
     begin_ns = [time.time_ns()]
 
@@ -337,3 +478,7 @@ def _run_child(
         pipe.send(("problem", str(error)))
     except BrokenPipeError:
         return  # live is gone
+    except Exception:
+        # Told here and not by multiprocessing, whose way of telling knows no secrets.
+        log.exception("%s ends", name)
+        sys.exit(1)

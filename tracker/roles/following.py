@@ -24,6 +24,7 @@ from tracker.config import BusSettings, Site
 from tracker.errors import UserError
 from tracker.io.bus import Uplink
 from tracker.io.clock import WallClock
+from tracker.roles.health import serving
 from tracker.roles.housekeeping import Metrics, MetricsFile, stopped_by_signals
 from tracker.stages import Clock, FrameSource
 from tracker.types import (
@@ -132,6 +133,10 @@ class Inbox:
             self._changed.notify_all()
             return frames, words
 
+    def waiting(self, camera_id: CameraId) -> int:
+        """How many frames of a camera wait for their turn."""
+        return len(self._frames[camera_id])
+
     def close(self) -> None:
         """Wake everybody; nobody waits any more."""
         with self._changed:
@@ -224,6 +229,10 @@ class Outbox:
             self._messages.clear()
             self._ended = []
             return messages, ended
+
+    def __len__(self) -> int:
+        """How many messages wait to be sent."""
+        return len(self._messages)
 
     def fileno(self) -> int:
         """Readable when there is a message."""
@@ -391,8 +400,12 @@ def run_worker(
     stalled_after_s: float = 5.0,
     backoff_s: float = 0.5,
     metrics: Path | None = None,
+    tell: Callable[[Metrics], None] = lambda metrics: None,
 ) -> Metrics:
     """Follow cameras until ``stop``, or until every one was a recording that is over.
+
+    Args:
+        metrics: file of the figures, written now and then; ``tell`` hears them as well.
 
     Raises:
         UserError: a bad endpoint or key.
@@ -415,7 +428,14 @@ def run_worker(
             stop.set()
 
     def figures() -> dict[CameraId, dict[str, Any]]:
-        return {camera_id: dict(vars(count)) for camera_id, count in inbox.counts.items()}
+        return {c: vars(count) | {"waiting": inbox.waiting(c)} for c, count in inbox.counts.items()}
+
+    def queues() -> dict[str, float]:
+        return {
+            "outbox_unsent": outbox.unsent,
+            "outbox_waiting": len(outbox),
+            "rounds": inference.rounds,
+        }
 
     threads = [
         threading.Thread(
@@ -429,14 +449,14 @@ def run_worker(
     ]
     sender = threading.Thread(target=network, name="network")
     sender.start()
-    file = MetricsFile(metrics, run)
+    file = MetricsFile(metrics, run, tell=tell)
     try:
         for thread in threads:
             thread.start()
         while not stop.is_set() and not inference.is_over:
             inference.round(0.2)
             if file.is_due():
-                file.write({"outbox_unsent": outbox.unsent, "rounds": inference.rounds}, figures())
+                file.write(queues(), figures())
         inference.finish()
     finally:
         stop.set()
@@ -447,7 +467,7 @@ def run_worker(
         for thread in threads:
             thread.join(max(patience_s - time.monotonic(), 0.0))
         outbox.close()
-        counters |= {"outbox_unsent": outbox.unsent, "rounds": inference.rounds}
+        counters |= queues()
         file.write(counters, figures())
     if problems:
         raise problems[0]
@@ -503,7 +523,7 @@ def worker(
         )
         for c in camera_ids
     ]
-    with stopped_by_signals(stop) as asked:
+    with stopped_by_signals(stop) as asked, serving(site.live) as health:
         return run_worker(
             cameras,
             step,
@@ -513,6 +533,7 @@ def worker(
             clock=clock,
             stalled_after_s=site.live.stalled_after_s,
             metrics=out / "metrics" / f"{name}.json",
+            tell=health.alone("worker"),
         )
 
 

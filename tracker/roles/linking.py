@@ -25,6 +25,7 @@ from tracker.io.bus import HEARTBEAT_S, Answers, Hub
 from tracker.io.clock import WallClock
 from tracker.io.store import EventLog, Journal, Place, identities_of, save_site, tapes_in
 from tracker.io.tape import TapeReader
+from tracker.roles.health import serving
 from tracker.roles.housekeeping import MetricsFile, stopped_by_signals
 from tracker.stages import Clock, IdentityLinker
 from tracker.types import (
@@ -33,10 +34,14 @@ from tracker.types import (
     CameraId,
     CameraStatus,
     CameraUpdate,
+    Checkpoint,
     Command,
     Event,
     HandedOver,
+    Left,
     LinkerInput,
+    Merged,
+    Split,
     TrackKey,
     Tracklet,
     Tracks,
@@ -104,6 +109,7 @@ class LinkerLoop:
         self._runs: dict[CameraId, int] = dict.fromkeys(cameras, 0)
         self._ended: OrderedDict[TrackKey, bool] = OrderedDict()  # ended tracklets, and whether they are safe
         self._model_hash = ""
+        self._looks = ("", 0)  # the network that looks come from, and their size; 0 while that is unknown
         # What is not in the log yet. An outcome carries what its command caused.
         self._waiting: list[Event | wire.Outcome] = []
         self._to_acknowledge: deque[TrackKey] = deque(maxlen=_KEYS_KEPT)
@@ -115,7 +121,8 @@ class LinkerLoop:
         self._latency_s: dict[CameraId, deque[float]] = {}
         self._beat_s = self._advanced_s = self._committed_s = self._saved_s = now_s
         self._tidied_s = -float("inf")
-        self.failed = self.repeated = self.updates = self.unknown = self.checkpoints = 0
+        self._here: set[int] = set()  # identities that are in view somewhere
+        self.failed = self.repeated = self.updates = self.unknown = self.misfits = self.checkpoints = 0
         self.storage_errors = self.unsaid_dropped = 0
         # All that is made here stays: to look for garbage in it costs as much again (10,000 identities: 0.5 s).
         gc.disable()
@@ -287,6 +294,14 @@ class LinkerLoop:
             if self.unknown == 1:
                 log.warning("%s: no camera of this site (further messages are counted)", message.camera_id)
             return
+        if not isinstance(message, CameraStatus) and not all(map(self._fits, message.tracklets)):
+            self.misfits += 1
+            if self.misfits == 1:
+                log.warning(
+                    "%s: looks of another size than this network's (further ones are counted)",
+                    message.camera_id,
+                )
+            return
         if isinstance(message, wire.Repeated):
             self._take_repeated(message)
             return
@@ -300,6 +315,18 @@ class LinkerLoop:
                 if tracklet.ended:
                     self._remember(tracklet.key, safe=False)
         self._apply_all(self._order.put(message))
+
+    def _fits(self, tracklet: Tracklet) -> bool:
+        """Whether its looks can be compared with others of the same network: else everybody's would be put aside."""
+        size = tracklet.prototypes.shape[1] if len(tracklet.prototypes) else len(tracklet.mean_embedding)
+        network, known = self._looks
+        is_other = bool(tracklet.model_hash) and tracklet.model_hash != network
+        if not size or (known == size and not is_other):
+            return True
+        if known and not is_other:
+            return False
+        self._looks = (tracklet.model_hash or network, size)
+        return True
 
     def _on_our_clock(self, message: CameraUpdate | CameraStatus) -> CameraUpdate | CameraStatus:
         """A camera whose clock is ahead would make everybody else late: what it is ahead is taken off."""
@@ -400,6 +427,7 @@ class LinkerLoop:
         self._begin_journal(forget=True)
         for global_id in sorted(self._to_forget):
             self._events.forget(global_id)
+            self._here.discard(global_id)
         self._to_forget.clear()
         self._answers.forget()
 
@@ -428,6 +456,7 @@ class LinkerLoop:
             events = self._linker.step(message)
             for event in events:
                 wire.check(event)  # what nobody could read must not get into the log
+            self._count_people(events)
             return events
         except Exception:
             # A journal with this message in it would bring the linker down again at every start.
@@ -435,6 +464,16 @@ class LinkerLoop:
             if self.failed == 1:
                 log.exception("the linker failed on a %s (further ones are counted)", wire.kind_of(message))
             return []
+
+    def _count_people(self, events: Sequence[Event]) -> None:
+        for event in events:
+            match event:
+                case Appeared(global_id=here) | Updated(global_id=here) | HandedOver(global_id=here):
+                    self._here.add(here)
+                case Left(global_id=gone) | Merged(absorbed=gone):
+                    self._here.discard(gone)
+                case Split(to=here):
+                    self._here.add(here)
 
     def _notice_model(self, model_hash: str) -> None:
         if not model_hash or model_hash == self._model_hash:
@@ -504,13 +543,7 @@ class LinkerLoop:
         if saved is not None:
             since = (saved.epoch, saved.seq)
             self._model_hash = saved.checkpoint.model_hash
-            try:
-                self._linker.restore(saved.checkpoint)
-            except ValueError as error:
-                raise UserError(
-                    f"the linker cannot go on from its checkpoint ({error}); move the file 'checkpoint' away to "
-                    "start with no memory of earlier people"
-                ) from error
+            restore(self._linker, saved.checkpoint)
         said = _Said(self._events, since)
         for one in saved.unsaid if saved is not None else ():
             if not isinstance(one, wire.Outcome):
@@ -533,6 +566,10 @@ class LinkerLoop:
                     if tracklet.ended:
                         self._remember(tracklet.key, safe=True)
         self._linker.start_after(self._events.largest_id())
+        if isinstance(self._linker, Linker):
+            sizes = (len(total) for total in self._linker.appearance.cameras.sums.values())
+            self._looks = (self._model_hash, next(sizes, 0))
+        self._here = {person.global_id for person in self._linker.view().identities if person.here}
         if saved is not None:
             log.info("going on from the checkpoint and %d messages after it", messages)
         if self._journal.damaged:
@@ -566,6 +603,8 @@ class LinkerLoop:
         return {
             "updates": self.updates,
             "events": self._events.seq,
+            "epoch": self._events.epoch,
+            "identities_open": len(self._here),
             "late": self._order.late,
             "impatient": self._order.impatient,
             "held_overflow": self._order.overflowed,
@@ -573,6 +612,7 @@ class LinkerLoop:
             "repeated": self.repeated,
             "failed": self.failed,
             "unknown": self.unknown,
+            "misfits": self.misfits,
             "clocks_ahead": len(self._ahead_ns),
             "checkpoints": self.checkpoints,
             "refused": self._hub.counters.refused,
@@ -588,6 +628,21 @@ class LinkerLoop:
             camera_id: {"state": state} | _percentiles(self._latency_s.get(camera_id, ()))
             for camera_id, state in self._states.items()
         }
+
+
+def restore(linker: Linking, checkpoint: Checkpoint) -> None:
+    """Give a linker the state that it was saved with.
+
+    Raises:
+        UserError: another version wrote it, or it is damaged.
+    """
+    try:
+        linker.restore(checkpoint)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(
+            f"the linker cannot go on from its checkpoint ({error}); move the file 'checkpoint' away to "
+            "start with no memory of earlier people"
+        ) from error
 
 
 def _outcome(command: Command, reason: str = "", events: Sequence[Event] = ()) -> wire.Outcome:
@@ -686,12 +741,10 @@ def linker(
 
     out = Path(site.live.out) if out is None else out
     clock = WallClock()
-    file = MetricsFile(out / "metrics" / "linker.json")
     with (
         stopped_by_signals(stop) as asked,
-        _journal(
-            site, out
-        ) as journal,  # before the log, which is carried over to this version when it is opened
+        serving(site.live) as health,
+        _journal(site, out) as journal,  # before the log, which is carried over to this version when opened
         EventLog(out / "events.sqlite", started_ns=clock.now_ns()) as events,
         Hub(site.bus) as hub,
     ):
@@ -709,6 +762,7 @@ def linker(
             keep_bytes=int(site.store.keep_mib * 2**20),
             site_file=out / "site_model.json",
         )
+        file = MetricsFile(out / "metrics" / "linker.json", tell=health.alone("linker"))
         log.info("events at %s, replays at %s", hub.endpoints.events, hub.endpoints.replay)
         if ready is not None:
             ready()

@@ -1,0 +1,94 @@
+"""``python -m benchmarks.reliability``: what its exit code says, with stand-ins for the rows."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from benchmarks.accuracy import Row, least, most
+from benchmarks.reliability import __main__ as command
+from benchmarks.reliability.bench import Bench, CannotRun
+
+
+def held(bench: Bench) -> Row:
+    return Row("held", {"lost": 0.0, "tries": bench.of(1, 10, 100)}, {"lost": most(0), "tries": least(1)})
+
+
+def missed(bench: Bench) -> Row:
+    return Row("missed", {"lost": 1.0}, {"lost": most(0)})
+
+
+def absent(bench: Bench) -> Row:
+    """A figure that is promised and was not measured."""
+    return Row("absent", {}, {"lost": most(0)})
+
+
+def cannot(bench: Bench) -> Row:
+    raise CannotRun("a disk of its own")
+
+
+def broken(bench: Bench) -> Row:
+    raise RuntimeError("a bug")
+
+
+ROWS: dict[str, Callable[[Bench], Row]] = {
+    "held": held,
+    "missed": missed,
+    "absent": absent,
+    "cannot": cannot,
+    "broken": broken,
+}
+
+
+@pytest.fixture(autouse=True)
+def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "ROWS", tuple(ROWS))
+    for name, run in ROWS.items():
+        module = ModuleType(f"benchmarks.reliability.{name}")
+        module.run = run  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        (["held"], 0),
+        (["held", "missed"], 1),
+        (["absent"], 1),
+        (["cannot"], 3),
+        (["held", "cannot"], 3),
+        (["broken"], 1),
+        (["missed", "cannot"], 1),  # a miss weighs more than what could not be tried
+        (["broken", "cannot", "held"], 1),
+        ([], 1),  # all of them
+    ],
+)
+def test_the_exit_code_tells_held_from_missed_and_untried(
+    rows: list[str], code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    assert command.main(["--quick", *(["--only", *rows] if rows else [])]) == code
+
+
+def test_every_row_is_told_and_written_also_after_one_that_broke(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = tmp_path / "rows.json"
+    command.main(["--release", "--json", str(written), "--work", str(tmp_path / "work")])
+    out = capsys.readouterr().out
+    assert "cannot run here: a disk of its own" in out and "broke: RuntimeError: a bug" in out
+    told = json.dumps(json.loads(written.read_text()))
+    assert all(name in told for name in ROWS) and '"tries": 100' in told
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_wrong_name_is_a_mistake() -> None:
+    with pytest.raises(SystemExit) as end:
+        command.main(["--only", "nothing"])
+    assert end.value.code == 2
