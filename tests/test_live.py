@@ -22,13 +22,13 @@ import run_tracker
 from tracker import roles
 from tracker.config import BusSettings, from_values
 from tracker.core.linker import Linker
-from tracker.errors import UserError
+from tracker.errors import StorageError, UserError
 from tracker.io import store, wire
 from tracker.io.bus import Hub, Operator, Uplink, local_endpoints, replay_endpoint, subscribe
 from tracker.io.clock import ReplayClock, WallClock
 from tracker.io.store import EventLog, Journal
 from tracker.io.tape import TapeReader, TapeWriter
-from tracker.roles import family
+from tracker.roles import family, linking
 from tracker.roles.following import Camera, Capture, Inbox, Inference, Outbox, Retry, run_worker
 from tracker.roles.housekeeping import Metrics
 from tracker.roles.linking import LinkerLoop
@@ -53,6 +53,7 @@ from tracker.types import (
     TrackKey,
     Tracklet,
     Tracks,
+    Updated,
     View,
 )
 
@@ -396,31 +397,154 @@ def test_events_that_a_crash_kept_from_being_said_are_said_in_the_next_life(
     assert told == [(1, 1, 1), (1, 2, 2), (2, 1, 3), (2, 2, 4)]
 
 
-def test_a_full_disk_ends_the_linker_with_a_sentence_and_loses_nothing(
+class Disk:
+    """Everything that a linker writes, and whether there is space for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_full = False
+        monkeypatch.setattr(linking, "_RETRY_S", 0.02)
+        for owner, name in (
+            (EventLog, "append"),
+            (store, "save_checkpoint"),
+            (store.TapeWriter, "flush"),
+            (EventLog, "prune"),
+        ):
+            monkeypatch.setattr(owner, name, self._if_there_is_space(getattr(owner, name)))
+
+    def refuse(self) -> Any:
+        raise StorageError("the disk is full")
+
+    def _if_there_is_space(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        def tried(*what: Any, **how: Any) -> Any:
+            return self.refuse() if self.is_full else write(*what, **how)
+
+        return tried
+
+
+def until(happens: Callable[[], bool], do: Callable[[], Any]) -> None:
+    """Do something again and again until it has had its effect."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not happens():
+        assert time.monotonic() < end_s
+        do()
+
+
+def test_a_full_disk_stops_nothing_but_what_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_ns, disk = time.time_ns(), Disk(monkeypatch)
+    with (
+        Running(tmp_path, cameras=[], checkpoint_s=0.05) as running,
+        Uplink(running.bus, ["a"], repeat_s=0.01) as uplink,
+        Operator(running.bus.replay, timeout_s=PATIENCE_S) as operator,
+    ):
+        loop = running.loop
+
+        def see(number: int) -> None:
+            one = tracklet("a", 1, number, now_ns + number, ended=True)
+            uplink.send(update("a", 1, number, now_ns + number, one), now_s=time.monotonic())
+
+        def repeat() -> None:
+            uplink.repeat(time.monotonic())
+            uplink.poll(0.01)
+
+        events = listen(running.bus)
+        see(1)
+        assert tracks_of(take(events, 1)) == ["a/1/1"]
+        until(lambda: uplink.pending == 0, repeat)
+        disk.is_full = True
+        see(2)
+        until(lambda: loop.repeated > 3 and loop.storage_errors > 3, repeat)
+        assert uplink.pending == 1  # nobody has told the worker that it is safe
+        assert [p.global_id for p in operator.view().identities] == [1]  # nor anybody who 2 is
+        with pytest.raises(UserError, match="nothing can be put on disk now"):
+            operator.command("name", 1, name="Ada")
+        counters = loop.counters()
+        assert counters["unsaid"] == 1 and counters["unstored_s"] > 0 and counters["updates"] == 2
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+            assert tracks_of(log.read()) == ["a/1/1"]
+        disk.is_full = False
+        assert tracks_of(take(events, 1)) == ["a/1/2"]
+        until(lambda: uplink.pending == 0, repeat)
+        assert operator.command("name", 1, name="Ada").obeyed
+        assert loop.counters()["unsaid"] == loop.counters()["unstored_s"] == 0
+    told = [r.getMessage() for r in caplog.records]
+    # Whether a checkpoint failed before is chance.
+    assert (
+        sum(
+            t == "the disk is full. Tracking goes on; events wait until they can be put on disk" for t in told
+        )
+        == 1
+    )
+    assert sum("there is space again" in t for t in told) == 1
+
+
+def test_what_waits_for_a_full_disk_is_bounded_and_where_somebody_was_once_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now_ns = time.time_ns()
-    whole = EventLog.append
-    full = threading.Event()
+    disk = Disk(monkeypatch)
+    monkeypatch.setattr(linking, "_MOST_UNSAID", 3)
+    with (
+        Hub(local_endpoints(tmp_path)) as hub,
+        EventLog(tmp_path / "events.sqlite", started_ns=1) as log,
+        Journal(tmp_path) as journal,
+    ):
+        loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
+        at = Sighting(camera_id="a", t_ns=1, box=(0.0, 0.0, 1.0, 1.0))
+        came = [
+            Appeared(t_ns=n, global_id=n, track=TrackKey(camera_id="a", run=1, number=n), sighting=at)
+            for n in range(4)
+        ]
+        there = [Updated(t_ns=n, global_id=n, sightings=(at,), tracks=()) for n in range(2)]
+        disk.is_full = True
+        loop._waiting = [came[0], there[0], came[1], there[1]]
+        loop.commit()
+        assert loop._waiting == [came[0], came[1], there[1]]
+        loop._waiting += came[2:]
+        loop._retry_s = 0.0
+        loop.commit()
+        assert loop._waiting == came[1:] and loop.counters()["unsaid_dropped"] == 3
+        disk.is_full, loop._retry_s = False, 0.0
+        loop.commit()
+        assert [e.global_id for e in log.read() if isinstance(e, Appeared)] == [1, 2, 3]
 
-    def append(log: EventLog, events: Sequence[Event]) -> list[Event]:
-        if full.is_set() and events:
-            raise UserError("the disk is full; free some space")
-        return whole(log, events)
 
-    monkeypatch.setattr(EventLog, "append", append)
-    running = Running(tmp_path, cameras=[])
-    with Uplink(running.bus, ["a"]) as uplink:
-        with pytest.raises(UserError, match="the disk is full"), running:
-            events = listen(running.bus)
-            uplink.send(update("a", 1, 0, now_ns, tracklet("a", 1, 1, now_ns)), now_s=0)
-            assert tracks_of(take(events, 1)) == ["a/1/1"]
-            full.set()
-            uplink.send(update("a", 1, 1, now_ns + 1, tracklet("a", 1, 2, now_ns + 1)), now_s=0)
-            running._thread.join(PATIENCE_S)
-        full.clear()
-        with Running(tmp_path, cameras=[]):  # there is space again
-            assert tracks_of(take(events, 1)) == ["a/1/2"]
+@pytest.mark.parametrize("half", [False, True])
+def test_killed_while_the_disk_is_full_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: bool
+) -> None:
+    """``half``: there was space for the checkpoint, but not for the events that it knows of."""
+    disk, bus = Disk(monkeypatch), local_endpoints(tmp_path)
+    said = [update("a", 1, n, 10 * n, tracklet("a", 1, n, 10 * n)) for n in range(1, 5)]
+
+    def life(messages: Sequence[CameraUpdate]) -> Iterator[LinkerLoop]:
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+            loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
+            for message in messages:
+                loop._take(message)
+                loop.commit()
+            yield loop
+
+    with Hub(bus) as hub:
+        for _ in life(said[:1]):
+            pass
+        for loop in life(said[1:2]):
+            disk.is_full = True
+            loop._take(said[2])
+            loop.commit()
+            assert loop.counters()["unsaid"] == 1
+            if half:
+                disk.is_full, loop._retry_s = False, 0.0
+                with monkeypatch.context() as patch:
+                    patch.setattr(EventLog, "append", lambda *_: disk.refuse())
+                    loop.commit()
+                assert loop.counters()["unsaid"] == 1
+        disk.is_full = False
+        for _ in life(said[2:]):  # workers say again what nobody acknowledged
+            pass
+    with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+        told = [(str(e.track), e.global_id) for e in log.read() if isinstance(e, Appeared)]
+    assert told == [(f"a/1/{n}", n) for n in range(1, 5)]
 
 
 def test_one_failing_camera_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -595,8 +719,9 @@ def test_boxes_carry_identities(tmp_path: Path) -> None:
             for seq in range(1000):  # until the subscription has arrived
                 uplink.send(update("a", 1, seq, 10 + seq, tracklet("a", 1, 5, 10)), now_s=0)
                 if boxes.poll(20):
-                    break
-            got = wire.decode(boxes.recv_multipart()[1])
+                    got = wire.decode(boxes.recv_multipart()[1])
+                    if got.global_ids.any():  # until then its number was not on disk
+                        break
         assert isinstance(got, wire.Boxes)
         assert (got.camera_id, got.numbers.tolist(), got.global_ids.tolist()) == ("a", [5], [1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 from tracker.core.topology import SiteModel
-from tracker.errors import UserError
+from tracker.errors import StorageError, UserError
 from tracker.io import store, wire
 from tracker.io.store import EventLog, Journal
 from tracker.types import (
@@ -173,6 +174,7 @@ def test_a_log_of_before_there_was_an_audit_is_read_on(tmp_path: Path) -> None:
     with EventLog(path, started_ns=S) as log:
         log.append([appeared(1)])
         log._db.execute("DROP TABLE commands")
+        log._db.execute("ALTER TABLE deleted DROP COLUMN largest_id")
         log._db.execute("PRAGMA user_version = 1")
     with EventLog(path, started_ns=S) as log:
         assert log.count() == 1 and log.audit() == []
@@ -245,7 +247,7 @@ def test_each_mistake_gets_its_sentence(tmp_path: Path) -> None:
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version = 9")
     db.close()
-    with pytest.raises(UserError, match=r"newer version .*schema 9, this one reads 2"):
+    with pytest.raises(UserError, match=r"newer version .*schema 9, this one reads 3"):
         EventLog(newer, started_ns=S)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be opened"):
@@ -351,3 +353,99 @@ def test_tapes_are_kept_when_asked_for(tmp_path: Path) -> None:
         f"journal-00000{n}.tape" for n in (1, 2, 3)
     ]
     assert [m.t_ns for m in Journal(tmp_path).messages()] == [3]
+
+
+TAPES = Path(__file__).parent / "tapes"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_log_of_an_earlier_version_is_carried_over_with_all_its_events(
+    tmp_path: Path, version: int
+) -> None:
+    """The logs were written by the program of their time."""
+    path = tmp_path / "events.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript((TAPES / f"log_v{version}.sql").read_text())
+        blobs = [blob for (blob,) in old.execute("SELECT blob FROM events ORDER BY epoch, seq")]
+    with EventLog(path, started_ns=5 * S) as log:
+        assert [wire.encode(event) for event in log.read()] == blobs and len(blobs) == 2
+        assert log.largest_id() == 1
+        assert places(log.append([appeared(2)], outcome("x", 2))) == [(5, 1)]
+        assert log.prune(before_ns=2 * S) == 3 and log.largest_id() == 2
+    with EventLog(path, started_ns=5 * S) as log:
+        assert (
+            log.count() == 0 and log.largest_id() == 2
+        )  # numbers stay used when nothing names them any more
+
+
+def test_of_a_log_that_is_too_large_the_oldest_goes_first_a_little_at_a_time(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "events.sqlite", started_ns=S) as log:
+        log.append([appeared(n, t_s=n, camera=f"place-{n}-" + "x" * 1000) for n in range(1, 401)])
+        full = log.size_bytes
+        assert full > 400_000
+        assert log.prune(0, most_bytes=full) == 0
+        for _ in range(2):
+            assert log.prune(0, most_bytes=full // 2, at_once=100) == 100
+        assert log.prune(0, most_bytes=full // 2, at_once=100) in (0, 100)  # a page or two are not events
+        left = [e.global_id for e in log.read() if isinstance(e, Appeared)]
+        assert left == list(range(401 - len(left), 401)) and log.size_bytes <= full // 2
+        assert b"place-200-" not in bytes_on_disk(tmp_path) and b"place-400-" in bytes_on_disk(tmp_path)
+        assert log.lost_since((1, 0)) and not log.lost_since((1, 400))
+        assert log.largest_id() == 400
+
+
+def test_tapes_that_are_kept_are_deleted_when_they_are_old_or_somebody_is_forgotten(tmp_path: Path) -> None:
+    hour_ns = 3600 * S
+
+    def begin(journal: Journal, t_ns: int, **how: bool) -> None:
+        journal.begin(msgspec.structs.replace(a_checkpoint(), t_ns=t_ns), (1, 0), **how)
+        journal.flush()
+        newest = store.tapes_in(tmp_path)[-1][1]
+        os.utime(newest, ns=(t_ns, t_ns))  # written last when the linker's clock said so
+
+    with Journal(tmp_path, keep_tapes=True, keep_s=3600) as journal:
+        for t_ns in (10 * hour_ns, 10 * hour_ns + 50 * 60 * S, 11 * hour_ns + 5 * 60 * S):
+            begin(journal, t_ns)
+        assert [n for n, _ in store.tapes_in(tmp_path)] == [2, 3]  # of 65, 15 and 0 minutes ago
+        begin(journal, 11 * hour_ns + 6 * 60 * S, forget=True)
+        assert [n for n, _ in store.tapes_in(tmp_path)] == [4]
+
+
+def test_tapes_of_before_somebody_was_forgotten_go_in_the_next_life_if_this_one_ends_too_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the new checkpoint and the deletion of the tapes, it would not look at them again."""
+    unlink = Path.unlink
+
+    def killed(path: Path, **how: bool) -> None:
+        if path.suffix == ".tape":
+            raise OSError("killed")
+        unlink(path, **how)
+
+    with Journal(tmp_path, keep_tapes=True) as journal:
+        journal.begin(a_checkpoint(), (1, 0))
+        with monkeypatch.context() as patch, pytest.raises(StorageError, match="old tapes cannot be deleted"):
+            patch.setattr(Path, "unlink", killed)
+            journal.begin(a_checkpoint(), (1, 0), forget=True)
+        assert [n for n, _ in store.tapes_in(tmp_path)] == [1, 2]
+    with Journal(tmp_path, keep_tapes=True) as journal:
+        journal.begin(a_checkpoint(), (1, 0))
+        assert [n for n, _ in store.tapes_in(tmp_path)] == [2, 3]
+
+
+def test_of_a_file_that_does_not_fit_on_the_disk_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint"
+    store.save_checkpoint(path, saved(b"old"))
+    write = os.write
+
+    def half(file: int, data: Any) -> int:
+        if len(data) < 20:
+            raise OSError(28, "No space left on device")
+        return write(file, data[:20])
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(StorageError, match="cannot be written .*No space left.* free some disk space"):
+        store.save_checkpoint(path, saved(b"new"))
+    assert names(tmp_path) == ["checkpoint"] and store.load_checkpoint(path) == saved(b"old")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import zlib
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tracker.errors import UserError
+from tracker.errors import StorageError, UserError
 from tracker.io import wire
 from tracker.io.tape import TapeReader, TapeWriter
 from tracker.types import (
@@ -152,15 +153,40 @@ def test_each_mistake_gets_its_sentence(tmp_path: Path) -> None:
         TapeReader(path)
 
 
-def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("/dev/full, a disk that is always full, is a Linux device")
     tape = TapeWriter(tmp_path / "a.tape")
-    full = open("/dev/full", "wb")  # noqa: SIM115  (closed by the tape)
-    tape._file.close()
-    monkeypatch.setattr(tape, "_file", full)
+    os.dup2(full := os.open("/dev/full", os.O_WRONLY), tape._file)
+    os.close(full)
     tape.write(scene()[0])
     with pytest.raises(UserError, match="tape cannot be written .*No space left.* free some disk space"):
         tape.flush()
     with pytest.raises(UserError):
         tape.close()
+
+
+def test_a_record_torn_by_a_full_disk_is_taken_back_so_that_the_next_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = scene()
+    tape = TapeWriter(tmp_path / "a.tape")
+    tape.write(messages[0])
+    tape.flush()
+    write = os.write
+
+    def torn(file: int, data: bytes) -> int:
+        if len(data) < 20:
+            raise OSError(28, "No space left on device")
+        return write(file, data[:20])
+
+    tape.write(messages[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", torn)
+        with pytest.raises(StorageError, match="No space left"):
+            tape.flush()
+        found = TapeReader(tmp_path / "a.tape")
+        assert len(list(found)) == 1 and found.torn_bytes == 0
+    tape.write(messages[2])
+    tape.close()
+    assert len(list(TapeReader(tmp_path / "a.tape"))) == 3

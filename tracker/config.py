@@ -258,9 +258,12 @@ class LiveSettings(Settings):
 class StoreSettings(Settings):
     """What is kept, and for how long."""
 
-    keep_days: float = Field(30.0, gt=0)  # events older than this are deleted
+    keep_days: float = Field(8.0, gt=0)  # events older than this are deleted
+    keep_mib: float = Field(4096.0, ge=1)  # of a larger log the oldest events are deleted
     checkpoint_s: float = Field(10.0, gt=0)  # how often the linker's state is saved
-    keep_tapes: bool = False  # keep all that the linker heard, for `replay`; it holds what people look like
+    keep_tapes: bool = (
+        False  # keep all that the linker heard, looks included, for link.remember_s: for `replay`
+    )
 
 
 class ProcessSettings(Settings):

@@ -20,6 +20,10 @@ class UserError(Exception):
     """Shown as one line without a traceback; the command exits with 2."""
 
 
+class StorageError(UserError):
+    """What should be on disk cannot be written now: it is full, or broken. Later it may go."""
+
+
 def mask_url(text: str) -> str:
     """The text with the credentials of every URL in it replaced, for messages and logs."""
     return _PARAMETERS.sub(r"\1***", CREDENTIALS.sub(r"\1***@", text))

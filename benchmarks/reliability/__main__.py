@@ -26,6 +26,7 @@ ROWS = (
     "events",  # log, publication and subscribers through kills and cut links
     "cameras",  # network cameras that freeze, die, send garbage, change size or jump in time
     "reconnects",  # what a thousand of them leave behind
+    "full_disk",  # no byte can be written for a while
     "recovery",  # a linker killed with ten thousand identities
     "clocks",  # cameras whose clocks are off, drift and jump
     "hostile",  # bytes that nobody should send: wire, videos, models, settings, requests

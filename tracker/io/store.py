@@ -4,12 +4,16 @@ The log is one SQLite file (WAL). ``append`` numbers a group of events and retur
 fsync for the group, since a disk manages a few hundred a second. Deleted rows are overwritten, in the file
 and in its WAL. The checkpoint holds what people look like: one file, readable by its owner alone, replaced
 as a whole. So is the site model, which knows no one's looks.
+
+What cannot be written for now (the disk is full) is a ``StorageError``. Nothing is half written then, and the
+same may be tried again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
@@ -19,9 +23,9 @@ from typing import Any
 import msgspec
 
 from tracker.core.topology import SiteModel
-from tracker.errors import UserError
+from tracker.errors import StorageError, UserError
 from tracker.io import wire
-from tracker.io.tape import TapeReader, TapeWriter
+from tracker.io.tape import TapeReader, TapeWriter, write_all
 from tracker.types import (
     Appeared,
     Checkpoint,
@@ -36,7 +40,7 @@ from tracker.types import (
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 Place = tuple[int, int]  # (epoch, seq) of an event; (epoch, 0) is before the first of that epoch
 _CREATE = """
 CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, started_ns INTEGER NOT NULL);
@@ -61,6 +65,11 @@ CREATE TABLE commands (
 )"""
 
 
+# Numbers stay used when all that named them is gone.
+_CREATE_USED = "ALTER TABLE deleted ADD COLUMN largest_id INTEGER NOT NULL DEFAULT 0"
+_PRUNED_AT_ONCE = 5000  # events deleted between two looks at the sockets: some 50 ms
+
+
 class EventLog:
     """The events of one site, numbered and on disk. Belongs to the thread that opens it."""
 
@@ -79,6 +88,7 @@ class EventLog:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Events say who was where: nobody else's business. SQLite gives its WAL the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            sync_folder(path.parent)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
         try:
             with self._explained("opened"):
@@ -94,18 +104,18 @@ class EventLog:
         self.seq = 0
 
     def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")  # committed means on disk, also when the power fails
-        self._db.execute("PRAGMA secure_delete = ON")
         found = self._one("PRAGMA user_version")
         if found > SCHEMA_VERSION:
             raise UserError(
                 f"{self.path}: a newer version of this program wrote this log (schema {found}, this one "
                 f"reads {SCHEMA_VERSION}); use that version or give another folder"
             )
+        if found == 0 and self._one("SELECT count(*) FROM sqlite_master"):
+            raise UserError(f"{self.path}: is no event log; give another folder")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")  # committed means on disk, also when the power fails
+        self._db.execute("PRAGMA secure_delete = ON")
         if found == 0:
-            if self._one("SELECT count(*) FROM sqlite_master"):
-                raise UserError(f"{self.path}: is no event log; give another folder")
             with self._transaction():
                 for statement in _CREATE.split(";\n"):
                     self._db.execute(statement)
@@ -114,6 +124,11 @@ class EventLog:
             with self._transaction():
                 self._db.execute(_CREATE_AUDIT)
                 self._db.execute("PRAGMA user_version = 2")
+        if found < 3:
+            with self._transaction():
+                self._db.execute(_CREATE_USED)
+                self._db.execute("PRAGMA user_version = 3")
+        self._is_wal_clean = True
 
     @property
     def place(self) -> Place:
@@ -127,7 +142,7 @@ class EventLog:
             outcome: Of the command that caused them: goes into the audit together with them, or not at all.
 
         Raises:
-            UserError: the disk is full or broken. None of these events is written then, all earlier ones are.
+            StorageError: the disk is full or broken. None of these events is written then, all earlier ones are.
         """
         if not events and outcome is None:
             return []
@@ -232,26 +247,56 @@ class EventLog:
         return int(self._one("SELECT count(*) FROM events"))
 
     def largest_id(self) -> int:
-        """The largest identity that any kept event names, or that was forgotten; 0 for none."""
-        named = self._one("SELECT max(max(coalesce(global_id, 0), coalesce(other_id, 0))) FROM events")
-        return max(named or 0, *self.forgotten(), 0)
+        """The largest identity that any event of this log ever named, deleted ones included; 0 for none."""
+        named = (
+            "SELECT max(global_id) FROM events",
+            "SELECT max(other_id) FROM events WHERE other_id IS NOT NULL",
+            "SELECT max(largest_id) FROM deleted",
+        )
+        return max(*(self._one(query) or 0 for query in named), *self.forgotten(), 0)
 
-    def prune(self, before_ns: int) -> int:
-        """Delete the events of before ``before_ns`` (capture time); returns how many."""
-        with self._explained("written"), self._transaction():
-            self._db.execute("DELETE FROM commands WHERE t_ns < ?", (before_ns,))
-            last = self._db.execute(
-                "SELECT epoch, seq FROM events WHERE t_ns < ? ORDER BY epoch DESC, seq DESC LIMIT 1",
-                (before_ns,),
-            ).fetchone()
-            if last is None:
+    @property
+    def size_bytes(self) -> int:
+        """What is kept takes so much of the file; what was deleted leaves room in it for what comes."""
+        pages, free, size = (
+            self._one(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def prune(self, before_ns: int, most_bytes: int | None = None, at_once: int = _PRUNED_AT_ONCE) -> int:
+        """Delete the oldest events: those of before ``before_ns`` (capture time), or what is too much.
+
+        Args:
+            most_bytes: delete while the log is larger; None: however large it is.
+            at_once: at most so many events.
+
+        Returns:
+            How many are gone. As many as ``at_once``: there may be more to delete.
+
+        Raises:
+            StorageError: the disk is full or broken; nothing is deleted.
+        """
+        with self._explained("written"):
+            if not self._is_wal_clean:
+                self._empty_wal()
+            query = "SELECT epoch, seq FROM events WHERE t_ns < ? ORDER BY t_ns LIMIT ?"
+            old = self._db.execute(query, (before_ns, at_once)).fetchall()
+            if not old and most_bytes is not None and self.size_bytes > most_bytes:
+                query = "SELECT epoch, seq FROM events ORDER BY epoch, seq LIMIT ?"
+                old = self._db.execute(query, (at_once,)).fetchall()
+            aged = self._one(f"SELECT count(*) FROM commands WHERE t_ns < {int(before_ns)}")
+            if not old and not aged:
                 return 0
-            before = self._db.execute("SELECT epoch, seq FROM deleted").fetchone()
-            self._db.execute("DELETE FROM deleted")
-            self._db.execute("INSERT INTO deleted VALUES (?, ?)", max(last, before or (0, 0)))
-            gone = self._db.execute("DELETE FROM events WHERE t_ns < ?", (before_ns,)).rowcount
-        self._empty_wal()
-        return gone
+            with self._transaction():
+                largest = self.largest_id()
+                before = self._db.execute("SELECT epoch, seq FROM deleted").fetchone()
+                self._db.execute("DELETE FROM deleted")
+                last = max([*old, before or (0, 0)])
+                self._db.execute("INSERT INTO deleted VALUES (?, ?, ?)", (*last, largest))
+                self._db.execute("DELETE FROM commands WHERE t_ns < ?", (before_ns,))
+                self._db.executemany("DELETE FROM events WHERE epoch = ? AND seq = ?", old)
+            self._empty_wal()
+        return len(old)
 
     def forget(self, global_id: int) -> int:
         """Delete every event that speaks of one identity under any of its numbers; returns how many.
@@ -270,7 +315,8 @@ class EventLog:
                     "UPDATE commands SET reason = '' WHERE reason != '' AND global_ids LIKE ?",
                     (f"% {number} %",),
                 )
-        self._empty_wal()
+        with self._explained("written"):
+            self._empty_wal()
         return gone
 
     def close(self) -> None:
@@ -285,7 +331,9 @@ class EventLog:
 
     def _empty_wal(self) -> None:
         """What was deleted still stands in the WAL until it is folded into the file and cut."""
+        self._is_wal_clean = False
         busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._is_wal_clean = not busy
         if busy:
             log.warning("%s: another program reads the log; deleted events leave its WAL later", self.path)
 
@@ -310,16 +358,15 @@ class EventLog:
         except sqlite3.ProgrammingError:  # our mistake, not the disk's
             raise
         except (sqlite3.DatabaseError, OSError) as error:
-            raise UserError(
+            may_go_later = isinstance(error, sqlite3.OperationalError | OSError)
+            raise (StorageError if may_go_later else UserError)(
                 f"{self.path}: the event log cannot be {verb} ({error}); {_remedy(error)}"
             ) from error
 
 
 def _remedy(error: Exception) -> str:
     if "full" in str(error) or "No space" in str(error):
-        return (
-            "free some disk space, or lower store.keep_days, and start again; nothing already written is lost"
-        )
+        return "free some disk space, or lower store.keep_days or store.keep_mib; nothing already written is lost"
     if "not a database" in str(error):
         return "give another folder"
     return "see whether its folder exists and may be written"
@@ -376,12 +423,18 @@ class Journal:
     """What a linker needs to go on after a crash: its last checkpoint, and tapes of all it heard since.
 
     ``checkpoint`` and ``journal-NUMBER.tape``, all mode 0600. A tape is begun with every start and every
-    checkpoint; older ones are deleted then, or kept as recordings. Nothing is written before ``begin``.
+    checkpoint; older ones are deleted then, or kept as recordings for a while. Nothing is written before ``begin``.
     """
 
-    def __init__(self, folder: Path, *, keep_tapes: bool = False) -> None:
-        """Raises UserError when the checkpoint there cannot be read."""
-        self._folder, self._keep_tapes = folder, keep_tapes
+    def __init__(self, folder: Path, *, keep_tapes: bool = False, keep_s: float = math.inf) -> None:
+        """
+        Args:
+            keep_s: tapes that are kept are deleted when they are so old.
+
+        Raises:
+            UserError: the checkpoint there cannot be read.
+        """
+        self._folder, self._keep_tapes, self._keep_s = folder, keep_tapes, keep_s
         self._path = folder / "checkpoint"
         self.saved = load_checkpoint(self._path)
         self._tape: TapeWriter | None = None
@@ -395,43 +448,82 @@ class Journal:
                 yield from tape
                 self.damaged += tape.damaged + (tape.torn_bytes > 0)
 
-    def begin(self, checkpoint: Checkpoint, place: Place) -> None:
+    def begin(
+        self,
+        checkpoint: Checkpoint,
+        place: Place,
+        unsaid: Sequence[Event | wire.Outcome] = (),
+        *,
+        forget: bool = False,
+    ) -> None:
         """Save a checkpoint; what is written from here on comes after it.
 
         Args:
             place: The last event in the log that the checkpoint knows of.
+            unsaid: What it knows of besides, in its order, and the log does not yet.
+            forget: Delete all earlier tapes, also those that would be kept.
 
         Raises:
-            UserError: it cannot be written; the last one and its tapes are still there.
+            StorageError: it cannot be written; the last one and its tapes are still there.
         """
         if self._tape is not None:
             self._tape.flush(sync=True)
         tapes = self._tapes()
         number = tapes[-1][0] + 1 if tapes else 1
         fresh = TapeWriter(self._folder / f"journal-{number:06d}.tape")
-        saved = wire.Saved(checkpoint=checkpoint, epoch=place[0], seq=place[1], journal=number)
+        saved = wire.Saved(
+            checkpoint=checkpoint,
+            epoch=place[0],
+            seq=place[1],
+            journal=number,
+            forget=forget,
+            unsaid=tuple(unsaid),
+        )
+        # Of a life that ended before it had deleted them.
+        left_over = self.saved.journal if self.saved is not None and self.saved.forget else 0
         try:
+            fresh.flush(sync=True)  # its name will be there with the checkpoint's, so it must be a tape
             save_checkpoint(self._path, saved)
-        except UserError:
-            fresh.close()
-            fresh.path.unlink(missing_ok=True)
+        except StorageError:
+            fresh.abandon()
+            with contextlib.suppress(OSError):
+                fresh.path.unlink(missing_ok=True)
             raise
         if self._tape is not None:
             self._tape.close()
         self.saved, self._tape = saved, fresh
-        if not self._keep_tapes:
-            for _, path in tapes:
-                path.unlink(missing_ok=True)
+        try:
+            for old, path in tapes:
+                gone = forget or old < left_over
+                if gone or not self._keep_tapes or self._is_old(path, checkpoint.t_ns):
+                    path.unlink(missing_ok=True)
+            if forget:
+                sync_folder(
+                    self._folder
+                )  # a name that comes back after a power cut would bring the looks back
+        except OSError as error:
+            raise StorageError(f"{self._folder}: old tapes cannot be deleted ({error})") from error
+
+    def _is_old(self, tape: Path, now_ns: int) -> bool:
+        return now_ns - tape.stat().st_mtime_ns > self._keep_s * 1e9
 
     def write(self, message: LinkerInput) -> None:
-        """One more message. Raises UserError when the disk is full."""
-        assert self._tape is not None, "begin() comes first"
-        self._tape.write(message)
+        """One more message; nothing after ``abandon``. Raises StorageError when the disk is full."""
+        if self._tape is not None:
+            self._tape.write(message)
 
     def flush(self, *, sync: bool = False) -> None:
-        """Hand all to the system; ``sync``: to the disk, so that it survives a power cut."""
-        assert self._tape is not None, "begin() comes first"
-        self._tape.flush(sync=sync)
+        """Hand all to the system; ``sync``: to the disk, so that it survives a power cut.
+
+        Raises StorageError when the disk is full."""
+        if self._tape is not None:
+            self._tape.flush(sync=sync)
+
+    def abandon(self) -> None:
+        """Write no more until the next ``begin``: it could not be read on behind a hole."""
+        if self._tape is not None:
+            self._tape.abandon()
+            self._tape = None
 
     def close(self) -> None:
         """Close the tape, all written."""
@@ -458,12 +550,12 @@ def save_checkpoint(path: Path, saved: wire.Saved) -> None:
     """Replace the checkpoint at ``path`` as a whole; mode 0600, on disk when this returns.
 
     Raises:
-        UserError: it cannot be written; the one before it is still there.
+        StorageError: it cannot be written; the one before it is still there.
     """
     try:
         _replace(path, wire.encode(saved))
     except OSError as error:
-        raise UserError(f"{path}: the checkpoint cannot be written ({error}); {_remedy(error)}") from error
+        raise StorageError(f"{path}: the checkpoint cannot be written ({error}); {_remedy(error)}") from error
 
 
 def load_checkpoint(path: Path) -> wire.Saved | None:
@@ -490,12 +582,12 @@ def save_site(path: Path, model: SiteModel) -> None:
     """Replace the site model at ``path`` as a whole; mode 0600, on disk when this returns.
 
     Raises:
-        UserError: it cannot be written; the one before it is still there.
+        StorageError: it cannot be written; the one before it is still there.
     """
     try:
         _replace(path, model.to_file_text().encode())
     except OSError as error:
-        raise UserError(f"{path}: the site model cannot be written ({error}); {_remedy(error)}") from error
+        raise StorageError(f"{path}: the site model cannot be written ({error}); {_remedy(error)}") from error
 
 
 def load_site(path: Path) -> SiteModel | None:
@@ -517,11 +609,17 @@ def load_site(path: Path) -> SiteModel | None:
 def _replace(path: Path, data: bytes) -> None:
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)  # an old one could have another mode
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        write_all(file, data)
+        os.fsync(file)
+        os.replace(fresh, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)  # half of it helps nobody, and takes the space that is lacking
+        raise
+    finally:
+        os.close(file)
     sync_folder(path.parent)
 
 

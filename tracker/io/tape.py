@@ -6,13 +6,14 @@ uint32). A program that dies leaves a torn last record: the reader gives what is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tracker.errors import UserError
+from tracker.errors import StorageError, UserError
 from tracker.io import wire
 from tracker.types import Advance, CameraStatus, CameraUpdate, Command, LinkerInput
 
@@ -20,56 +21,79 @@ SCHEMA_VERSION = 1
 _HEADER = struct.Struct("<8sII")  # magic, schema version, nothing yet
 _RECORD = struct.Struct("<II")  # length, crc32 of the message
 _MAGIC = b"THRUTAPE"
+_BUFFER_BYTES = 1 << 20  # what a live linker hears between two flushes is far less
+
+
+def write_all(file: int, data: bytes | bytearray) -> None:
+    """All of ``data`` to an open file. Raises OSError; what is written by then is written."""
+    left = memoryview(bytes(data))
+    while left:
+        left = left[os.write(file, left) :]
 
 
 class TapeWriter:
     """Writes a new tape, mode 0600: it holds what people look like. Use it in a ``with``."""
 
     def __init__(self, path: Path) -> None:
-        """Raises UserError when the file is there already or cannot be made."""
+        """Raises StorageError when the file is there already or cannot be made."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise UserError(f"{path}: the tape cannot be made ({error}); give another folder") from error
-        self._file = os.fdopen(handle, "wb")
-        self._file.write(_HEADER.pack(_MAGIC, SCHEMA_VERSION, 0))
+            raise StorageError(f"{path}: the tape cannot be made ({error}); give another folder") from error
+        self._waiting = bytearray(_HEADER.pack(_MAGIC, SCHEMA_VERSION, 0))
+        self._size = 0  # bytes of the file, all of them whole records
 
     def write(self, message: LinkerInput) -> None:
         """One more message. It is safe from a crash of this program after ``flush``.
 
         Raises:
-            UserError: the disk is full.
+            StorageError: the disk is full.
         """
         data = wire.encode(message)
-        try:
-            self._file.write(_RECORD.pack(len(data), zlib.crc32(data)))
-            self._file.write(data)
-        except OSError as error:
-            raise self._full(error) from error
+        self._waiting += _RECORD.pack(len(data), zlib.crc32(data)) + data
+        if len(self._waiting) > _BUFFER_BYTES:
+            self.flush()
 
     def flush(self, *, sync: bool = False) -> None:
-        """Hand all to the system; ``sync``: to the disk, so that it survives a power cut."""
+        """Hand all to the system; ``sync``: to the disk, so that it survives a power cut.
+
+        Raises:
+            StorageError: the disk is full. The file ends with a whole record then, and the rest still waits.
+        """
         try:
-            self._file.flush()
+            write_all(self._file, self._waiting)
             if sync:
-                os.fsync(self._file.fileno())
+                os.fsync(self._file)
         except OSError as error:
-            raise self._full(error) from error
+            self._take_back()
+            raise StorageError(
+                f"{self.path}: the tape cannot be written ({error}); free some disk space; nothing already "
+                "written is lost"
+            ) from error
+        self._size += len(self._waiting)
+        self._waiting.clear()
+
+    def _take_back(self) -> None:
+        """A record torn in the middle of a tape would hide all that comes after it."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, self._size)
+            os.lseek(self._file, self._size, os.SEEK_SET)
 
     def close(self) -> None:
-        """Close the file, all written."""
+        """Close the file, all written. Raises StorageError when the disk is full; it is closed all the same."""
         try:
-            self._file.close()
-        except OSError as error:
-            raise self._full(error) from error
+            self.flush()
+        finally:
+            self.abandon()
 
-    def _full(self, error: OSError) -> UserError:
-        return UserError(
-            f"{self.path}: the tape cannot be written ({error}); free some disk space and start again; "
-            "nothing already written is lost"
-        )
+    def abandon(self) -> None:
+        """Close the file without what waits for a ``flush``."""
+        if self._file >= 0:
+            self._waiting.clear()
+            os.close(self._file)
+            self._file = -1
 
     def __enter__(self) -> TapeWriter:
         return self

@@ -112,23 +112,6 @@ class Replay(Record, frozen=True, tag="replay"):
     gone: bool = False  # some events after the place asked for had been deleted by age
 
 
-class Saved(Record, frozen=True, tag="saved"):
-    """On disk only: a checkpoint, and where log and journal stood when it was taken."""
-
-    checkpoint: Checkpoint
-    epoch: int
-    seq: int
-    journal: int  # number of the first tape that was written after it
-
-
-class Page(Record, frozen=True, tag="page"):
-    """Linker -> subscriber: one page of the view as of event ``(view.epoch, view.seq)``."""
-
-    view: View
-    page: int
-    pages: int
-
-
 class Outcome(Record, frozen=True, tag="outcome"):
     """Linker -> operator: what became of a ``Command``. On disk too, as the audit: there without its events.
 
@@ -144,6 +127,25 @@ class Outcome(Record, frozen=True, tag="outcome"):
     reason: str = ""  # why not
     events: tuple[Event, ...] = ()  # what it caused, numbered as in the log
     number: int = 0  # in the audit, from 1
+
+
+class Saved(Record, frozen=True, tag="saved"):
+    """On disk only: a checkpoint, and where log and journal stood when it was taken."""
+
+    checkpoint: Checkpoint
+    epoch: int
+    seq: int
+    journal: int  # number of the first tape that was written after it
+    forget: bool = False  # earlier tapes hold somebody who is forgotten: none of them is kept
+    unsaid: tuple[Event | Outcome, ...] = ()  # what it knows of besides, in its order: the log may lack it
+
+
+class Page(Record, frozen=True, tag="page"):
+    """Linker -> subscriber: one page of the view as of event ``(view.epoch, view.seq)``."""
+
+    view: View
+    page: int
+    pages: int
 
 
 class Audit(Record, frozen=True, tag="audit"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import logging
 import threading
@@ -9,20 +11,20 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import msgspec
 import numpy as np
 
 from tracker.config import Site
 from tracker.core.clocks import StreamClock
-from tracker.core.linker import Linker
+from tracker.core.linker import STATE_VERSION, Linker
 from tracker.core.order import Released, TimeOrder
-from tracker.errors import UserError
+from tracker.errors import StorageError, UserError
 from tracker.io import wire
 from tracker.io.bus import HEARTBEAT_S, Answers, Hub
 from tracker.io.clock import WallClock
-from tracker.io.store import EventLog, Journal, Place, save_site, tapes_in
+from tracker.io.store import EventLog, Journal, Place, identities_of, save_site, tapes_in
 from tracker.io.tape import TapeReader
 from tracker.roles.health import serving
 from tracker.roles.housekeeping import MetricsFile, stopped_by_signals
@@ -45,13 +47,20 @@ from tracker.types import (
     Tracklet,
     Tracks,
     Updated,
+    View,
 )
 
 log = logging.getLogger(__name__)
 
 GROUP_S = 0.05  # events of this long are put on disk together
 _KEYS_KEPT = 100_000  # ended tracklets remembered, so that a repeated one is known
+_MOST_UNSAID = 20_000  # events held in memory while none can be put on disk: some 20 MB
+_RETRY_S = 2.0  # between two tries then: each writes a whole checkpoint
+_TIDY_S = 60.0  # between two looks for what is too old, or too much
 _ID_LENGTH = 64  # characters of a command's id; a UUID has 36
+_NO_SPACE = (
+    "nothing can be put on disk now, so nothing can be put on record; send it again when there is space"
+)
 _FAILED = "the linker failed on it and goes on as before; its own log says why"
 
 
@@ -78,7 +87,8 @@ class LinkerLoop:
         patience_s: float = 1.0,
         stalled_after_s: float = 5.0,
         checkpoint_s: float = 10.0,
-        keep_s: float = 30 * 86400.0,
+        keep_s: float = 8 * 86400.0,
+        keep_bytes: int | None = None,
         site_file: Path | None = None,
     ) -> None:
         """Restores the linker from the journal, and publishes what the last life had not got to say.
@@ -87,13 +97,14 @@ class LinkerLoop:
         """
         self._linker, self._hub, self._events, self._journal = linker, hub, events, journal
         self._clock, self._stalled_after_s = clock, stalled_after_s
-        self._checkpoint_s, self._keep_s, self._site_file = checkpoint_s, keep_s, site_file
+        self._checkpoint_s, self._keep_s, self._keep_bytes = checkpoint_s, keep_s, keep_bytes
+        self._site_file = site_file
         self._order = TimeOrder(patience_s, cameras)
         self._known = frozenset(cameras)
         self._clocks: dict[tuple[CameraId, int], StreamClock] = {}  # of camera and run
         self._off_ns: dict[tuple[CameraId, int], int] = {}  # of those that are off: what is taken off
         self._patience_ns = round(patience_s * 1e9)
-        self._answers = Answers(events, linker.view)
+        self._answers = Answers(events, self._view)
         now_s = time.monotonic()
         self._heard_s = dict.fromkeys(cameras, now_s)
         self._states: dict[CameraId, str] = dict.fromkeys(cameras, "opening")
@@ -101,14 +112,26 @@ class LinkerLoop:
         self._ended: OrderedDict[TrackKey, bool] = OrderedDict()  # ended tracklets, and whether they are safe
         self._model_hash = ""
         self._looks = ("", 0)  # the network that looks come from, and their size; 0 while that is unknown
-        self._waiting: list[Event] = []
-        self._to_acknowledge: list[TrackKey] = []
+        # What is not in the log yet. An outcome carries what its command caused.
+        self._waiting: list[Event | wire.Outcome] = []
+        self._to_acknowledge: deque[TrackKey] = deque(maxlen=_KEYS_KEPT)
+        self._unstored_s: float | None = None  # since when nothing can be put on disk
+        self._retry_s = 0.0
+        self._to_forget: set[int] = set()  # who is still on disk
+        self._is_behind = False  # the last checkpoint, or the last deletion, did not work
+        self._largest_told = 0  # identities up to this one are on disk; others are shown to nobody
         self._latency_s: dict[CameraId, deque[float]] = {}
         self._beat_s = self._advanced_s = self._committed_s = self._saved_s = now_s
-        self._pruned_s = -float("inf")
+        self._tidied_s = -float("inf")
         self._here: set[int] = set()  # identities that are in view somewhere
         self.failed = self.repeated = self.updates = self.unknown = self.misfits = self.checkpoints = 0
-        self._recover()
+        self.storage_errors = self.unsaid_dropped = 0
+        # All that is made here stays: to look for garbage in it costs as much again (10,000 identities: 0.5 s).
+        gc.disable()
+        try:
+            self._recover()
+        finally:
+            gc.enable()
 
     # What happens in one round
 
@@ -138,40 +161,131 @@ class LinkerLoop:
             self._hub.heartbeat(self._events.place, now_ns)
         if now_s - self._saved_s >= self._checkpoint_s:
             self.save()
-        if now_s - self._pruned_s >= 3600:
-            self._pruned_s = now_s
-            self._events.prune(now_ns - int(self._keep_s * 1e9))
+        if now_s - self._tidied_s >= _TIDY_S:
+            self._tidy(now_ns, now_s)
 
     def commit(self) -> None:
-        """Journal, then log, then publication: what a subscriber hears survives any crash."""
-        self._committed_s = time.monotonic()
-        self._journal.flush(sync=bool(self._waiting or self._to_acknowledge))
-        if self._waiting:
-            numbered = self._events.append(self._waiting)
-            self._waiting = []
-            self._hub.publish(numbered)
-            self._time(numbered)
+        """Journal, then log, then publication: what a subscriber hears survives any crash.
+
+        While nothing can be put on disk nothing is published or acknowledged; it is tried again now and then.
+        """
+        now_s = self._committed_s = time.monotonic()
+        if self._unstored_s is not None and now_s < self._retry_s:
+            self._drop_unsaid()
+            return
+        try:
+            if self._unstored_s is None:
+                self._journal.flush(sync=bool(self._waiting or self._to_acknowledge))
+            else:
+                self._begin_journal()  # it knows all that the last one did not hear of
+            self._say()
+            if self._to_forget:
+                self._forget()
+        except StorageError as error:
+            self._cannot_store(error)
+            return
+        if self._unstored_s is not None:
+            log.warning(
+                "there is space again, after %.0f s; all that waited is said", now_s - self._unstored_s
+            )
+            self._unstored_s = None
         if self._to_acknowledge:
             for key in self._to_acknowledge:
                 self._remember(key, safe=True)
             self._hub.acknowledge(self._to_acknowledge)
-            self._to_acknowledge = []
+            self._to_acknowledge.clear()
+
+    def _say(self) -> None:
+        """Put on disk and publish what waits, what a command caused together with its outcome."""
+        while self._waiting:
+            first = self._waiting[0]
+            if isinstance(first, wire.Outcome):
+                count, numbered = 1, self._events.append(first.events, first)
+            else:
+                before = itertools.takewhile(_is_event, self._waiting)
+                events = [one for one in before if _is_event(one)]
+                count, numbered = len(events), self._events.append(events)
+            del self._waiting[:count]
+            self._publish(numbered)
+
+    def _publish(self, numbered: Sequence[Event]) -> None:
+        told = (g for event in numbered for g in identities_of(event) if g is not None)
+        self._largest_told = max(self._largest_told, *told, 0)
+        self._hub.publish(numbered)
+        self._time(numbered)
+
+    def _cannot_store(self, error: StorageError) -> None:
+        """Go on in memory. What is heard from now on is in no journal, so it is not acknowledged either."""
+        now_s = time.monotonic()
+        self.storage_errors += 1
+        self._retry_s = now_s + _RETRY_S
+        if self._unstored_s is None:
+            self._unstored_s = now_s
+            self._journal.abandon()
+            log.error("%s. Tracking goes on; events wait until they can be put on disk", error)
+        self._drop_unsaid()
+
+    def _drop_unsaid(self) -> None:
+        """Of too much that waits, where somebody was once goes first, then the oldest."""
+        over = len(self._waiting) - _MOST_UNSAID
+        if over <= 0:
+            return
+        events = [n for n, one in enumerate(self._waiting) if _is_event(one)]
+        gone = set(sorted(events, key=lambda n: (not isinstance(self._waiting[n], Updated), n))[:over])
+        self._waiting = [one for n, one in enumerate(self._waiting) if n not in gone]
+        self.unsaid_dropped += len(gone)
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, if one can be written; else the last one and its journal still hold."""
         self.commit()
         self._saved_s = time.monotonic()
-        self._journal.begin(self._linker.checkpoint(), self._events.place)
-        if self._site_file is not None and isinstance(self._linker, Linker):
-            save_site(self._site_file, self._linker.site_model)
+        if self._unstored_s is not None:
+            return
+        try:
+            self._begin_journal()
+            if self._site_file is not None and isinstance(self._linker, Linker):
+                save_site(self._site_file, self._linker.site_model)
+            self._is_behind = False
+        except StorageError as error:
+            self._fall_behind(error)
+
+    def _begin_journal(self, *, forget: bool = False) -> None:
+        self._journal.begin(self._linker.checkpoint(), self._events.place, self._waiting, forget=forget)
         self.checkpoints += 1
 
+    def _fall_behind(self, error: StorageError) -> None:
+        """A checkpoint or a deletion that did not work is tried again in its time."""
+        self.storage_errors += 1
+        if not self._is_behind:
+            self._is_behind = True
+            log.error("%s. It is tried again", error)
+
+    def _tidy(self, now_ns: int, now_s: float) -> None:
+        """Delete what is too old or too much, a little at a time."""
+        try:
+            gone = self._events.prune(now_ns - int(self._keep_s * 1e9), self._keep_bytes)
+        except StorageError as error:
+            self._fall_behind(error)
+            gone = 0
+        if not gone:
+            self._tidied_s = now_s
+
     def finish(self) -> None:
-        """Everything that is held or queued, applied and saved: the end of a clean life."""
+        """Everything that is held or queued, applied and saved: the end of a clean life.
+
+        Raises:
+            UserError: the disk is full: what was not put on disk is lost, and was told to nobody.
+        """
         for message in self._hub.receive():
             self._take(message)
         self._apply_all(self._order.flush())
+        self._retry_s = 0.0
         self.save()
+        if self._unstored_s is not None:
+            raise UserError(
+                f"nothing could be put on disk for the last {time.monotonic() - self._unstored_s:.0f} s; "
+                f"{len(self._waiting)} events of that time are lost, and were told to nobody"
+            )
         self._hub.heartbeat(self._events.place, self._clock.now_ns())
 
     # Messages
@@ -271,11 +385,17 @@ class LinkerLoop:
 
     def _apply_all(self, released: Sequence[Released]) -> None:
         for one in released:
-            self._journal.write(one.message)
+            self._write(one.message)
             self._waiting += self._step(one.message)
             if isinstance(one.message, CameraUpdate):
                 self._to_acknowledge += [t.key for t in one.message.tracklets if t.ended]
                 self._publish_boxes(one.message)
+
+    def _write(self, message: LinkerInput) -> None:
+        try:
+            self._journal.write(message)
+        except StorageError as error:
+            self._cannot_store(error)
 
     def _obey(self, command: Command) -> wire.Outcome | wire.Refused:
         """Do at once what an operator says, and once only: said again it is answered again.
@@ -284,6 +404,8 @@ class LinkerLoop:
         """
         if not 0 < len(command.id) <= _ID_LENGTH:
             return wire.Refused(reason=f"a command has an id of its own, of at most {_ID_LENGTH} characters")
+        if self._unstored_s is not None:
+            return wire.Refused(reason=_NO_SPACE)
         before = self._events.outcome(command.id)
         if before is not None:
             if (before.verb, before.global_ids) != (command.verb, command.global_ids):
@@ -293,20 +415,32 @@ class LinkerLoop:
         reason, events = self._objection(command), []
         if not reason:
             failed = self.failed
-            self._journal.write(command)
+            try:
+                self._journal.write(command)
+                self._journal.flush(sync=True)
+            except StorageError as error:
+                self._cannot_store(error)
+                return wire.Refused(reason=_NO_SPACE)
             events = self._step(command)
             reason = _FAILED if self.failed > failed else ""
-            self._journal.flush(sync=True)
-        outcome = _outcome(command, reason)
-        numbered = self._events.append(events, outcome)
-        self._hub.publish(numbered)
+        self._waiting.append(_outcome(command, reason, events))
         if command.verb == "forget" and not reason:
-            self.save()  # the journal that still knows them goes with it
-            for global_id in command.global_ids:
-                self._events.forget(global_id)
-                self._here.discard(global_id)
-            self._answers.forget()
-        return msgspec.structs.replace(outcome, events=tuple(numbered))
+            self._to_forget.update(command.global_ids)
+        self.commit()
+        if self._unstored_s is not None:
+            return wire.Refused(reason=_NO_SPACE)
+        told = self._events.outcome(command.id)
+        assert told is not None, "it was just put there"
+        return msgspec.structs.replace(told, number=0)
+
+    def _forget(self) -> None:
+        """Whom the linker has forgotten goes off the disk as well, and the journal that still knows them."""
+        self._begin_journal(forget=True)
+        for global_id in sorted(self._to_forget):
+            self._events.forget(global_id)
+            self._here.discard(global_id)
+        self._to_forget.clear()
+        self._answers.forget()
 
     def _objection(self, command: Command) -> str:
         """Why a command cannot be obeyed; "" where it can."""
@@ -364,6 +498,17 @@ class LinkerLoop:
             )
         self._model_hash = model_hash
 
+    def _view(self) -> View:
+        """Whom the linker knows, and the log."""
+        view = self._linker.view()
+        told = tuple(one for one in view.identities if one.global_id <= self._largest_told)
+        return msgspec.structs.replace(view, identities=told)
+
+    def _told_identity(self, key: TrackKey) -> int:
+        """Whose a tracklet is; 0 for nobody. A number that is not on disk could be another's after a crash."""
+        global_id = self._linker.identity_of(key) or 0
+        return global_id if global_id <= self._largest_told else 0
+
     def _publish_boxes(self, update: CameraUpdate) -> None:
         tracks = update.tracks
         keys = [TrackKey(camera_id=update.camera_id, run=update.run, number=int(n)) for n in tracks.ids]
@@ -374,7 +519,7 @@ class LinkerLoop:
                 seq=update.seq,
                 t_ns=update.t_ns,
                 numbers=tracks.ids,
-                global_ids=np.array([self._linker.identity_of(key) or 0 for key in keys], np.int64),
+                global_ids=np.array([self._told_identity(key) for key in keys], np.int64),
                 boxes=tracks.boxes,
                 states=tracks.states,
             )
@@ -411,17 +556,22 @@ class LinkerLoop:
             self._model_hash = saved.checkpoint.model_hash
             restore(self._linker, saved.checkpoint)
         said = _Said(self._events, since)
-        messages = 0
-        fresh: list[Event] = []
-        obeyed: list[
-            tuple[int, int, Command]
-        ] = []  # commands new to the audit, with where their events begin and end
+        for one in saved.unsaid if saved is not None else ():
+            if not isinstance(one, wire.Outcome):
+                self._waiting += said.without_known([one])
+            elif self._events.outcome(one.id) is None:
+                self._waiting.append(one)
+            else:
+                said.without_known(list(one.events))
+        messages, forgets = 0, False
         for message in self._journal.messages():
             messages += 1
-            begin = len(fresh)
-            fresh += said.without_known(self._step(message))
+            fresh = said.without_known(self._step(message))
             if isinstance(message, Command) and message.id and self._events.outcome(message.id) is None:
-                obeyed.append((begin, len(fresh), message))
+                self._waiting.append(_outcome(message, events=fresh))
+            else:
+                self._waiting += fresh
+            forgets |= isinstance(message, Command) and message.verb == "forget"
             if isinstance(message, CameraUpdate):
                 for tracklet in message.tracklets:
                     if tracklet.ended:
@@ -437,16 +587,12 @@ class LinkerLoop:
             log.warning("%d messages of the journal could not be read", self._journal.damaged)
         if said.differs:
             log.warning("the linker now reads the past in another way; what it says next mends what was said")
-        numbered, logged = [], 0
-        for begin, end, command in obeyed:
-            numbered += self._events.append(fresh[logged:begin])
-            numbered += self._events.append(fresh[begin:end], _outcome(command))
-            logged = end
-        numbered += self._events.append(fresh[logged:])
-        self._journal.begin(self._linker.checkpoint(), self._events.place)
+        self._largest_told = max(0, *(one.global_id for one in self._linker.view().identities), 0)
+        self._begin_journal(forget=forgets)
+        self._say()
+        self._latency_s.clear()  # how long nobody was here is no latency
         for global_id in self._events.forgotten():  # where the last life ended before it was done
             self._events.forget(global_id)
-        self._hub.publish(numbered)
 
     # Figures
 
@@ -484,6 +630,10 @@ class LinkerLoop:
             "limited": self._hub.counters.limited,
             "again": self._hub.counters.again,
             "denied": self._hub.counters.denied,
+            "storage_errors": self.storage_errors,
+            "unstored_s": 0.0 if self._unstored_s is None else round(time.monotonic() - self._unstored_s, 1),
+            "unsaid": len(self._waiting),
+            "unsaid_dropped": self.unsaid_dropped,
         }
 
     def cameras(self) -> dict[CameraId, dict[str, Any]]:
@@ -518,7 +668,7 @@ def restore(linker: Linking, checkpoint: Checkpoint) -> None:
         ) from error
 
 
-def _outcome(command: Command, reason: str = "") -> wire.Outcome:
+def _outcome(command: Command, reason: str = "", events: Sequence[Event] = ()) -> wire.Outcome:
     return wire.Outcome(
         id=command.id,
         t_ns=command.t_ns,
@@ -527,7 +677,12 @@ def _outcome(command: Command, reason: str = "") -> wire.Outcome:
         by=command.by,
         obeyed=not reason,
         reason=reason,
+        events=tuple(events),
     )
+
+
+def _is_event(one: Event | wire.Outcome) -> TypeGuard[Event]:
+    return not isinstance(one, wire.Outcome)
 
 
 def _earlier(tracklets: tuple[Tracklet, ...], by_ns: int) -> tuple[Tracklet, ...]:
@@ -576,6 +731,18 @@ class _Said:
         return self._known.popleft() if self._known else None
 
 
+def _journal(site: Site, out: Path) -> Journal:
+    """Raises UserError where its checkpoint is of another version; nothing is changed then."""
+    journal = Journal(out, keep_tapes=site.store.keep_tapes, keep_s=site.link.remember_s)
+    if journal.saved is not None and journal.saved.checkpoint.schema_version != STATE_VERSION:
+        raise UserError(
+            f"{out / 'checkpoint'}: is of version {journal.saved.checkpoint.schema_version}, and this program goes on "
+            f"from version {STATE_VERSION}; use the program that wrote it, or move it away: nobody from before is "
+            "recognised by looks then, and no number is used twice"
+        )
+    return journal
+
+
 def linker(
     site: Site,
     out: Path | None = None,
@@ -590,7 +757,8 @@ def linker(
         ready: called when the sockets are open.
 
     Raises:
-        UserError: an endpoint is taken, the log or the checkpoint cannot be used, or the disk is full.
+        UserError: an endpoint is taken, or the log or the checkpoint cannot be used. A disk that fills later does
+            not end it; one that is still full at the end does.
     """
     from tracker.build import build_linker
 
@@ -599,8 +767,8 @@ def linker(
     with (
         stopped_by_signals(stop) as asked,
         serving(site.live) as health,
+        _journal(site, out) as journal,  # before the log, which is carried over to this version when opened
         EventLog(out / "events.sqlite", started_ns=clock.now_ns()) as events,
-        Journal(out, keep_tapes=site.store.keep_tapes) as journal,
         Hub(site.bus) as hub,
     ):
         loop = LinkerLoop(
@@ -614,6 +782,7 @@ def linker(
             stalled_after_s=site.live.stalled_after_s,
             checkpoint_s=site.store.checkpoint_s,
             keep_s=site.store.keep_days * 86400,
+            keep_bytes=int(site.store.keep_mib * 2**20),
             site_file=out / "site_model.json",
         )
         file = MetricsFile(out / "metrics" / "linker.json", tell=health.alone("linker"))
