@@ -12,6 +12,7 @@ from tests.scenes import at, look, person_box, tracklet
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.cues import own_looks
 from tracker.core.feet import Feet
+from tracker.core import grouping
 from tracker.core.grouping import (
     AT_ONCE,
     MAX_MEETING_LLR,
@@ -23,7 +24,7 @@ from tracker.core.grouping import (
     Doubt,
     Piece,
     Scores,
-    competed,
+    competing,
     continued,
     group,
     one_to_one,
@@ -301,8 +302,18 @@ def test_groups_are_those_of_a_slow_twin(seed):
     assert any(len(g) > 1 for g in found)
 
 
-def test_the_odds_of_a_join_count_what_it_excludes():
+def competed(S: np.ndarray, conflict: np.ndarray) -> np.ndarray:
+    """`competing`, as a matrix."""
+    odds = competing(S, conflict)
+    out = np.full(S.shape, -np.inf)
+    out[odds.a, odds.b] = odds.value
+    return out
+
+
+@pytest.mark.parametrize("few", [0, 10**6])  # as a product of matrices, one by one
+def test_the_odds_of_a_join_count_what_it_excludes(few, monkeypatch):
     """Against a slow twin: joining a with b excludes a with c, where b and c cannot be one, and the same from b."""
+    monkeypatch.setattr(grouping, "FEW", few)
     rng = np.random.default_rng(3)
     n = 6
     S = rng.uniform(-3, 3, (n, n))

@@ -36,6 +36,7 @@ NEVER = -1e6
 MOST_BESIDES = 12.0  # log-odds that looks and time may add to a walk's
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
 NEW_EXPONENT = 0.4  # who comes is none of N known people with odds N^this: python -m benchmarks.cue_weights
+FEW = 16  # joins are weighed one by one where they are so many times fewer than a product of matrices weighs
 LEAST_GAIN = 2.0  # log-odds by which a change of a reading must be better
 CREDIT = (
     20  # sure joins that a reading begins with, so that the first doubtful one is not refused for being first
@@ -515,8 +516,8 @@ def group(
 ) -> list[list[int]]:
     """Part N pieces into people.
 
-    In rounds: whoever are each other's best are joined, the surest first; then all is weighed anew. What is left to
-    weigh shrinks from round to round, so that all rounds together cost little more than the first.
+    In rounds: whoever are each other's best are joined, the surest first; then those who have grown are weighed anew,
+    so that all rounds together cost little more than the first.
 
     Args:
         said: (N,) the identity each has now; what was said stays said unless there is better.
@@ -534,11 +535,11 @@ def group(
         nodes.begin(begun)
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
     stage, joins, doubts = 0, 0, 0.0
-    while len(nodes) and stage < 3:
+    while len(said) and stage < 3:
         odds = nodes.odds(threshold)
         while stage < 3:
             pairs = []
-            for i, j, value in _mutually_best(odds, nodes.may_join(stage), threshold):
+            for i, j, value in _mutually_best(odds.where(nodes.may_join(stage, odds)), threshold):
                 wrong = 1 / (1 + np.exp(min(value, 50.0)))
                 if doubts + wrong > false_merge_rate * (joins + 1 + CREDIT):
                     break
@@ -548,15 +549,15 @@ def group(
                 nodes.join(*np.array(pairs, np.intp).T)
                 break
             stage += 1
-    return sorted(nodes.members)
+    return nodes.groups()
 
 
 class _Nodes:
-    """Groups while they are being joined; what is known of every pair of them."""
+    """Groups while they are being joined, each in the row of one of its pieces; what is known of every pair of them."""
 
     def __init__(self, scores: Scores, said: Sequence[int]) -> None:
         n = len(scores)
-        self.members = [[i] for i in range(n)]
+        self.members: list[list[int]] = [[i] for i in range(n)]
         self.seen_only = False
         self.appearance, self.new = scores.appearance, scores.new
         self.looks, self.pictures = scores.looks.copy(), scores.pictures.copy()
@@ -570,38 +571,48 @@ class _Nodes:
         self.conflict, self.forced = scores.conflict.copy(), scores.forced.copy()
         np.fill_diagonal(self.conflict, True)
         self.same_said = np.array(said)[:, None] == np.array(said)[None, :]
+        self.gone = np.zeros(n, bool)  # rows that are part of another
+        self.S = np.full((n, n), -np.inf)
+        self.changed = np.ones(n, bool)  # rows that `S` does not know yet
 
-    def __len__(self) -> int:
-        return len(self.members)
+    def groups(self) -> list[list[int]]:
+        """The groups, ordered by their first row."""
+        return sorted(members for members, is_gone in zip(self.members, self.gone, strict=True) if not is_gone)
 
     def begin(self, groups: Sequence[Sequence[int]]) -> None:
         """Join these rows, while everybody is alone; from then on only those whose looks are known are joined."""
         waiting = [sorted(members) for members in groups]
         while any(len(members) > 1 for members in waiting):
-            place = {members[0]: n for n, members in enumerate(self.members)}
             pairs = [pair for members in waiting for pair in zip(members[::2], members[1::2], strict=False)]
-            self.join(*np.array([(place[a], place[b]) for a, b in pairs], np.intp).T)
+            self.join(*np.array(pairs, np.intp).T)
             waiting = [members[::2] for members in waiting]  # the first row stands for both
         self.seen_only = True
 
-    def may_join(self, stage: int) -> NDArray[np.bool_]:
-        """(G, G) who may join whom: of 0 the well seen, of 1 one of whom is, of 2 all."""
-        if stage == 0:
-            return self.core[:, None] & self.core
-        return self.core[:, None] | self.core if stage == 1 else np.ones_like(self.conflict)
+    def may_join(self, stage: int, odds: Odds) -> NDArray[np.bool_]:
+        """(K,) of pairs who may join: of 0 the well seen, of 1 one of whom is, of 2 all."""
+        a, b = self.core[odds.a], self.core[odds.b]
+        return (a & b, a | b, np.ones(len(a), bool))[stage]
 
-    def odds(self, least: float) -> F:
-        """(G, G) log-odds of each join against all that excludes it, as in `competed`; -inf below ``least``."""
+    def odds(self, least: float) -> Odds:
+        """Each join against all that excludes it, as in `competing`."""
+        rows = np.flatnonzero(self.changed)
+        self.S[rows] = self._alone(rows)
+        self.S[:, rows] = self.S[rows].T
+        self.changed[:] = False
+        return competing(self.S, self.conflict, least)
+
+    def _alone(self, rows: NDArray[np.intp]) -> F:
+        """(R, N) log-odds of each join of these rows by itself."""
         looks = unit(self.looks)
-        looks = self.appearance.llr(looks @ looks.T, self.pictures[:, None], self.pictures)
-        place = self.place + self.guess / np.maximum(self.guesses, 1)
+        looks = self.appearance.llr(looks[rows] @ looks.T, self.pictures[rows, None], self.pictures)
+        place = self.place[rows] + self.guess[rows] / np.maximum(self.guesses[rows], 1)
         place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        S = looks + np.where(self.met > 0, place, self.link) - self.new + SAID_LLR * self.same_said
-        S = np.where(self.forced, -NEVER, S)
-        barred = self.conflict | (S <= NEVER / 2)
+        S = looks + np.where(self.met[rows] > 0, place, self.link[rows]) - self.new + SAID_LLR * self.same_said[rows]
+        S = np.where(self.forced[rows], -NEVER, S)
+        barred = self.conflict[rows] | (S <= NEVER / 2) | self.gone[rows, None] | self.gone
         if self.seen_only:
-            barred = barred | ~((self.pictures[:, None] > 0) & (self.pictures > 0) | self.forced)
-        return competed(np.where(barred, -np.inf, S), self.conflict, least)
+            barred |= ~((self.pictures[rows, None] > 0) & (self.pictures > 0) | self.forced[rows])
+        return np.where(barred, -np.inf, S)
 
     def join(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
         """Take groups ``j`` into groups ``i``, pair by pair; nobody is in two pairs."""
@@ -624,26 +635,25 @@ class _Nodes:
             flags[:, i] |= flags[:, j]
         for kept, taken in zip(i.tolist(), j.tolist(), strict=True):
             self.members[kept] = sorted(self.members[kept] + self.members[taken])
-        left = np.setdiff1d(np.arange(len(self)), j)
-        self.members = [self.members[n] for n in left.tolist()]
-        self.looks, self.pictures, self.core = self.looks[left], self.pictures[left], self.core[left]
-        for name in ("link", "gap", "met", "place", "guesses", "guess", "conflict", "forced", "same_said"):
-            setattr(self, name, getattr(self, name)[np.ix_(left, left)])
+        self.gone[j], self.changed[i], self.changed[j] = True, True, True
 
 
-def _mutually_best(odds: F, may: NDArray[np.bool_], threshold: float) -> list[tuple[int, int, float]]:
+def _mutually_best(odds: Odds, threshold: float) -> list[tuple[int, int, float]]:
     """Pairs (i < j) of whom each is the other's best and at least half as sure as the surest; the surest first."""
-    view = np.where(may, odds, -np.inf)
-    best = view.argmax(axis=1)
-    top = view[np.arange(len(view)), best]
-    surest = int(top.argmax())
-    if not top[surest] >= threshold:
+    a, b, value = odds.where(odds.value >= threshold)
+    if not len(a):
         return []
-    i = np.flatnonzero((best[best] == np.arange(len(best))) & (top >= max(threshold, TOGETHER * top[surest])))
-    pairs = [(int(a), int(best[a]), float(top[a])) for a in i if a < best[a]]
+    order = np.lexsort((b, -value, a))
+    rows, first = np.unique(a[order], return_index=True)
+    best, top = b[order][first], value[order][first]
+    surest = int(top.argmax())
+    of = np.zeros(int(rows[-1]) + 1, np.intp)
+    of[rows] = np.arange(len(rows))
+    sure = np.flatnonzero((best[of[best]] == rows) & (top >= TOGETHER * top[surest]) & (rows < best))
+    pairs = [(int(rows[k]), int(best[k]), float(top[k])) for k in sure]
     # Where many are equally sure there may be no such pair.
-    pairs = pairs or [(min(surest, int(best[surest])), max(surest, int(best[surest])), float(top[surest]))]
-    return sorted(pairs, key=lambda pair: (-pair[2], pair[0]))
+    i, j = sorted((int(rows[surest]), int(best[surest])))
+    return sorted(pairs or [(i, j, float(top[surest]))], key=lambda pair: (-pair[2], pair[0]))
 
 
 def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
@@ -739,23 +749,42 @@ def one_to_one(value: F) -> F:
     return np.asarray(value - np.log(1 + np.maximum(row, 0.0) + np.maximum(column, 0.0)))
 
 
-def competed(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> F:
-    """(G, G) log-odds of each join against everything that excludes it, and against "new person" (odds 1).
+class Odds(NamedTuple):
+    """K pairs that may be joined, each in both directions."""
 
-    Joining a with b excludes joining a with c where b and c cannot be one. Where ``S`` is below ``least`` the answer
-    is -inf: rivals only take away.
+    a: NDArray[np.intp]
+    b: NDArray[np.intp]
+    value: F  # log-odds
+
+    def where(self, keep: NDArray[np.bool_]) -> Odds:
+        """Some of them."""
+        return Odds(*(column[keep] for column in self))
+
+
+def competing(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> Odds:
+    """Log-odds of each join against everything that excludes it, and against "new person" (odds 1).
+
+    Joining a with b excludes joining a with c where b and c cannot be one. Only of joins whose own log-odds ``S``
+    (G, G) are finite and not below ``least``: rivals only take away.
     """
-    most = S.max(axis=1, initial=-np.inf)
-    most = np.where(np.isfinite(most), most, 0.0)  # odds are kept as shares of each row's largest
+    a, b = np.divmod(np.flatnonzero(np.isfinite(S) & (least <= S)), max(len(S), 1))
+    rows = np.unique(a)
+    of = np.zeros(len(S), np.intp)
+    of[rows] = np.arange(len(rows))
+    some = S[rows]
+    most = some.max(axis=1, initial=-np.inf)  # odds are kept as shares of each row's largest
+    odds = np.exp(some - most[:, None])
     excluded = conflict.astype(float)
     np.fill_diagonal(excluded, 0.0)
-    against = np.exp(S - most[:, None]) @ excluded
-    out = np.full(S.shape, -np.inf)
-    a, b = np.nonzero(np.isfinite(S) & (least <= S))
+    i, j = of[a], of[b]
+    if FEW * len(a) < len(rows) * len(S):
+        against = np.einsum("kg,kg->k", odds[i], excluded[b]), np.einsum("kg,kg->k", odds[j], excluded[a])
+    else:
+        every = odds @ excluded
+        against = every[i, b], every[j, a]
     with np.errstate(divide="ignore"):
-        here, there = np.log(against[a, b]) + most[a], np.log(against[b, a]) + most[b]
-    out[a, b] = S[a, b] - np.logaddexp(np.logaddexp(here, there), 0.0)
-    return out
+        here, there = np.log(against[0]) + most[i], np.log(against[1]) + most[j]
+    return Odds(a, b, S[a, b] - np.logaddexp(np.logaddexp(here, there), 0.0))
 
 
 def _sighting(
