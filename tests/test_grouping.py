@@ -159,10 +159,10 @@ def test_a_bond_counts_like_a_place():
 
 
 def test_of_pairs_that_exclude_each_other_the_odds_count_all():
-    value = np.log(np.array([[1.0, 3.0], [2.0, 5.0]]))
+    i, j = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     # Of the first: 1 / (1 + 3 + 2); of the last: 5 / (1 + 2 + 3).
-    np.testing.assert_allclose(np.exp(one_to_one(value)), [[1 / 6, 3 / 7], [2 / 7, 5 / 6]])
-    assert np.isneginf(one_to_one(np.full((2, 2), -np.inf))).all()
+    np.testing.assert_allclose(np.exp(one_to_one(i, j, np.log([1.0, 3.0, 2.0, 5.0]))), [1 / 6, 3 / 7, 2 / 7, 5 / 6])
+    assert np.isneginf(one_to_one(i, j, np.full(4, -np.inf))).all()
 
 
 def test_people_seen_at_once_by_one_camera_are_never_one():

@@ -343,12 +343,17 @@ def test_nobody_walks_faster_than_people_do():
 # ---- lost, late and repeated messages ------------------------------------------------------------------------
 
 
+def known(linker: Linker) -> dict:
+    """All that a linker knows, but for how many steps it has taken."""
+    return {k: v for k, v in msgspec.msgpack.decode(linker.checkpoint().state).items() if k != "work"}
+
+
 def test_an_old_revision_that_comes_late_says_nothing_new():
     heard = Heard()
     heard.see("a", 1, 0, 5, look(0))
-    before = heard.linker.checkpoint().state
+    before = known(heard.linker)
     assert heard(update("a", 5, [tracklet("a", 1, 0, 0.2, look(1), revision=1)])) == []
-    assert heard.linker.checkpoint().state == before
+    assert known(heard.linker) == before
 
 
 def test_a_tracklet_that_was_missed_is_healed_by_its_next_revision():

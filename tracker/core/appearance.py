@@ -50,7 +50,8 @@ class CameraShares:
         """(N, D) unit rows of what is the person's own in the looks of N tracklets; zero where there is none."""
         shares = self._shares() if self._width == looks.shape[1] else {}
         nothing = shares.get("", np.zeros(looks.shape[1]))
-        added = np.array([shares.get(name, nothing) for name in cameras.tolist()]).reshape(looks.shape)
+        names, at = np.unique(cameras, return_inverse=True)
+        added = np.array([shares.get(name, nothing) for name in names.tolist()]).reshape(len(names), looks.shape[1])[at]
         seen = looks.any(axis=1, keepdims=True) & np.isfinite(looks).all(axis=1, keepdims=True)
         return unit(np.where(seen, looks - added, 0.0))
 
@@ -104,11 +105,11 @@ class AppearanceModel:
     def fit(self, strangers: Sequence[F]) -> None:
         """Learn from the cosines of people to who is certainly different: for each person an array (K,)."""
         rows = [row for row in strangers if len(row)]
-        number = float(sum(map(len, rows)))
-        off = sum(float((row - self._expected).sum()) for row in rows)
-        inside = sum(float(((row - row.mean()) ** 2).sum()) for row in rows)
-        w = self.prior_strength
-        self._off = off / (w + number)
+        values, count = np.concatenate((np.zeros(0), *rows)), np.array([len(row) for row in rows], np.intp)
+        person = np.repeat(np.arange(len(rows)), count)
+        mean = np.bincount(person, values, len(rows)) / count
+        inside, number, w = float(((values - mean[person]) ** 2).sum()), len(values), self.prior_strength
+        self._off = float((values - self._expected).sum()) / (w + number)
         self._sigma = float(np.sqrt((w * self.different_sigma**2 + inside) / (w + number - len(rows))))
 
     @property
@@ -127,6 +128,12 @@ class AppearanceModel:
         apart = self.same * (1 - max(mean, 0.0)) * np.sqrt(shown[0] * shown[1])
         ratio = apart * (alike - mean - apart / 2) / sigma**2
         return np.where(known, np.clip(ratio, -MAX_APPEARANCE_LLR, MAX_APPEARANCE_LLR), 0.0)
+
+    def least_alike(self, llr: float) -> float:
+        """The cosine below which looks say less than ``llr``, however many pictures there are."""
+        mean, sigma = self.strangers()
+        # The least over a of mean + a / 2 + llr sigma^2 / a.
+        return mean + sigma * float(np.sqrt(2 * llr)) if llr > 0 else -np.inf
 
     def forget(self) -> None:
         """The embedder has changed: what was learned is of other looks."""

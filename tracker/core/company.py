@@ -6,7 +6,8 @@ few operations on arrays and a revision reads what it needs at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,8 +27,12 @@ FRAME_S = 0.6  # a frame stands for the time since the one before, at most this
 LOOK_EVERY_S = 0.2  # places are compared this often; nearer instants err alike
 AT_ONCE_S = 0.2  # two cameras' frames this close in time show one instant
 FIRST_ROWS = 64
-SUMS = 8  # seconds, frames, one inside the other; looks and their evidence by the row's frames; sights; hidden feet: own, both
+# Seconds, frames, one inside the other; looks and their evidence by the row's frames; sights; hidden feet: own, both.
+SUMS = 8
 _FIRST = np.array((0, 0, 0, 0, 0, 0, UNHEARD[0], UNHEARD[2]), np.float32)
+
+
+Note = tuple[TrackKey, TrackKey, float]  # two tracklets, and a log-likelihood ratio
 
 
 class Beside(NamedTuple):
@@ -184,20 +189,30 @@ class Company:
     def beside(self, keys: Sequence[TrackKey], of: int | None = None) -> Beside:
         """Each of N tracklets beside each, or the first ``of`` beside all."""
         rows = np.array([self._row[k] for k in keys], np.intp)
-        seconds, frames, as_one, looks, place, sights = self._sums[:6, rows[:of, None], rows].astype(float)
-        looks_back, place_back = self._sums[3:5, rows, rows[:of, None]]  # by the other's frames
-        looks, place = looks + looks_back, place + place_back
+        sums = self._sums[:6].take(rows[:of], axis=1).take(rows, axis=2)
+        back = self._sums[3:5].take(rows, axis=1).take(rows[:of], axis=2).transpose(0, 2, 1)  # by the other's frames
+        seconds, frames, as_one, looks, place, sights = sums.astype(float)
+        looks, place = looks + back[0], place + back[1]
         return Beside(seconds, _one_body(frames, as_one), looks, place / np.maximum(looks, 1), sights)
 
     def are_two(self, keys: Sequence[TrackKey]) -> NDArray[np.bool_]:
         """(N, N) which of N tracklets are certainly two people."""
         rows = np.array([self._row[k] for k in keys], np.intp)
-        return self._two[rows[:, None], rows]
+        return self._two.take(rows, axis=0).take(rows, axis=1)
 
-    def note_sights(self, a: TrackKey, b: TrackKey, llr: float) -> None:
+    def still(self) -> Company:
+        """As it is now, to be asked for what was seen; it watches no more."""
+        one = copy.copy(self)
+        one._row, one._sums, one._two = dict(self._row), self._sums[:6].copy(), self._two.copy()
+        one.foot_errors = FootErrors(self.foot_errors.log_scales)
+        return one
+
+    def note_sights(self, notes: Iterable[Note]) -> None:
         """What speaks for one person in where two tracklets are in two pictures; it holds until noted anew."""
-        i, j = self._row[a], self._row[b]
-        self._sums[5, i, j] = self._sums[5, j, i] = llr
+        for a, b, llr in notes:
+            if a in self._row and b in self._row:
+                i, j = self._row[a], self._row[b]
+                self._sums[5, i, j] = self._sums[5, j, i] = llr
 
     def seconds(self, a: TrackKey, b: TrackKey) -> float:
         """For how long one camera saw both."""
@@ -244,7 +259,8 @@ class Company:
 
     def _take_places(self, rows: Sequence[int] | slice, places: F) -> None:
         self._seen_s[rows], self._compared_s[rows] = places[:, 0], places[:, 1]
-        for column, at in zip(self._feet, (slice(2, 4), slice(4, 6), 6, 7, 8), strict=True):
+        columns: tuple[slice | int, ...] = (slice(2, 4), slice(4, 6), 6, 7, 8)
+        for column, at in zip(self._feet, columns, strict=True):
             column[rows] = places[:, at]
 
     def _grow(self, rows: int) -> None:

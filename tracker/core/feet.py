@@ -122,7 +122,7 @@ def out_of_sight(a: Feet, b: Feet) -> NDArray[np.bool_]:
 
 
 def _hidden(feet: Feet, off_x: F, off_y: F, xx: F, yy: F, xy: F) -> F:
-    """Density per square metre of somebody so far off from feet that are hidden: anywhere on the line of sight, nearer."""
+    """Density per square metre of somebody so far off from feet that are hidden: on the line of sight, nearer."""
     x, y = feet.sight
     along_m = np.sqrt(xx * x**2 + yy * y**2 + 2 * xy * x * y) + 1e-9
     across_m = np.sqrt(xx * y**2 + yy * x**2 - 2 * xy * x * y) + 1e-9

@@ -7,6 +7,7 @@ else at the same time in the same view) and the alternative "new person", so eve
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tracker.core.appearance import AppearanceModel, unit
+from tracker.core.company import Note
 from tracker.core.meeting import PLACES, place_of
 from tracker.core.walking import Walks, crowding_llr, ends_of, followed, onward_llr
+from tracker.core.work import Work, done
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
 F = NDArray[np.float64]
@@ -36,6 +39,7 @@ NEVER = -1e6
 MOST_BESIDES = 12.0  # log-odds that looks and time may add to a walk's
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
 NEW_EXPONENT = 0.4  # who comes is none of N known people with odds N^this: python -m benchmarks.cue_weights
+PART = 64  # rows that are weighed at once
 FEW = 16  # joins are weighed one by one where they are so many times fewer than a product of matrices weighs
 LEAST_GAIN = 2.0  # log-odds by which a change of a reading must be better
 CREDIT = (
@@ -97,7 +101,7 @@ class Piece:
             self.held_pictures += pictures
             self.own = None
         self._held_boxes += earlier.boxes_seen
-        self.holds += [*earlier.holds, (earlier.key, earlier.t_last_ns)]
+        self.holds = [*self.holds, *earlier.holds, (earlier.key, earlier.t_last_ns)]
         self.walked = self.walked or earlier.walked
 
     def see(
@@ -111,8 +115,7 @@ class Piece:
         """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
         self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
         if not self.sights or t_ns - self.sights[-1][0] >= SIGHT_EVERY_S * 1e9:
-            self.sights.append((t_ns, place_of(*self.went_xy)))
-            del self.sights[:-SIGHTS]
+            self.sights = [*self.sights, (t_ns, place_of(*self.went_xy))][-SIGHTS:]
         if not self.walked:
             first = self.tracklet.first_box
             off = np.hypot(*((box[:2] + box[2:] - first[:2] - first[2:]) / 2))
@@ -124,12 +127,17 @@ class Piece:
             t_s = t_ns / 1e9
             if not self.steps or t_s - self.steps[-1][0] >= STEP_S:
                 step = (t_s, *self.place, self.sigma_m, float(near_xy_m[0]), float(near_xy_m[1]))
-                self.steps.append(step)
-                del self.steps[:-STEPS]
+                self.steps = [*self.steps, step][-STEPS:]
                 if len(self.first_steps) < STEPS:
-                    self.first_steps.append(step)
+                    self.first_steps = [*self.first_steps, step]
             if self.first_place is None:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
+
+    def still(self) -> Piece:
+        """As it is now; it sees no more."""
+        one = Piece.__new__(Piece)
+        one.__dict__.update(self.__dict__)
+        return one
 
     @property
     def speed_m_s(self) -> tuple[float, float]:
@@ -150,11 +158,6 @@ class Piece:
     def looks(self) -> NDArray[np.float32] | None:
         """(D,) mean of the unit embeddings, not itself of unit length; None if never embedded."""
         return self._looks
-
-    @property
-    def is_core(self) -> bool:
-        """Seen for long enough, and well enough, to be believed in."""
-        return self.pictures > 0 and self.t_last_ns - self.tracklet.t_first_ns >= CORE_S * 1e9
 
     @property
     def came_xy(self) -> tuple[float, float]:
@@ -343,6 +346,8 @@ class Scores:
         self.walks: Walks | None = None  # where they were on the floor
         self.walked = np.zeros_like(conflict)  # both of whom were
         self.bonds = np.zeros_like(link)  # what speaks for one camera's tracks going on as one another
+        self.notes: list[Note] = []  # what was found of places in two pictures, for `Company.note_sights`
+        self._pooled: tuple[NDArray[np.intp], tuple[csr_array, F, F]] | None = None  # of the last owner asked about
         self.onward = link  # (N, N) what speaks for one going on as another besides the walk
 
     def __len__(self) -> int:
@@ -383,22 +388,20 @@ class Scores:
             queries: rows of the pieces of each; of those that all cues are known of.
             owner: (N,) the group of each piece, -1 for none; no group is empty.
         """
-        member = self._members(owner, groups)
-        means, pictures = self.means(member)
-        query = np.zeros((len(queries), len(self.link)))
-        for r, rows in enumerate(queries):
-            query[r, list(rows)] = 1.0
-        own, has = self.means(np.pad(query, ((0, 0), (0, len(self) - query.shape[1]))))
-        looks = self.appearance.llr(own @ means.T, has[:, None], pictures)
+        member, means, pictures = self.pooled(owner, groups)
+        some = np.unique(list(itertools.chain(*queries)))  # rows of all queries
+        query = np.array([np.isin(some, rows) for rows in queries], float)
+        weight = query * self.pictures[some]
+        looks = self.appearance.llr(
+            unit(weight @ self.looks[some]) @ means.T, weight.sum(axis=1)[:, None], pictures
+        )
 
-        count = query.shape[1]
-        met, placed = self.met[:count], self.placed[:count]
-        guessed = met & ~placed
-        guesses = query @ guessed @ member.T
-        shared = query @ np.where(guessed, self.meeting[:count], 0.0) @ member.T / np.maximum(guesses, 1)
-        seen = query @ np.where(met & placed, self.meeting[:count], 0.0) @ member.T
-        place = np.clip(seen + shared, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        has_met = query @ met @ member.T > 0
+        met, placed = self.met[some], self.placed[some]
+        guessed, meeting = met & ~placed, self.meeting[some]
+        sure = met & placed
+        cues = guessed, np.where(guessed, meeting, 0.0), np.where(sure, meeting, 0.0), met, self.conflict[some]
+        guesses, shared, seen, has_met, excluded = (query @ (member @ cue.astype(float).T).T for cue in cues)
+        place = np.clip(seen + shared / np.maximum(guesses, 1), -MAX_MEETING_LLR, MAX_MEETING_LLR)
         # The pieces of both that are nearest in time tell of the walk.
         time = np.full((len(queries), groups), float(NEVER))
         of_a_group = np.flatnonzero(owner >= 0)
@@ -407,8 +410,8 @@ class Scores:
             near = self.gap_s[block].argmin(axis=0), np.arange(len(of_a_group))
             order = np.argsort(self.gap_s[block][near], kind="stable")[::-1]
             time[r, owner[of_a_group[order]]] = self.link[block][near][order]
-        value = looks + np.where(has_met, place, time) - self.new
-        impossible = (query @ self.conflict[:count] @ member.T > 0) | (~has_met & (time <= NEVER / 2))
+        value = looks + np.where(has_met > 0, place, time) - self.new
+        impossible = (excluded > 0) | ((has_met == 0) & (time <= NEVER / 2))
         return np.where(impossible, -np.inf, value)
 
     def verdict(self, log_odds: F, chosen: int, owner: NDArray[np.intp], groups: int) -> Verdict:
@@ -422,10 +425,9 @@ class Scores:
             chosen: the group.
             owner, groups: as in `to_groups`.
         """
-        member = self._members(owner, groups)
-        means, pictures = self.means(member)
+        member, means, pictures = self.pooled(owner, groups)
         alike = self.appearance.llr(means @ means[chosen], pictures, pictures[chosen])
-        is_other = member[chosen] @ self.conflict @ member.T > 0
+        is_other = member @ self.conflict[owner == chosen].any(axis=0) > 0
         one = np.where(is_other, 0.0, 1 / (1 + self.people * np.exp(-alike)))
         one[chosen] = 1.0
         top = max(float(log_odds.max()), 0.0)
@@ -435,14 +437,15 @@ class Scores:
         second = int(rest.argmax())
         return Verdict(float(one @ chance), second if rest[second] > 0 else None, float(rest[second]))
 
-    def _members(self, owner: NDArray[np.intp], groups: int) -> F:
-        """(G, N) 1 where a group has a piece."""
-        return (owner == np.arange(groups)[:, None]).astype(float)
-
-    def means(self, member: F) -> tuple[F, F]:
-        """(G, D) unit rows and (G,) pictures of groups, `pooled`."""
-        weight = csr_array(member * self.pictures)
-        return unit(weight @ self.looks), np.asarray(weight.sum(axis=1))
+    def pooled(self, owner: NDArray[np.intp], groups: int) -> tuple[csr_array, F, F]:
+        """(G, N) 1 where a group has a piece, (G, D) unit rows and (G,) pictures of the groups."""
+        if self._pooled is None or self._pooled[0] is not owner:
+            rows = np.flatnonzero(owner >= 0)
+            places = owner[rows], rows
+            member = csr_array((np.ones(len(rows)), places), shape=(groups, len(owner)))
+            weight = csr_array((self.pictures[rows], places), shape=(groups, len(owner)))
+            self._pooled = owner, (member, unit(weight @ self.looks), np.asarray(weight.sum(axis=1)))
+        return self._pooled[1]
 
     def between(self, a: Sequence[int], b: Sequence[int]) -> Evidence | None:
         """Why two groups are one person, or how much speaks against it; None for an empty group."""
@@ -514,6 +517,17 @@ def group(
     false_merge_rate: float = 1.0,
     begun: Sequence[Sequence[int]] | None = None,
 ) -> list[list[int]]:
+    """`grouping`, all at once."""
+    return done(grouping(scores, said, threshold, false_merge_rate, begun))
+
+
+def grouping(
+    scores: Scores,
+    said: Sequence[int],
+    threshold: float,
+    false_merge_rate: float = 1.0,
+    begun: Sequence[Sequence[int]] | None = None,
+) -> Work[list[list[int]]]:
     """Part N pieces into people.
 
     In rounds: whoever are each other's best are joined, the surest first; then those who have grown are weighed anew,
@@ -531,12 +545,13 @@ def group(
         The groups, each a rising list of rows, ordered by their first row.
     """
     nodes = _Nodes(scores, said)
+    yield 20 * len(said) ** 2
     if begun is not None:
-        nodes.begin(begun)
+        yield from nodes.begin(begun)
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
     stage, joins, doubts = 0, 0, 0.0
     while len(said) and stage < 3:
-        odds = nodes.odds(threshold)
+        odds = yield from nodes.odds(threshold)
         while stage < 3:
             pairs = []
             for i, j, value in _mutually_best(odds.where(nodes.may_join(stage, odds)), threshold):
@@ -545,8 +560,10 @@ def group(
                     break
                 joins, doubts = joins + 1, doubts + wrong
                 pairs.append((i, j))
+            yield 5 * len(said) ** 2
             if pairs:
                 nodes.join(*np.array(pairs, np.intp).T)
+                yield 20 * len(pairs) * len(said)
                 break
             stage += 1
     return nodes.groups()
@@ -579,12 +596,15 @@ class _Nodes:
         """The groups, ordered by their first row."""
         return sorted(members for members, is_gone in zip(self.members, self.gone, strict=True) if not is_gone)
 
-    def begin(self, groups: Sequence[Sequence[int]]) -> None:
+    def begin(self, groups: Sequence[Sequence[int]]) -> Work[None]:
         """Join these rows, while everybody is alone; from then on only those whose looks are known are joined."""
         waiting = [sorted(members) for members in groups]
         while any(len(members) > 1 for members in waiting):
             pairs = [pair for members in waiting for pair in zip(members[::2], members[1::2], strict=False)]
-            self.join(*np.array(pairs, np.intp).T)
+            for start in range(0, len(pairs), PART):
+                part = pairs[start : start + PART]
+                self.join(*np.array(part, np.intp).T)
+                yield 20 * len(part) * len(self.S)
             waiting = [members[::2] for members in waiting]  # the first row stands for both
         self.seen_only = True
 
@@ -593,12 +613,16 @@ class _Nodes:
         a, b = self.core[odds.a], self.core[odds.b]
         return (a & b, a | b, np.ones(len(a), bool))[stage]
 
-    def odds(self, least: float) -> Odds:
+    def odds(self, least: float) -> Work[Odds]:
         """Each join against all that excludes it, as in `competing`."""
         rows = np.flatnonzero(self.changed)
-        self.S[rows] = self._alone(rows)
+        for start in range(0, len(rows), PART):
+            some = rows[start : start + PART]
+            self.S[some] = self._alone(some)
+            yield 20 * len(some) * len(self.S)
         self.S[:, rows] = self.S[rows].T
         self.changed[:] = False
+        yield len(self.S) ** 2
         return competing(self.S, self.conflict, least)
 
     def _alone(self, rows: NDArray[np.intp]) -> F:
@@ -657,6 +681,11 @@ def _mutually_best(odds: Odds, threshold: float) -> list[tuple[int, int, float]]
 
 
 def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
+    """`refining`, all at once."""
+    return done(refining(groups, scores))
+
+
+def refining(groups: Sequence[Sequence[int]], scores: Scores) -> Work[list[list[int]]]:
     """Groups after moves of single pieces, and swaps of two that exclude each other, by where people stood at once.
 
     Who is joined first may be wrong where people walk side by side; what all looks together say is right more often
@@ -673,6 +702,7 @@ def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
     conflict = scores.conflict.astype(float)
     member = (owner[:, None] == np.arange(len(groups))).astype(float)
     gain, barred = weight @ member, conflict @ member
+    yield 10 * n * n
     free = np.asarray(~scores.forced.any(axis=1) & weight.any(axis=1), bool)
     pairs = np.argwhere(np.triu(scores.conflict, 1) & free[:, None] & free)
     for _ in range(n):
@@ -691,6 +721,7 @@ def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
                 changes = [(int(i[k]), int(owner[j[k]])), (int(j[k]), int(owner[i[k]]))]
         if not best > LEAST_GAIN:
             break
+        yield 8 * alone.size
         for row, to in changes:
             for sums, of in ((gain, weight), (barred, conflict)):
                 sums[:, owner[row]] -= of[:, row]
@@ -701,6 +732,11 @@ def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
 
 
 def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float) -> list[list[int]]:
+    """`continuing`, all at once."""
+    return done(continuing(groups, scores, threshold))
+
+
+def continuing(groups: Sequence[Sequence[int]], scores: Scores, threshold: float) -> Work[list[list[int]]]:
     """Groups joined with those that go on where they were heading on the floor, all at once; ordered by first row.
 
     Args:
@@ -710,17 +746,21 @@ def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float)
     if walks is None or not len(walks.piece) or count < 2:
         return sorted(list(members) for members in groups)
     begins, ends = ends_of(walks, groups)
+    yield 60 * count * count
     walk = onward_llr(ends, begins, scores.longest_s)
     value = np.full(walk.shape, -np.inf)
     walk = walk - crowding_llr(begins, scores.longest_s)
-    member = np.zeros((count, len(scores)))
+    yield 10 * count * count
+    owner = np.full(len(scores), -1)
     for g, members in enumerate(groups):
-        member[g, list(members)] = 1.0
-    means, pictures = scores.means(member)
+        owner[list(members)] = g
+    member, means, pictures = scores.pooled(owner, count)
     looks = scores.appearance.llr(means @ means.T, pictures[:, None], pictures)
-    impossible = member @ (scores.conflict | scores.met).astype(float) @ member.T > 0
+    impossible = member @ (member @ (scores.conflict | scores.met).astype(float)).T > 0
     likely = (walk > threshold - MOST_BESIDES) & ~impossible
+    yield 20 * count * count
     value[likely] = (walk + looks + _nearest(scores.onward, scores.gap_s, groups) - threshold)[likely]
+    yield 20 * count * count
     after = followed(value)
     joined = [list(members) for members in groups]
     for a in np.argsort(-begins.t_s, kind="stable").tolist():  # from the last on, so that chains add up
@@ -732,20 +772,23 @@ def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float)
 
 def _nearest(values: F, gap_s: F, groups: Sequence[Sequence[int]]) -> F:
     """(G, G) of values (N, N) those of the two pieces of two groups that are nearest in time."""
+    by_size: dict[int, list[int]] = {}
+    for g, members in enumerate(groups):
+        by_size.setdefault(len(members), []).append(g)
     for _ in range(2):  # rows, then columns
-        of = [
-            (values[rows], gap_s[rows], gap_s[rows].argmin(axis=0), np.arange(values.shape[1]))
-            for rows in (list(members) for members in groups)
-        ]
-        values = np.array([v[at, column] for v, _, at, column in of]).T
-        gap_s = np.array([g[at, column] for _, g, at, column in of]).T
+        value, gap = (np.empty((len(groups), values.shape[1])) for _ in range(2))
+        for some in by_size.values():
+            rows = np.array([groups[g] for g in some])
+            at = gap_s[rows].argmin(axis=1)[:, None]
+            value[some], gap[some] = (np.take_along_axis(m[rows], at, axis=1)[:, 0] for m in (values, gap_s))
+        values, gap_s = value.T, gap.T
     return values
 
 
-def one_to_one(value: F) -> F:
-    """(N, N) log-odds of pairs against all others of their row, of their column, and against nobody."""
+def one_to_one(i: NDArray[np.intp], j: NDArray[np.intp], value: F) -> F:
+    """(K,) log-odds of pairs against all others of their row, of their column, and against nobody."""
     odds = np.exp(value)
-    row, column = odds.sum(axis=1)[:, None] - odds, odds.sum(axis=0)[None] - odds
+    row, column = (np.bincount(of, odds)[of] - odds for of in (i, j))
     return np.asarray(value - np.log(1 + np.maximum(row, 0.0) + np.maximum(column, 0.0)))
 
 
@@ -758,14 +801,14 @@ class Odds(NamedTuple):
 
     def where(self, keep: NDArray[np.bool_]) -> Odds:
         """Some of them."""
-        return Odds(*(column[keep] for column in self))
+        return Odds(self.a[keep], self.b[keep], self.value[keep])
 
 
 def competing(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> Odds:
     """Log-odds of each join against everything that excludes it, and against "new person" (odds 1).
 
     Joining a with b excludes joining a with c where b and c cannot be one. Only of joins whose own log-odds ``S``
-    (G, G) are finite and not below ``least``: rivals only take away.
+    (G, G), the same in both directions, are finite and not below ``least``: rivals only take away.
     """
     a, b = np.divmod(np.flatnonzero(np.isfinite(S) & (least <= S)), max(len(S), 1))
     rows = np.unique(a)
@@ -773,17 +816,21 @@ def competing(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> Odds
     of[rows] = np.arange(len(rows))
     some = S[rows]
     most = some.max(axis=1, initial=-np.inf)  # odds are kept as shares of each row's largest
-    odds = np.exp(some - most[:, None])
-    excluded = conflict.astype(float)
-    np.fill_diagonal(excluded, 0.0)
     i, j = of[a], of[b]
     if FEW * len(a) < len(rows) * len(S):
-        against = np.einsum("kg,kg->k", odds[i], excluded[b]), np.einsum("kg,kg->k", odds[j], excluded[a])
+        pair, rival = np.nonzero(conflict[b])
+        odds = np.where(rival == b[pair], 0.0, np.exp(S[a[pair], rival] - most[i[pair]]))
+        against = np.bincount(pair, odds, len(a))
+        # The same pair the other way round stands where (b, a) is.
+        other = np.searchsorted(a * len(S) + b, b * len(S) + a)
+        here, there = against, against[other]
     else:
-        every = odds @ excluded
-        against = every[i, b], every[j, a]
+        excluded = conflict.astype(float)
+        np.fill_diagonal(excluded, 0.0)
+        every = np.exp(some - most[:, None]) @ excluded
+        here, there = every[i, b], every[j, a]
     with np.errstate(divide="ignore"):
-        here, there = np.log(against[0]) + most[i], np.log(against[1]) + most[j]
+        here, there = np.log(here) + most[i], np.log(there) + most[j]
     return Odds(a, b, S[a, b] - np.logaddexp(np.logaddexp(here, there), 0.0))
 
 

@@ -83,8 +83,10 @@ class Memory:
     def longest_unseen(self, count: int = 0, before_ns: int = 0) -> list[int]:
         """Identities that have been unseen longest: so many, and all last seen before a time."""
         end = len(self._row)
-        order = np.lexsort((self._ids[:end], self._last_ns[:end]))
         number = max(count, int(np.count_nonzero(self._last_ns[:end] < before_ns)))
+        if not number:
+            return []
+        order = np.lexsort((self._ids[:end], self._last_ns[:end]))
         return [int(g) for g in self._ids[order[:number]]]
 
     def last_seen(self, count: int) -> list[int]:
@@ -102,6 +104,14 @@ class Memory:
     def last_ns(self) -> NDArray[np.int64]:
         """(G,) when each was seen last."""
         return self._last_ns[: len(self._row)].copy()
+
+    def alike(self, looks: NDArray[np.floating], least: float) -> NDArray[np.int64]:
+        """(K,) identities whose cosine with any of (R, D) unit rows is above ``least``; all if that is -inf."""
+        end = len(self._row)
+        if np.isneginf(least):
+            return self.ids()
+        alike = looks.astype(np.float32) @ self._looks[:end].T
+        return np.asarray(self._ids[np.flatnonzero((alike > least).any(axis=0))])
 
     @property
     def dim(self) -> int:

@@ -76,10 +76,13 @@ def _among(
     times_of: Callable[[int], Spans],
     false_merge_rate: float,
 ) -> list[Found]:
-    ids = memory.ids()
     looks, pictures = np.array([a.looks for a in asked]), np.array([a.pictures for a in asked])
-    likeness, distance = memory.likeness(looks, pictures, appearance)
-    prior = -np.log(len(ids) + 1.0)
+    prior = -np.log(len(memory) + 1.0)
+    # Of thousands nearly all look so little like anybody that they are neither chosen nor rivals.
+    ids = memory.alike(looks, appearance.least_alike(LIKELY_LLR - prior))
+    if not len(ids):
+        return []
+    likeness, distance = memory.likeness(looks, pictures, appearance, ids.tolist())
     S = np.where(np.isnan(distance), -np.inf, likeness + prior)
     for row, one in enumerate(asked):
         S[row, np.isin(ids, [one.global_id, *memory.apart(one.global_id)])] = -np.inf

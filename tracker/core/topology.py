@@ -238,8 +238,15 @@ class SiteModel:
 
     def learn_overlap(self, camera_a: str, camera_b: str, found: float, could: float) -> SiteModel:
         """Of ``could`` people seen in a while b saw somebody, ``found`` were seen in b at the same instant."""
-        did, might = self.overlaps.get((camera_a, camera_b), (0.0, 0.0))
-        return replace(self, overlaps={**self.overlaps, (camera_a, camera_b): (did + found, might + could)})
+        return self.learn_overlaps({(camera_a, camera_b): (found, could)})
+
+    def learn_overlaps(self, counts: Mapping[Pair, tuple[float, float]]) -> SiteModel:
+        """`learn_overlap` of many pairs: how many were found and could have been."""
+        overlaps = dict(self.overlaps)
+        for pair, (found, could) in counts.items():
+            did, might = overlaps.get(pair, (0.0, 0.0))
+            overlaps[pair] = did + found, might + could
+        return replace(self, overlaps=overlaps)
 
     def learn_meetings(
         self, camera_a: str, camera_b: str, place_a: ArrayLike, place_b: ArrayLike, weight: ArrayLike
