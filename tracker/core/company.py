@@ -238,7 +238,7 @@ class Company:
         """Back from a checkpoint."""
         company = cls()
         rows = []
-        places = np.frombuffer(state["feet"]).reshape(len(state["keys"]), -1)
+        places = np.frombuffer(state["feet"]).reshape(len(state["keys"]), company._places().shape[1])
         for plain in state["keys"]:
             key = msgspec.convert(plain, TrackKey)
             company.add(key)
