@@ -21,7 +21,17 @@ from tracker.core.evidence import (
     walk_llr,
 )
 from tracker.core.feet import Feet
-from tracker.core.grouping import CORE_S, NEVER, PART, Own, Piece, Scores, one_to_one, sights_at_once
+from tracker.core.grouping import (
+    CORE_S,
+    NEVER,
+    PART,
+    Own,
+    Piece,
+    Scores,
+    one_to_one,
+    shares_of_picture,
+    sights_at_once,
+)
 from tracker.core.topology import SiteModel
 from tracker.core.walking import Walks
 from tracker.core.work import Work, done
@@ -101,16 +111,18 @@ def scoring(
     earlier = first[rows, None] <= first[None, :]
 
     size = np.array([p.tracklet.image_size for p in pieces], float).reshape(-1, 2)
-    first_box = np.array([p.tracklet.first_box for p in pieces], float).reshape(-1, 4)
-    last_box = np.array([p.box for p in pieces], float).reshape(-1, 4)
-    velocity_px_s = np.array([p.tracklet.velocity_px_s for p in pieces], float).reshape(-1, 2)
+    first_box = _columns([p.tracklet.first_box for p in pieces], 4)
+    last_box = _columns([p.box for p in pieces], 4)
+    velocity_px_s = _columns([p.tracklet.velocity_px_s for p in pieces], 2)
     yield 8 * pairs
     # At the picture's edge when last seen, or about to be.
     ahead = last_box + np.tile(velocity_px_s, 2) * LEAVING_S
     came, went = at_border(first_box, size), at_border(last_box, size) | at_border(ahead, size)
     left = np.where(earlier, went[rows, None], went)
     entered = np.where(earlier, came, came[rows, None])
-    learned = yield from _learned(pieces, cameras, first, last, site, of)
+    learned = yield from _learned(
+        shares_of_picture(first_box, size), shares_of_picture(last_box, size), cameras, first, last, site, of
+    )
     window_s = settings.max_gap_s
     link = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=window_s)
     onward = link + learned  # people do vanish in the middle of a floor, behind others
@@ -195,6 +207,11 @@ def rows_of(pieces: Sequence[Piece]) -> F:
     return looks
 
 
+def _columns(rows: Sequence[NDArray[np.floating]], width: int) -> F:
+    """(N, width) of N short arrays."""
+    return np.concatenate((np.zeros(0), *rows)).reshape(-1, width)
+
+
 def _stitch(
     link: F,
     walks: F,
@@ -275,7 +292,8 @@ def _places(pieces: Sequence[Piece], company: Company) -> Walks:
 
 
 def _learned(
-    pieces: Sequence[Piece],
+    came: F,
+    went: F,
     cameras: NDArray[np.str_],
     first_ns: NDArray[np.int64],
     last_ns: NDArray[np.int64],
@@ -283,12 +301,10 @@ def _learned(
     of: int | None,
 ) -> Work[F]:
     """What the site's ways add to the default curve of gaps, for the later of two coming after the earlier."""
-    n = len(pieces)
+    n = len(cameras)
     rows = slice(of)
     if not n or not site.ways:
         return np.zeros((len(first_ns[rows]), n))
-    went = np.array([p.went_xy for p in pieces])
-    came = np.array([p.came_xy for p in pieces])
 
     def added(out: slice, into: slice) -> F:
         gap_s = (first_ns[None, into] - last_ns[out, None]) / 1e9

@@ -503,6 +503,13 @@ def sights_at_once(a: Piece, b: Piece) -> tuple[NDArray[np.int64], NDArray[np.in
     return here, there
 
 
+def shares_of_picture(boxes: F, sizes: F) -> F:
+    """(N, 2) foot points of boxes (N, 4) in shares of pictures (N, 2); NaN where a picture's size is not known."""
+    foot = np.stack(((boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]), axis=1)
+    known = (sizes > 0).all(axis=1, keepdims=True)
+    return np.where(known, foot / np.where(known, sizes, 1.0), np.nan)
+
+
 def _share_of_picture(box: NDArray[np.floating], image_size: tuple[int, int]) -> tuple[float, float]:
     w, h = image_size
     if not (w and h):

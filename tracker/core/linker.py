@@ -277,6 +277,7 @@ class Linker:
         events: list[Event] = []
         if not keys:
             return events
+        self._left -= self._pace  # this is enough for one step
         keys = sorted(keys)
         scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
