@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.scenes import at, look, person_box, tracklet
+from tracker.core import grouping
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.cues import own_looks
 from tracker.core.feet import Feet
-from tracker.core import grouping
 from tracker.core.grouping import (
     AT_ONCE,
     MAX_MEETING_LLR,
@@ -161,7 +161,9 @@ def test_a_bond_counts_like_a_place():
 def test_of_pairs_that_exclude_each_other_the_odds_count_all():
     i, j = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     # Of the first: 1 / (1 + 3 + 2); of the last: 5 / (1 + 2 + 3).
-    np.testing.assert_allclose(np.exp(one_to_one(i, j, np.log([1.0, 3.0, 2.0, 5.0]))), [1 / 6, 3 / 7, 2 / 7, 5 / 6])
+    np.testing.assert_allclose(
+        np.exp(one_to_one(i, j, np.log([1.0, 3.0, 2.0, 5.0]))), [1 / 6, 3 / 7, 2 / 7, 5 / 6]
+    )
     assert np.isneginf(one_to_one(i, j, np.full(4, -np.inf))).all()
 
 

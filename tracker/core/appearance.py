@@ -51,7 +51,9 @@ class CameraShares:
         shares = self._shares() if self._width == looks.shape[1] else {}
         nothing = shares.get("", np.zeros(looks.shape[1]))
         names, at = np.unique(cameras, return_inverse=True)
-        added = np.array([shares.get(name, nothing) for name in names.tolist()]).reshape(len(names), looks.shape[1])[at]
+        added = np.array([shares.get(name, nothing) for name in names.tolist()]).reshape(
+            len(names), looks.shape[1]
+        )[at]
         seen = looks.any(axis=1, keepdims=True) & np.isfinite(looks).all(axis=1, keepdims=True)
         return unit(np.where(seen, looks - added, 0.0))
 

@@ -143,7 +143,9 @@ class Company:
         rows, shown = rows[known], np.array(told)[known]
         near = np.full((len(rows), 2), np.nan) if near_xy_m is None else near_xy_m[shown]
         scale = self.foot_errors.scale([camera_id])
-        feet = Feet.of(floor_xy_m[shown].astype(float), sigma_m[shown].astype(float), near.astype(float), scale)
+        feet = Feet.of(
+            floor_xy_m[shown].astype(float), sigma_m[shown].astype(float), near.astype(float), scale
+        )
         for column, now in zip(self._feet, feet, strict=True):
             column[rows] = now
         t_s = t_ns / 1e9
@@ -152,7 +154,9 @@ class Company:
         due = ~(since_s < LOOK_EVERY_S - 1e-6)
         if due.any():
             self._compared_s[rows[due]] = t_s
-            self._compare(camera_id, rows[due], feet.at(due), t_s, np.where(np.isnan(since_s), np.inf, since_s)[due])
+            self._compare(
+                camera_id, rows[due], feet.at(due), t_s, np.where(np.isnan(since_s), np.inf, since_s)[due]
+            )
 
     def _tell_two(self, rows: NDArray[np.intp]) -> None:
         seconds, frames, as_one = self._sums[:3, rows[:, None], rows]
@@ -190,7 +194,9 @@ class Company:
         """Each of N tracklets beside each, or the first ``of`` beside all."""
         rows = np.array([self._row[k] for k in keys], np.intp)
         sums = self._sums[:6].take(rows[:of], axis=1).take(rows, axis=2)
-        back = self._sums[3:5].take(rows, axis=1).take(rows[:of], axis=2).transpose(0, 2, 1)  # by the other's frames
+        back = (
+            self._sums[3:5].take(rows[:of], axis=2).take(rows, axis=1).transpose(0, 2, 1)
+        )  # by the other's frames
         seconds, frames, as_one, looks, place, sights = sums.astype(float)
         looks, place = looks + back[0], place + back[1]
         return Beside(seconds, _one_body(frames, as_one), looks, place / np.maximum(looks, 1), sights)
@@ -226,7 +232,9 @@ class Company:
             "keys": [msgspec.to_builtins(k) for k in keys],
             "sums": [
                 [int(i), int(j), *self._sums[:, rows[i], rows[j]].tolist()]
-                for i, j in np.argwhere((self._sums[:, rows[:, None], rows] != _FIRST[:, None, None]).any(axis=0))
+                for i, j in np.argwhere(
+                    (self._sums[:, rows[:, None], rows] != _FIRST[:, None, None]).any(axis=0)
+                )
             ],
             "feet": self._places()[rows].tobytes(),
             "seen_ns": self._seen_ns,
@@ -268,7 +276,11 @@ class Company:
         sums, two, camera = _nothing(rows), np.zeros((rows, rows), bool), np.full(rows, -1)
         sums[:, :old, :old], two[:old, :old], camera[:old] = self._sums, self._two, self._camera
         places = self._places()
-        self._seen_s, self._compared_s, self._feet = np.full(rows, np.nan), np.full(rows, np.nan), _nowhere(rows)
+        self._seen_s, self._compared_s, self._feet = (
+            np.full(rows, np.nan),
+            np.full(rows, np.nan),
+            _nowhere(rows),
+        )
         self._take_places(slice(old), places)
         self._sums, self._two, self._camera = sums, two, camera
 

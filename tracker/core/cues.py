@@ -251,12 +251,16 @@ def _walks(
         rows = slice(start, min(start + PART, len(gap_s)))
         gap, is_earlier = np.clip(gap_s[rows], 0.0, CARRY_S), earlier[rows]
         x, y = (
-            np.where(is_earlier, last[rows, None, axis] - first[:, axis], last[:, axis] - first[rows, None, axis])
+            np.where(
+                is_earlier, last[rows, None, axis] - first[:, axis], last[:, axis] - first[rows, None, axis]
+            )
             + np.where(is_earlier, speed[rows, None, axis], speed[:, axis]) * gap
             for axis in (0, 1)
         )
         sigma_m2 = np.where(
-            is_earlier, last[rows, None, 2] ** 2 + first[:, 2] ** 2, first[rows, None, 2] ** 2 + last[:, 2] ** 2
+            is_earlier,
+            last[rows, None, 2] ** 2 + first[:, 2] ** 2,
+            first[rows, None, 2] ** 2 + last[:, 2] ** 2,
         )
         from_known = np.where(is_earlier, steady[rows, None], steady)
         walks[rows] = walk_llr(np.sqrt(x**2 + y**2), np.sqrt(sigma_m2), gap_s[rows], from_known)

@@ -105,7 +105,9 @@ def look_llr(a: Feet, b: Feet, hidden: F, since_s: F | float = np.inf) -> tuple[
     det = xx * yy - xy**2
     surprise = (yy * x**2 - 2 * xy * x * y + xx * y**2) / det
     seen = np.exp(-surprise / 2) / (2 * np.pi * np.sqrt(det))
-    densities = np.array((_hidden(a, x, y, xx, yy, xy), _hidden(b, -x, -y, xx, yy, xy), _both_hidden(a, b, x, y)))
+    densities = np.array(
+        (_hidden(a, x, y, xx, yy, xy), _hidden(b, -x, -y, xx, yy, xy), _both_hidden(a, b, x, y))
+    )
     fresh = np.exp(-np.asarray(since_s) / HIDDEN_S)
     unheard = np.reshape(UNHEARD, (3,) + (1,) * (hidden.ndim - 1))
     before = unheard + fresh * (hidden - unheard)
@@ -189,4 +191,6 @@ class FootErrors:
         known = np.array([self.log_scales.get(name, (0.0, 0.0)) for name in taught])
         steps = np.concatenate((np.transpose(theirs), step[None, :2].sum(axis=2)))
         scales = np.clip(known + LEARNED * steps, *np.log(SCALES)).tolist()
-        self.log_scales.update({name: (along, across) for name, (along, across) in zip(taught, scales, strict=True)})
+        self.log_scales.update(
+            {name: (along, across) for name, (along, across) in zip(taught, scales, strict=True)}
+        )

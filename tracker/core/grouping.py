@@ -347,7 +347,9 @@ class Scores:
         self.walked = np.zeros_like(conflict)  # both of whom were
         self.bonds = np.zeros_like(link)  # what speaks for one camera's tracks going on as one another
         self.notes: list[Note] = []  # what was found of places in two pictures, for `Company.note_sights`
-        self._pooled: tuple[NDArray[np.intp], tuple[csr_array, F, F]] | None = None  # of the last owner asked about
+        self._pooled: tuple[NDArray[np.intp], tuple[csr_array, F, F]] | None = (
+            None  # of the last owner asked about
+        )
         self.onward = link  # (N, N) what speaks for one going on as another besides the walk
 
     def __len__(self) -> int:
@@ -399,7 +401,13 @@ class Scores:
         met, placed = self.met[some], self.placed[some]
         guessed, meeting = met & ~placed, self.meeting[some]
         sure = met & placed
-        cues = guessed, np.where(guessed, meeting, 0.0), np.where(sure, meeting, 0.0), met, self.conflict[some]
+        cues = (
+            guessed,
+            np.where(guessed, meeting, 0.0),
+            np.where(sure, meeting, 0.0),
+            met,
+            self.conflict[some],
+        )
         guesses, shared, seen, has_met, excluded = (query @ (member @ cue.astype(float).T).T for cue in cues)
         place = np.clip(seen + shared / np.maximum(guesses, 1), -MAX_MEETING_LLR, MAX_MEETING_LLR)
         # The pieces of both that are nearest in time tell of the walk.
@@ -601,7 +609,9 @@ class _Nodes:
 
     def groups(self) -> list[list[int]]:
         """The groups, ordered by their first row."""
-        return sorted(members for members, is_gone in zip(self.members, self.gone, strict=True) if not is_gone)
+        return sorted(
+            members for members, is_gone in zip(self.members, self.gone, strict=True) if not is_gone
+        )
 
     def begin(self, groups: Sequence[Sequence[int]]) -> Work[None]:
         """Join these rows, while everybody is alone; from then on only those whose looks are known are joined."""
@@ -638,7 +648,12 @@ class _Nodes:
         looks = self.appearance.llr(looks[rows] @ looks.T, self.pictures[rows, None], self.pictures)
         place = self.place[rows] + self.guess[rows] / np.maximum(self.guesses[rows], 1)
         place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        S = looks + np.where(self.met[rows] > 0, place, self.link[rows]) - self.new + SAID_LLR * self.same_said[rows]
+        S = (
+            looks
+            + np.where(self.met[rows] > 0, place, self.link[rows])
+            - self.new
+            + SAID_LLR * self.same_said[rows]
+        )
         S = np.where(self.forced[rows], -NEVER, S)
         barred = self.conflict[rows] | (S <= NEVER / 2) | self.gone[rows, None] | self.gone
         if self.seen_only:

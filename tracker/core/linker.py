@@ -447,7 +447,11 @@ class Linker:
         if found is None:
             return []
         self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
-        self.appearance, self.site_model, self._overlaps_now = found.appearance, found.site_model, found.overlaps_now
+        self.appearance, self.site_model, self._overlaps_now = (
+            found.appearance,
+            found.site_model,
+            found.overlaps_now,
+        )
         self._taught.update(found.taught)
         self._company.note_sights(found.notes)
         events: list[Event] = []
@@ -594,7 +598,9 @@ class Linker:
             present = sorted(self._present(), key=lambda p: (p.last.t_ns, p.global_id))
             for person in present[: len(self._people) - s.max_identities]:
                 self._drop(person.global_id)
-        self._pieces = dict(sorted(self._pieces.items()))  # as from a checkpoint; `_recent` sorts them all the time
+        self._pieces = dict(
+            sorted(self._pieces.items())
+        )  # as from a checkpoint; `_recent` sorts them all the time
 
     def _later(self, piece: Piece) -> Piece | None:
         """Of the tracklets that its person was seen as later, that most like it; None if it is the last."""
@@ -845,7 +851,9 @@ class Linker:
             if (p.t_last_ns >= horizon_ns or p.t_recalled_ns >= horizon_ns) and k in self._owner
         )
         if len(recent) > MOST_PIECES:
-            seen_ns = np.array([max(self._pieces[k].t_last_ns, self._pieces[k].t_recalled_ns) for k in recent])
+            seen_ns = np.array(
+                [max(self._pieces[k].t_last_ns, self._pieces[k].t_recalled_ns) for k in recent]
+            )
             recent = [recent[n] for n in np.sort(np.argsort(-seen_ns, kind="stable")[:MOST_PIECES])]
         return recent
 

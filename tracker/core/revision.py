@@ -63,7 +63,9 @@ class Move(NamedTuple):
     target: int | None  # None: somebody new
     group: int  # whoever moves to one group moves to one identity
     keys: tuple[TrackKey, ...]
-    evidence: Evidence | None  # that they are of the group; where it has nobody else, that they are of the source
+    evidence: (
+        Evidence | None
+    )  # that they are of the group; where it has nobody else, that they are of the source
     is_new: bool
 
     def why(self, doubt: Doubt) -> Evidence | None:
@@ -115,7 +117,10 @@ class Finding:
             site_model,
             with_overlaps(site_model, state["overlaps_now"]),
             [msgspec.convert(k, TrackKey) for k in state["taught"]],
-            [(msgspec.convert(a, TrackKey), msgspec.convert(b, TrackKey), llr) for a, b, llr in state["notes"]],
+            [
+                (msgspec.convert(a, TrackKey), msgspec.convert(b, TrackKey), llr)
+                for a, b, llr in state["notes"]
+            ],
             [msgspec.convert(move, Move) for move in state["moves"]],
         )
 
@@ -228,9 +233,7 @@ def _moves(known: Known, groups: Sequence[Sequence[int]], scores: Scores) -> Ite
     reading = np.zeros(len(pieces), np.intp)  # the group of each
     for n, members in enumerate(groups):
         reading[list(members)] = n
-    for n in sorted(
-        range(len(groups)), key=lambda n: min(pieces[m].tracklet.t_first_ns for m in groups[n])
-    ):
+    for n in sorted(range(len(groups)), key=lambda n: min(pieces[m].tracklet.t_first_ns for m in groups[n])):
         moved: dict[int, list[int]] = {}
         for m in groups[n]:
             if said[m] != names[n]:

@@ -115,7 +115,9 @@ def _with_places(
     there: list[NDArray[np.int64]] = []
     weight: list[float] = []
     new = met[np.ix_(rows, columns)] & (counts[rows, None] | counts[columns])
-    for i, j in zip(*(at.tolist() for at in (rows[np.nonzero(new)[0]], columns[np.nonzero(new)[1]])), strict=True):
+    for i, j in zip(
+        *(at.tolist() for at in (rows[np.nonzero(new)[0]], columns[np.nonzero(new)[1]])), strict=True
+    ):
         at_a, at_b = sights_at_once(pieces[i], pieces[j])
         here.append(at_a)
         there.append(at_b)
