@@ -194,7 +194,7 @@ def own_looks(pieces: Sequence[Piece], appearance: AppearanceModel) -> tuple[F, 
     nothing = np.zeros(dim)
     found = [o.looks if o.looks is not None and len(o.looks) == dim else nothing for o in known]
     seen = np.array([o.pictures if o.looks is not None and len(o.looks) == dim else 0.0 for o in known])
-    return np.array(found).reshape(len(known), dim), seen
+    return _columns(found, dim), seen
 
 
 def rows_of(pieces: Sequence[Piece]) -> F:
@@ -209,7 +209,7 @@ def rows_of(pieces: Sequence[Piece]) -> F:
 
 def _columns(rows: Sequence[NDArray[np.floating]], width: int) -> F:
     """(N, width) of N short arrays."""
-    return np.concatenate((np.zeros(0), *rows)).reshape(-1, width)
+    return (np.concatenate(rows) if len(rows) else np.zeros(0)).reshape(-1, width).astype(float)
 
 
 def _stitch(
@@ -239,8 +239,9 @@ def _walks(
 ) -> Work[tuple[F, NDArray[np.bool_]]]:
     """What the walk from where the earlier was last to where the later was first says, and for whom it is known."""
     nowhere = (np.nan, np.nan)
-    last = np.array([p.walk for p in pieces], float).reshape(-1, 5)
-    first = np.array([(*(p.first_place or nowhere), p.first_sigma_m) for p in pieces], float).reshape(-1, 3)
+    last = np.fromiter(chain.from_iterable([p.walk for p in pieces]), float).reshape(-1, 5)
+    began = [(*(p.first_place or nowhere), p.first_sigma_m) for p in pieces]
+    first = np.fromiter(chain.from_iterable(began), float).reshape(-1, 3)
     known = np.isfinite(last[:, 0])
     if not known.any():
         return np.zeros_like(gap_s), np.zeros(gap_s.shape, bool)

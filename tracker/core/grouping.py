@@ -408,7 +408,8 @@ class Scores:
             met,
             self.conflict[some],
         )
-        guesses, shared, seen, has_met, excluded = (query @ (member @ cue.astype(float).T).T for cue in cues)
+        of_groups = member @ np.array(cues, float).reshape(-1, met.shape[1]).T
+        guesses, shared, seen, has_met, excluded = query @ of_groups.T.reshape(len(cues), len(some), groups)
         place = np.clip(seen + shared / np.maximum(guesses, 1), -MAX_MEETING_LLR, MAX_MEETING_LLR)
         # The pieces of both that are nearest in time tell of the walk.
         time = np.full((len(queries), groups), float(NEVER))

@@ -848,7 +848,7 @@ class Linker:
         recent = sorted(  # almost in order already, which costs less than it seems
             k
             for k, p in self._pieces.items()
-            if (p.t_last_ns >= horizon_ns or p.t_recalled_ns >= horizon_ns) and k in self._owner
+            if (p.t_last_ns >= horizon_ns or p.t_recalled_ns >= horizon_ns) and k not in self._fresh
         )
         if len(recent) > MOST_PIECES:
             seen_ns = np.array(
