@@ -29,7 +29,7 @@ def found(memory: Memory, *rows, times=lambda g: ()) -> list[tuple[int, int]]:
 def test_somebody_is_recognised_among_people_who_look_different():
     memory = remembering(look(0), look(1), look(2))
     assert found(memory, look(1, 0.2)) == [(100, 2)]
-    memory.part(2, [1, 3], certain=True)  # who may be one person would be no rivals
+    memory.part(2, [1, 3])  # who may be one person would be no rivals
     [one] = recognised([Asked(100, look(1, 0.2), 12.0)], memory, AppearanceModel(), lambda g: (), RATE)
     # One of three or somebody new: a fourth each. Beside it stand two strangers.
     model, n = AppearanceModel(), np.array(12.0)
@@ -41,7 +41,7 @@ def test_somebody_is_recognised_among_people_who_look_different():
 def test_nobody_is_recognised_where_two_who_are_apart_look_the_same():
     memory = remembering(look(0), look(0, 0.1))
     assert found(memory, look(0)) != []  # they may be one person of whom it is not known yet
-    memory.part(1, [2], certain=True)
+    memory.part(1, [2])
     assert found(memory, look(0)) == []
 
 
@@ -51,13 +51,23 @@ def test_of_two_who_could_be_one_only_one_is():
     assert found(memory, look(0), look(0, 0.05)) == []  # either could be
 
 
+def test_of_one_walk_looks_are_no_proof_against_having_been_elsewhere_at_the_time():
+    memory = remembering(look(0))
+    spans = {100: [(0, 10), (50, 60)], 1: [(12, 20), (55, 58)]}
+    assert found(memory, look(0), times=lambda g: spans[g]) == []
+    spans[1] = [(12, 20), (60, 70)]
+    assert found(memory, look(0), times=lambda g: spans[g]) == [(100, 1)]
+    memory.part(100, [1])
+    assert found(memory, look(0)) == []
+
+
 def well_seen(spans, parted=False, certain=False) -> list[tuple[int, int]]:
     """Two of the same looks, in as many pictures as make their looks as sure as looks are."""
     memory = Memory()
-    memory.put(1, look(0), 120.0, 0, b"")
+    memory.put(1, look(0), 360.0, 0, b"")
     if parted:
         memory.part(100, [1], certain=certain)
-    asked = [Asked(100, look(0), 120.0)]
+    asked = [Asked(100, look(0), 360.0)]
     found = recognised(asked, memory, AppearanceModel(common=0.0), lambda g: spans.get(g, ()), RATE)
     return [(f.asked, f.known) for f in found]
 
@@ -80,11 +90,13 @@ def test_who_an_operator_parted_is_out_and_whom_one_camera_saw_at_once_once_may_
     memory = Memory()
     memory.part(1, [2])
     at_once = {1: [(0, 9 * S)], 2: [(3 * S, 20 * S)]}
-    assert at_once_llr(1, 2, memory, lambda g: ()) == AT_ONCE_LLR
-    assert at_once_llr(1, 2, memory, lambda g: at_once[g]) == AT_ONCE_LLR  # that very time
+    assert at_once_llr(1, 2, 37, memory, lambda g: ()) == AT_ONCE_LLR
+    assert at_once_llr(1, 2, 37, memory, lambda g: at_once[g]) == AT_ONCE_LLR  # that very time
+    assert at_once_llr(1, 2, 36, memory, lambda g: at_once[g]) == -np.inf  # of one walk
+    assert at_once_llr(1, 3, 36, memory, lambda g: ()) == 0
     memory.part(2, [1], certain=True)
     memory.part(2, [1])
-    assert at_once_llr(1, 2, memory, lambda g: ()) == -np.inf
+    assert at_once_llr(1, 2, 37, memory, lambda g: ()) == -np.inf
 
 
 def test_the_more_are_remembered_the_surer_one_must_be():

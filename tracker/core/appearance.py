@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 F = NDArray[np.float64]
 
-MANY_PICTURES = 12.0  # more pictures of one walk show little new
+MANY_PICTURES = 12.0  # more pictures of one tracklet show little new
+PIECES = 3.0  # tracklets of one walk in a crowd: they share its light and the side one shows
 MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many pictures there are
 # The mean over so many people weighs as much as the guess before it, which is 0 for all cameras together, and theirs
 # for each: the variance between people over that between sites, and over that between cameras. (clothes, person, visit
@@ -134,7 +135,8 @@ class AppearanceModel:
         of them (probabilistic LDA: Ioffe, ECCV 2006)."""
         walk, moment = 1 / self.same - 1, self.few_pictures / self.same
         few = np.maximum(pictures, 1e-12)
-        return np.asarray(1 / (1 + walk / np.maximum(few / MANY_PICTURES, 1.0) + moment / few))
+        walks = 1 + np.maximum(few / MANY_PICTURES - 1, 0.0) / PIECES
+        return np.asarray(1 / (1 + walk / walks + moment / few))
 
     def forget(self) -> None:
         """The embedder has changed: what was learned is of other looks."""

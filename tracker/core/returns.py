@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.appearance import AppearanceModel
+from tracker.core.appearance import MANY_PICTURES, PIECES, AppearanceModel
 from tracker.core.memory import Memory
 
 F = NDArray[np.float64]
@@ -24,6 +24,7 @@ ONE_TIME_NS = 5_000_000_000  # unseen for less than this: still one time
 # Nobody is in two places, but two cameras may see one person at once, and a track that hopped from one to another,
 # as one of fifty does in a crowd, puts somebody beside himself for as long as it lives: one such time is no proof.
 AT_ONCE_LLR = -3.0
+ONE_WALK = PIECES * MANY_PICTURES  # pictures: whose looks are of no more are out for one such time
 MOST_AT_ONCE_NS = 60_000_000_000  # beside one another for longer: two people, in the same clothes maybe
 
 
@@ -94,7 +95,11 @@ def _among(
         if S[row].max(initial=-np.inf) < least:
             continue
         likely = np.flatnonzero(S[row] > LIKELY_LLR)
-        value = S[row, likely] + [at_once_llr(one.global_id, int(g), memory, times_of) for g in ids[likely]]
+        fewer = np.minimum(memory.looks(ids[likely].tolist())[1], one.pictures)
+        value = S[row, likely] + [
+            at_once_llr(one.global_id, int(g), n, memory, times_of)
+            for g, n in zip(ids[likely], fewer, strict=True)
+        ]
         alike = _alike(ids[likely].tolist(), memory, appearance, times_of, prior)
         others = (1 - alike) @ np.exp(value) + claimed[likely] - np.exp(S[row, likely])
         odds = value - np.log1p(np.maximum(others, 0.0))
@@ -128,7 +133,7 @@ def _alike(
     value = np.where(np.isnan(distance), -np.inf, likeness + prior)
     for i, a in enumerate(ids):
         for j, b in enumerate(ids[:i]):
-            value[i, j] += at_once_llr(a, b, memory, times_of)
+            value[i, j] += at_once_llr(a, b, min(pictures[i], pictures[j]), memory, times_of)
             value[j, i] = value[i, j]
     one = 1 / (1 + np.exp(-np.clip(value, -50, 50)))
     np.fill_diagonal(one, 1.0)
@@ -146,11 +151,16 @@ def united(spans: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def at_once_llr(a: int, b: int, memory: Memory, times_of: Callable[[int], Spans]) -> float:
-    """What the times at which both were seen say of two identities being one person: never for it."""
-    if b in memory.apart(a, certain=True):
+def at_once_llr(a: int, b: int, pictures: float, memory: Memory, times_of: Callable[[int], Spans]) -> float:
+    """What the times at which both were seen say of two identities being one person: never for it.
+
+    Args:
+        pictures: of the one that is seen in fewer.
+    """
+    times = max(times_at_once(times_of(a), times_of(b)), float(b in memory.apart(a)))
+    if times and pictures <= ONE_WALK or b in memory.apart(a, certain=True):
         return -np.inf
-    return AT_ONCE_LLR * max(times_at_once(times_of(a), times_of(b)), float(b in memory.apart(a)))
+    return AT_ONCE_LLR * times
 
 
 def times_at_once(a: Spans, b: Spans) -> float:
