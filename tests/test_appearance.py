@@ -70,6 +70,21 @@ def test_what_a_cosine_says_is_a_line_in_it():
     assert model.llr(np.array(1.0), np.array(0.0), three) == 0  # never embedded
 
 
+def test_what_is_of_one_walk_fades_with_more_walks():
+    model = AppearanceModel(same=0.5, different_sigma=0.2, common=0.0, few_pictures=1.0)
+    # Of one walk as much is the person's as the walk's, and of one moment 1 / 0.5 times that. Four tracklets of 12
+    # pictures each are of 1 + 3 / 3 walks, and their mean shows 1 : 1 / 2 : 2 / 48: 24 / 37 of it is the person.
+    expected, two_walks = 24 / 37, np.array(48.0)
+    assert model.llr(np.array(expected / 2), two_walks, two_walks) == pytest.approx(0)
+    assert model.llr(np.array(expected), two_walks, two_walks) == pytest.approx(expected**2 / 2 / 0.2**2)
+
+
+def test_a_middling_cosine_is_of_one_person_in_single_walks_and_of_strangers_in_many():
+    model = AppearanceModel(common=0.0)
+    for pictures, sign in ((12.0, 1), (36.0, -1), (120.0, -1)):
+        assert np.sign(model.llr(np.array(0.24), np.array(pictures), np.array(pictures))) == sign
+
+
 def test_strangers_at_a_site_say_what_a_cosine_of_theirs_is():
     model = AppearanceModel(common=0.0, different_sigma=0.1, prior_strength=2.0)
     model.fit([np.array([0.3, 0.5]), np.zeros(0)])

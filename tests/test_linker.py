@@ -937,8 +937,8 @@ def test_what_operators_said_outlives_the_tracklets_of_which_it_was_said():
     for word in (command("split", 1, t_s=8, tracks=[key("b", 1)]), command("name", 1, t_s=8, name="Ada")):
         heard = Heard(max_gap_s=20, revise_s=20, return_log_odds=5)
         for n in range(30):
-            # Alike enough to be taken for one (1 - cos 0.6 = 0.17), each in a view of their own, one after the other.
-            heard.see("ab"[n % 2], 1 + n // 2, 5 * n, 5 * n + 3, look(0, 0.6 * (n % 2)), x=40)
+            # Alike enough to be taken for one (1 - cos 0.4 = 0.08), each in a view of their own, one after the other.
+            heard.see("ab"[n % 2], 1 + n // 2, 5 * n, 5 * n + 3, look(0, 0.4 * (n % 2)), x=40)
             if n == 1:
                 assert heard.identity("a", 1) == heard.identity("b", 1) == 1
                 heard(word)

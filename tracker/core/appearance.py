@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 F = NDArray[np.float64]
 
+MANY_PICTURES = 12.0  # more pictures of one tracklet show little new
+PIECES = 3.0  # tracklets of one walk in a crowd: they share its light and the side one shows
 MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many pictures there are
 # The mean over so many people weighs as much as the guess before it, which is 0 for all cameras together, and theirs
 # for each: the variance between people over that between sites, and over that between cameras. (clothes, person, visit
@@ -126,10 +128,18 @@ class AppearanceModel:
         """Of cosines in [-1, 1], any shape; 0 where a side has no picture."""
         mean, sigma = self.strangers()
         known = (pictures_a > 0) & (pictures_b > 0)
-        shown = [n / np.maximum(n + self.few_pictures, 1e-12) for n in (pictures_a, pictures_b)]
-        apart = self.same * (1 - max(mean, 0.0)) * np.sqrt(shown[0] * shown[1])
+        own = [self._own_share(n) for n in (pictures_a, pictures_b)]
+        apart = (1 - max(mean, 0.0)) * np.sqrt(own[0] * own[1])
         ratio = apart * (alike - mean - apart / 2) / sigma**2
         return np.where(known, np.clip(ratio, -MAX_APPEARANCE_LLR, MAX_APPEARANCE_LLR), 0.0)
+
+    def _own_share(self, pictures: F) -> F:
+        """The person's own share of the variance of a mean look; what is of one walk and of one moment fades with more
+        of them (probabilistic LDA: Ioffe, ECCV 2006)."""
+        walk, moment = 1 / self.same - 1, self.few_pictures / self.same
+        few = np.maximum(pictures, 1e-12)
+        walks = 1 + np.maximum(few / MANY_PICTURES - 1, 0.0) / PIECES
+        return np.asarray(1 / (1 + walk / walks + moment / few))
 
     def least_alike(self, llr: float) -> float:
         """The cosine below which looks say less than ``llr``, however many pictures there are."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tracker.core.appearance import AppearanceModel, unit
+from tracker.core.appearance import MANY_PICTURES, AppearanceModel, unit
 from tracker.core.company import Note
 from tracker.core.meeting import PLACES, place_of
 from tracker.core.walking import Walks, crowding_llr, ends_of, followed, onward_llr
@@ -25,7 +25,6 @@ from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain
 
 F = NDArray[np.float64]
 
-MANY_PICTURES = 12.0  # more pictures of one walk show little new
 SAID_LLR = 1.0  # what was said stays said unless there is better
 MAX_MEETING_LLR = 200.0
 WALKED_HEIGHTS = 0.5

@@ -635,9 +635,9 @@ class Linker:
         g, keys = person.global_id, sorted(self._pieces)
         beside = self._company.are_two([piece.key, *keys])[0, 1:]
         not_them = {self._owner[k] for k, two in zip(keys, beside, strict=True) if two and k in self._owner}
-        for a, b in self._rulings.parted():
-            not_them |= {self._owner[k] for k in (a, b) if piece.key in (a, b) and k != piece.key}
         self._memory.part(g, sorted(not_them))
+        parted = [pair for pair in self._rulings.parted() if piece.key in pair]
+        self._memory.part(g, sorted({self._owner[k] for pair in parted for k in pair}), certain=True)
         if not piece.t_recalled_ns:
             person.was_seen(piece.tracklet.t_first_ns, piece.t_last_ns)
         last_ns = max(piece.t_last_ns, person.last.t_ns)
@@ -648,8 +648,8 @@ class Linker:
         self._put_away.append(g)
         self._drop_piece(piece.key)
 
-    def _recall(self, global_id: int) -> None:
-        """Somebody who was only remembered is looked at again."""
+    def _recall(self, global_id: int, to: int | None = None) -> None:
+        """Somebody who was only remembered is looked at again, ``to`` become one with somebody."""
         told, looks, pictures = self._memory.take(global_id)
         piece = Piece.from_state(msgspec.msgpack.decode(told)["piece"])
         if looks is not None:
@@ -661,7 +661,7 @@ class Linker:
         self._taught.add(piece.key)
         self._owner[piece.key] = global_id
         person.keys.append(piece.key)
-        for other in sorted(self._memory.apart(global_id)):
+        for other in sorted(self._memory.apart(global_id) - {to}):
             for key in self._people[other].keys if other in self._people else ():
                 self._company.part(piece.key, key)
         if person.name:
@@ -710,9 +710,9 @@ class Linker:
         events: list[Event] = []
         for one in recognised(asked, self._memory, self.appearance, self._times_of, rate):
             gap_s = _gap_s(self._times_of(one.asked), self._times_of(one.known))
-            for g in (one.asked, one.known):
+            for g, to in ((one.asked, one.known), (one.known, one.asked)):
                 if g in self._memory:
-                    self._recall(g)
+                    self._recall(g, to)
             source, target = self._people[one.asked], self._people[one.known]
             if (source.first.t_ns, source.global_id) < (target.first.t_ns, target.global_id):
                 source, target = target, source
