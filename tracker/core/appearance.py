@@ -21,6 +21,7 @@ MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many
 # for each: the variance between people over that between sites, and over that between cameras. (clothes, person, visit
 # and sides) / common = .41 / .14, and / camera = .41 / .07, of `scenes.appearance.UNSEEN_SITE`.
 SITE_PEOPLE, CAMERA_PEOPLE = 3.0, 6.0
+TWICE = 0.01  # of pairs that one camera sees at once, the share that is one person followed twice
 MOST_PEOPLE = 100.0  # that a camera remembers: light changes
 
 
@@ -92,24 +93,50 @@ class AppearanceModel:
     common: float = 0.4  # cosine of strangers as long as what all looks share is not taken off
     few_pictures: float = 1.5  # of so many pictures, half is of their moment
     prior_strength: float = 15.0  # the prior weighs as much as this many pairs of strangers
+    # And ``same`` as much as so many people seen twice: the variance between pairs over that between places
+    # (.15^2 / .19^2 of UNSEEN_SITE, KNOWN_SITE and three recordings), doubled since their looks are not all that differs.
+    same_strength: float = 2.0
     cameras: CameraShares = field(default_factory=CameraShares)
     cameras_now: CameraShares = field(default_factory=CameraShares)  # with what is not settled
     _off: float = 0.0  # by how much strangers' cosines differ from what is expected
     _sigma: float = float("nan")
+    _same: float = float("nan")
 
     def own(self, looks: F, cameras: NDArray[np.str_]) -> F:
         """(N, D) unit rows of what is the person's own in N tracklets' mean embeddings; zero where there is none."""
         return self.cameras_now.taken_off(looks, cameras)
 
-    def fit(self, strangers: Sequence[F]) -> None:
-        """Learn from the cosines of people to who is certainly different: for each person an array (K,)."""
-        rows = [row for row in strangers if len(row)]
-        number = float(sum(map(len, rows)))
-        off = sum(float((row - self._expected).sum()) for row in rows)
-        inside = sum(float(((row - row.mean()) ** 2).sum()) for row in rows)
+    def fit(self, alike: F, pictures: F, two: NDArray[np.bool_], maybe: NDArray[np.bool_]) -> None:
+        """Learn from the cosines of N people's looks, of whom nobody needs to know who is who: one step of EM.
+
+        What is known of strangers comes from who certainly is two, what is known of one person from who may be one, as
+        a mixture of both (Brummer & Garcia-Romero, Odyssey 2014). Pairs count by the share that what was known so far
+        gives them: whom one camera follows twice at once is no stranger to himself.
+
+        Args:
+            alike: (N, N) cosines; symmetric, as all that follows.
+            pictures: (N,) of how many pictures each is.
+            two: (N, N) who certainly are two people.
+            maybe: (N, N) who may be one.
+        """
+        odds = np.exp(self.llr(alike, pictures[:, None], pictures))
+        share = two / (1 + TWICE * odds)
+        number = share.sum(axis=1)
+        off = share * (alike - self._expected)
+        mean = off.sum(axis=1) / np.maximum(number, 1e-12)
+        inside = float((share * (alike - self._expected - mean[:, None]) ** 2).sum())
         w = self.prior_strength
-        self._off = off / (w + number)
-        self._sigma = float(np.sqrt((w * self.different_sigma**2 + inside) / (w + number - len(rows))))
+        self._off = float(off.sum()) / (w + float(number.sum()))
+        self._sigma = float(
+            np.sqrt((w * self.different_sigma**2 + inside) / (w + float(np.maximum(number - 1, 0.0).sum())))
+        )
+        one = maybe * odds / (odds + max(len(alike), 1))
+        many = np.maximum(one.sum(axis=1), 1.0)  # all that are somebody's say as much as one
+        one /= np.sqrt(many[:, None] * many)
+        expected = self._apart(pictures[:, None], pictures, same=1.0)
+        found = float((one * expected * (alike - self.strangers()[0])).sum()) / 2
+        known = self.same_strength + float((one * expected**2).sum()) / 2
+        self._same = (self.same_strength * self.same + found) / known
 
     @property
     def _expected(self) -> float:
@@ -123,20 +150,24 @@ class AppearanceModel:
         """Of cosines in [-1, 1], any shape; 0 where a side has no picture."""
         mean, sigma = self.strangers()
         known = (pictures_a > 0) & (pictures_b > 0)
-        shown = [n / np.maximum(n + self.few_pictures, 1e-12) for n in (pictures_a, pictures_b)]
-        apart = self.same * (1 - max(mean, 0.0)) * np.sqrt(shown[0] * shown[1])
+        apart = self._apart(pictures_a, pictures_b, same=self.same if np.isnan(self._same) else self._same)
         ratio = apart * (alike - mean - apart / 2) / sigma**2
         return np.where(known, np.clip(ratio, -MAX_APPEARANCE_LLR, MAX_APPEARANCE_LLR), 0.0)
+
+    def _apart(self, pictures_a: F, pictures_b: F, *, same: float) -> F:
+        """By how much the cosine of one person is expected to be above that of strangers."""
+        shown = [n / np.maximum(n + self.few_pictures, 1e-12) for n in (pictures_a, pictures_b)]
+        return np.asarray(same * (1 - max(self.strangers()[0], 0.0)) * np.sqrt(shown[0] * shown[1]))
 
     def forget(self) -> None:
         """The embedder has changed: what was learned is of other looks."""
         self.cameras = self.cameras_now = CameraShares()
-        self._off, self._sigma = 0.0, float("nan")
+        self._off, self._sigma, self._same = 0.0, float("nan"), float("nan")
 
     def to_state(self) -> dict[str, Any]:
         """What was learned of the site, as plain values for a checkpoint; the rest is settings."""
         return {
-            "strangers": [self._off, self._sigma],
+            "cosines": [self._off, self._sigma, self._same],
             "cameras": [
                 {name: [shares.people[name], shares.sums[name].tolist()] for name in sorted(shares.people)}
                 for shares in (self.cameras, self.cameras_now)
@@ -145,7 +176,7 @@ class AppearanceModel:
 
     def take_state(self, state: Mapping[str, Any]) -> None:
         """Back from a checkpoint."""
-        self._off, self._sigma = state["strangers"]
+        self._off, self._sigma, self._same = state["cosines"]
         self.cameras, self.cameras_now = (
             CameraShares(
                 {name: float(n) for name, (n, _) in shares.items()},

@@ -378,7 +378,7 @@ class Linker:
             return []
         pieces = [self._pieces[k] for k in keys]
         scores = self._scores(pieces, t_ns)
-        self._learn_strangers(pieces, scores)
+        self._learn_cosines(pieces, scores)
         people = self._respect_operators(keys, scores)
         said = [self._owner[k] for k in keys]
         scores.people = len(set(said))
@@ -440,12 +440,14 @@ class Linker:
         self.appearance.cameras = settled
         self.appearance.cameras_now = settled.learn(cameras, looks, share * untaught)
 
-    def _learn_strangers(self, pieces: list[Piece], scores: Scores) -> None:
-        """Who is seen at once in one camera is two people: free negatives."""
-        known = np.array([p.pictures >= KNOWN_PICTURES for p in pieces], bool)
-        two = scores.conflict & known[:, None] & known
-        alike = scores.looks @ scores.looks.T
-        self.appearance.fit([alike[i, two[i]] for i in np.flatnonzero(two.any(axis=1))])
+    def _learn_cosines(self, pieces: list[Piece], scores: Scores) -> None:
+        """Who is seen at once in one camera is two people; who was in two cameras may be one."""
+        well = np.flatnonzero([p.pictures >= KNOWN_PICTURES for p in pieces])
+        cameras = np.array([pieces[n].key.camera_id for n in well])
+        two = scores.conflict[np.ix_(well, well)]
+        maybe = ~two & (cameras[:, None] != cameras)
+        looks = scores.looks[well]
+        self.appearance.fit(looks @ looks.T, scores.pictures[well], two, maybe)
 
     def _say(self, keys: list[TrackKey], groups: list[list[int]], scores: Scores, t_ns: int) -> list[Event]:
         """Keep every group under the identity that knows most of it; move the rest, in the open."""
