@@ -70,11 +70,65 @@ def test_what_a_cosine_says_is_a_line_in_it():
     assert model.llr(np.array(1.0), np.array(0.0), three) == 0  # never embedded
 
 
+def fitted(
+    model: AppearanceModel, alike: np.ndarray, two: np.ndarray, maybe: np.ndarray, steps: int = 1
+) -> None:
+    for _ in range(steps):
+        model.fit(alike, np.full(len(alike), 12.0), two, maybe)
+
+
 def test_strangers_at_a_site_say_what_a_cosine_of_theirs_is():
-    model = AppearanceModel(common=0.0, different_sigma=0.1, prior_strength=2.0)
-    model.fit([np.array([0.3, 0.5]), np.zeros(0)])
-    # Two pairs as good as two pairs at 0: (0.3 + 0.5) / (2 + 2); (2 * 0.1^2 + 2 * 0.1^2) / (2 + 2 - 1).
-    assert model.strangers() == pytest.approx((0.2, np.sqrt(0.04 / 3)))
+    # One was seen beside two others, whom nobody saw together.
+    alike, two = np.eye(3), np.zeros((3, 3), bool)
+    alike[0, 1:] = alike[1:, 0] = 0.1, 0.3
+    two[0, 1:] = two[1:, 0] = True
+    model = AppearanceModel(same=100.0, common=0.0, different_sigma=0.1, prior_strength=2.0)
+    fitted(model, alike, two, np.zeros((3, 3), bool))
+    # Each pair is told of from both sides, beside two more pairs at 0: 2 (0.1 + 0.3) / (2 + 4). About each one's own mean
+    # only the first's two differ, by 0.1: (2 * 0.1^2 + 2 * 0.1^2) / (2 + 1). One person would be at 100.
+    assert model.strangers() == pytest.approx((0.8 / 6, np.sqrt(0.04 / 3)))
+
+
+def test_whoever_is_followed_twice_at_once_is_no_stranger_to_himself():
+    """Two boxes on one person made strangers look alike, and their cosines wide."""
+    rng = np.random.default_rng(0)
+    looks = unit(rng.normal(size=(12, 40)))
+    looks[1] = looks[0]
+    two, none = ~np.eye(12, dtype=bool), np.zeros((12, 12), bool)
+    twice, once = AppearanceModel(common=0.0), AppearanceModel(common=0.0)
+    fitted(twice, looks @ looks.T, two, none)
+    fitted(once, looks[1:] @ looks[1:].T, two[1:, 1:], none[1:, 1:])
+    assert twice.strangers() == pytest.approx(once.strangers(), abs=0.01)
+
+
+@pytest.mark.parametrize("theirs", [0.35, 0.6, 0.8])
+def test_what_one_persons_cosine_is_at_a_site_is_learned_without_a_name(theirs: float):
+    rng = np.random.default_rng(1)
+    people = 30
+    shared = np.sqrt(theirs / (1 - theirs)) * rng.normal(size=(people, 60))
+    looks = unit(np.concatenate([shared + rng.normal(size=(people, 60)) for _ in range(2)]))
+    camera = np.repeat([0, 1], people)
+    two = (camera[:, None] == camera) & ~np.eye(2 * people, dtype=bool)
+    model = AppearanceModel(common=0.0, few_pictures=0.0)
+    fitted(model, looks @ looks.T, two, camera[:, None] != camera, steps=10)
+    # So many at `theirs`, and `same_strength` at what is believed beforehand.
+    believed = (people * theirs + model.same_strength * model.same) / (people + model.same_strength)
+    cosine = np.array(believed / 2 + model.strangers()[0])
+    assert model.llr(cosine, np.array(12.0), np.array(12.0)) == pytest.approx(0, abs=0.25)
+
+
+def test_where_nobody_is_seen_twice_what_was_believed_stays():
+    looks = unit(np.random.default_rng(2).normal(size=(20, 60)))
+    model, asked = AppearanceModel(common=0.0), (np.array(0.3), np.array(12.0), np.array(12.0))
+    before = model.llr(*asked)
+    fitted(model, looks @ looks.T, np.zeros((20, 20), bool), ~np.eye(20, dtype=bool), steps=10)
+    assert model.llr(*asked) == pytest.approx(before, abs=0.3)
+
+
+def test_of_nobody_nothing_is_learned():
+    model = AppearanceModel()
+    fitted(model, np.zeros((0, 0)), np.zeros((0, 0), bool), np.zeros((0, 0), bool))
+    assert model.strangers() == pytest.approx(AppearanceModel().strangers())
 
 
 # ---- what cameras add ----------------------------------------------------------------------------------------
@@ -138,7 +192,7 @@ def test_looks_that_are_no_numbers_or_of_another_length_harm_nobody():
 
 def test_what_was_learned_comes_back_from_its_state():
     model = AppearanceModel()
-    model.fit([np.array([0.1, 0.4])])
+    fitted(model, np.array([[1.0, 0.4], [0.4, 1.0]]), ~np.eye(2, dtype=bool), np.zeros((2, 2), bool))
     model.cameras = model.cameras_now = CameraShares().learn(np.array(["a"]), rows(0.6), np.ones(1))
     again = AppearanceModel()
     again.take_state(msgspec.msgpack.decode(msgspec.msgpack.encode(model.to_state())))

@@ -7,7 +7,7 @@ are the mean over people, which is learned from tracklets of which nobody needs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,8 +93,8 @@ class AppearanceModel:
     common: float = 0.4  # cosine of strangers as long as what all looks share is not taken off
     few_pictures: float = 1.5  # of so many pictures, half is of their moment
     prior_strength: float = 15.0  # the prior weighs as much as this many pairs of strangers
-    # And ``same`` as much as so many people seen twice: the variance between pairs over that between places
-    # (.15^2 / .19^2 of UNSEEN_SITE, KNOWN_SITE and three recordings), doubled since their looks are not all that differs.
+    # ``same`` weighs as much as so many people seen twice. Pairs differ by .15 (standard deviation) and places by .19:
+    # less than one person, but few places were measured.
     same_strength: float = 2.0
     cameras: CameraShares = field(default_factory=CameraShares)
     cameras_now: CameraShares = field(default_factory=CameraShares)  # with what is not settled
@@ -110,7 +110,7 @@ class AppearanceModel:
         """Learn from the cosines of N people's looks, of whom nobody needs to know who is who: one step of EM.
 
         What is known of strangers comes from who certainly is two, what is known of one person from who may be one, as
-        a mixture of both (Brummer & Garcia-Romero, Odyssey 2014). Pairs count by the share that what was known so far
+        a mixture of both (Brümmer & Garcia-Romero, Odyssey 2014). Pairs count by the share that what was known so far
         gives them: whom one camera follows twice at once is no stranger to himself.
 
         Args:

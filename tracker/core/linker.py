@@ -71,7 +71,7 @@ from tracker.types import (
     global_id_of,
 )
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 
 
 LEAST_PROBABILITY = 0.5  # that two are one person: below, 'somebody new' is the better answer
