@@ -84,8 +84,8 @@ def test_strangers_at_a_site_say_what_a_cosine_of_theirs_is():
     two[0, 1:] = two[1:, 0] = True
     model = AppearanceModel(same=100.0, common=0.0, different_sigma=0.1, prior_strength=2.0)
     fitted(model, alike, two, np.zeros((3, 3), bool))
-    # Each pair is told of from both sides, beside two more pairs at 0: 2 (0.1 + 0.3) / (2 + 4). About each one's own mean
-    # only the first's two differ, by 0.1: (2 * 0.1^2 + 2 * 0.1^2) / (2 + 1). One person would be at 100.
+    # Each pair is told of from both sides, beside two more pairs at 0: 2 (0.1 + 0.3) / (2 + 4). About each one's own
+    # mean only the first's two differ, by 0.1: (2 * 0.1^2 + 2 * 0.1^2) / (2 + 1). One person would be at 100.
     assert model.strangers() == pytest.approx((0.8 / 6, np.sqrt(0.04 / 3)))
 
 
@@ -113,8 +113,11 @@ def test_what_one_persons_cosine_is_at_a_site_is_learned_without_a_name(theirs: 
     fitted(model, looks @ looks.T, two, camera[:, None] != camera, steps=10)
     # So many at `theirs`, and `same_strength` at what is believed beforehand.
     believed = (people * theirs + model.same_strength * model.same) / (people + model.same_strength)
-    cosine = np.array(believed / 2 + model.strangers()[0])
-    assert model.llr(cosine, np.array(12.0), np.array(12.0)) == pytest.approx(0, abs=0.25)
+    # Half way between strangers and one person neither is likelier. Where the two overlap much, the sure half of one
+    # person's pairs counts more.
+    cosines = np.linspace(-0.2, 0.8, 1001)
+    between = cosines[np.abs(model.llr(cosines, np.array(12.0), np.array(12.0))).argmin()]
+    assert 2 * (between - model.strangers()[0]) == pytest.approx(believed, abs=0.08)
 
 
 def test_where_nobody_is_seen_twice_what_was_believed_stays():
