@@ -21,7 +21,6 @@ MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many
 # for each: the variance between people over that between sites, and over that between cameras. (clothes, person, visit
 # and sides) / common = .41 / .14, and / camera = .41 / .07, of `scenes.appearance.UNSEEN_SITE`.
 SITE_PEOPLE, CAMERA_PEOPLE = 3.0, 6.0
-TWICE = 0.01  # of pairs that one camera sees at once, the share that is one person followed twice
 MOST_PEOPLE = 100.0  # that a camera remembers: light changes
 
 
@@ -110,8 +109,7 @@ class AppearanceModel:
         """Learn from the cosines of N people's looks, of whom nobody needs to know who is who: one step of EM.
 
         What is known of strangers comes from who certainly is two, what is known of one person from who may be one, as
-        a mixture of both (Brümmer & Garcia-Romero, Odyssey 2014). Pairs count by the share that what was known so far
-        gives them: whom one camera follows twice at once is no stranger to himself.
+        a mixture of both (Brümmer & Garcia-Romero, Odyssey 2014).
 
         Args:
             alike: (N, N) cosines; symmetric, as all that follows.
@@ -120,11 +118,10 @@ class AppearanceModel:
             maybe: (N, N) who may be one.
         """
         odds = np.exp(self.llr(alike, pictures[:, None], pictures))
-        share = two / (1 + TWICE * odds)
-        number = share.sum(axis=1)
-        off = share * (alike - self._expected)
+        number = two.sum(axis=1).astype(float)
+        off = two * (alike - self._expected)
         mean = off.sum(axis=1) / np.maximum(number, 1e-12)
-        inside = float((share * (alike - self._expected - mean[:, None]) ** 2).sum())
+        inside = float((two * (alike - self._expected - mean[:, None]) ** 2).sum())
         w = self.prior_strength
         self._off = float(off.sum()) / (w + float(number.sum()))
         self._sigma = float(
