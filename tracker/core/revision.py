@@ -138,7 +138,7 @@ def revising(known: Known) -> Work[Finding]:
         known.t_ns,
     )
     yield 10 * n * n
-    _learn_strangers(appearance, pieces, scores)
+    _learn_cosines(appearance, pieces, scores)
     yield 20 * n * n
     scores.conflict, scores.people = known.conflict, len(set(known.said))
     yield 10 * n * n
@@ -180,13 +180,14 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     return (yield from grouping(scores, known.said, least, rate, begun=begun))
 
 
-def _learn_strangers(appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores) -> None:
-    """Who is seen at once in one camera is two people: free negatives."""
-    known = np.array([p.pictures >= KNOWN_PICTURES for p in pieces], bool)
-    two = scores.conflict & known[:, None] & known
-    rows = np.flatnonzero(two.any(axis=1))
-    alike = scores.looks[rows] @ scores.looks[rows].T
-    appearance.fit([row[others] for row, others in zip(alike, two[np.ix_(rows, rows)], strict=True)])
+def _learn_cosines(appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores) -> None:
+    """Who is seen at once in one camera is two people; who was in two cameras may be one."""
+    well = np.flatnonzero([p.pictures >= KNOWN_PICTURES for p in pieces])
+    cameras = np.array([pieces[n].key.camera_id for n in well])
+    two = scores.conflict[np.ix_(well, well)]
+    maybe = ~two & (cameras[:, None] != cameras)
+    looks = scores.looks[well]
+    appearance.fit(looks @ looks.T, scores.pictures[well], two, maybe)
 
 
 def _learn_cameras(
