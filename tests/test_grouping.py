@@ -31,6 +31,7 @@ from tracker.core.grouping import (
     refined,
 )
 from tracker.core.walking import Walks
+from tracker.core.work import done
 
 THRESHOLD = 2.2  # log-odds of 9 : 1
 
@@ -68,6 +69,14 @@ def test_nobody():
 
 def test_who_looks_alike_is_joined_and_who_does_not_is_not():
     assert parted(scores([look(0), look(1), look(0, 0.3), look(1, 0.3)])) == [[0, 2], [1, 3]]
+
+
+def test_how_likely_two_are_one_is_the_same_either_way_round_to_the_last_bit():
+    # Else a pair may lie above a threshold one way round and below it the other: products of matrices round as they like.
+    rng = np.random.default_rng(4)
+    nodes = grouping._Nodes(scores([unit(rng.normal(size=(1, 32)))[0] for _ in range(150)]), list(range(150)))
+    done(nodes.odds(0.0))
+    assert np.array_equal(nodes.S, nodes.S.T)
 
 
 def test_without_looks_time_must_be_certain():

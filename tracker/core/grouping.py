@@ -638,6 +638,8 @@ class _Nodes:
             self.S[some] = self._alone(some)
             yield 20 * len(some) * len(self.S)
         self.S[:, rows] = self.S[rows].T
+        both = self.S[np.ix_(rows, rows)]
+        self.S[np.ix_(rows, rows)] = np.maximum(both, both.T)  # products differ by rounding either way round
         self.changed[:] = False
         yield len(self.S) ** 2
         return competing(self.S, self.conflict, least)
