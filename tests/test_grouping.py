@@ -71,10 +71,18 @@ def test_who_looks_alike_is_joined_and_who_does_not_is_not():
     assert parted(scores([look(0), look(1), look(0, 0.3), look(1, 0.3)])) == [[0, 2], [1, 3]]
 
 
-def test_how_likely_two_are_one_is_the_same_either_way_round_to_the_last_bit():
-    # Else a pair may lie above a threshold one way round and below it the other: products of matrices round as they like.
+def test_how_likely_two_groups_are_one_is_the_same_either_way_round():
+    # Else a pair may lie above a threshold one way round and below it the other. Of pieces as near in time as each
+    # other, which of them tells may hang on the way round.
     rng = np.random.default_rng(4)
-    nodes = grouping._Nodes(scores([unit(rng.normal(size=(1, 32)))[0] for _ in range(150)]), list(range(150)))
+    given = scores([look(n % 32, 0.1 * n) for n in range(40)])
+    for table, values in (
+        (given.link, rng.normal(size=(40, 40))),
+        (given.gap_s, rng.integers(3, size=(40, 40))),
+    ):
+        table[:] = np.triu(values, 1) + np.triu(values, 1).T
+    nodes = grouping._Nodes(given, list(range(40)))
+    nodes.join(np.arange(0, 40, 2), np.arange(1, 40, 2))
     done(nodes.odds(0.0))
     assert np.array_equal(nodes.S, nodes.S.T)
 

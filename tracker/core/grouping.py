@@ -639,7 +639,7 @@ class _Nodes:
             yield 20 * len(some) * len(self.S)
         self.S[:, rows] = self.S[rows].T
         both = self.S[np.ix_(rows, rows)]
-        self.S[np.ix_(rows, rows)] = np.maximum(both, both.T)  # products differ by rounding either way round
+        self.S[np.ix_(rows, rows)] = np.maximum(both, both.T)  # which of equals told may differ
         self.changed[:] = False
         yield len(self.S) ** 2
         return competing(self.S, self.conflict, least)
