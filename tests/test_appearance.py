@@ -70,11 +70,71 @@ def test_what_a_cosine_says_is_a_line_in_it():
     assert model.llr(np.array(1.0), np.array(0.0), three) == 0  # never embedded
 
 
+def test_what_is_of_one_walk_fades_with_more_walks():
+    model = AppearanceModel(same=0.5, different_sigma=0.2, common=0.0, few_pictures=1.0)
+    # Of one walk as much is the person's as the walk's, and of one moment 1 / 0.5 times that. Four tracklets of 12
+    # pictures each are of 1 + 3 / 3 walks, and their mean shows 1 : 1 / 2 : 2 / 48: 24 / 37 of it is the person.
+    expected, two_walks = 24 / 37, np.array(48.0)
+    assert model.llr(np.array(expected / 2), two_walks, two_walks) == pytest.approx(0)
+    assert model.llr(np.array(expected), two_walks, two_walks) == pytest.approx(expected**2 / 2 / 0.2**2)
+
+
+def test_a_middling_cosine_is_of_one_person_in_single_walks_and_of_strangers_in_many():
+    model = AppearanceModel(common=0.0)
+    for pictures, sign in ((12.0, 1), (36.0, -1), (120.0, -1)):
+        assert np.sign(model.llr(np.array(0.24), np.array(pictures), np.array(pictures))) == sign
+
+
+def fitted(
+    model: AppearanceModel, alike: np.ndarray, two: np.ndarray, maybe: np.ndarray, steps: int = 1
+) -> None:
+    for _ in range(steps):
+        model.fit(alike, np.full(len(alike), 12.0), two, maybe)
+
+
 def test_strangers_at_a_site_say_what_a_cosine_of_theirs_is():
+    # One was seen beside two others, whom nobody saw together.
+    alike, two = np.eye(3), np.zeros((3, 3), bool)
+    alike[0, 1:] = alike[1:, 0] = 0.1, 0.3
+    two[0, 1:] = two[1:, 0] = True
     model = AppearanceModel(common=0.0, different_sigma=0.1, prior_strength=2.0)
-    model.fit([np.array([0.3, 0.5]), np.zeros(0)])
-    # Two pairs as good as two pairs at 0: (0.3 + 0.5) / (2 + 2); (2 * 0.1^2 + 2 * 0.1^2) / (2 + 2 - 1).
-    assert model.strangers() == pytest.approx((0.2, np.sqrt(0.04 / 3)))
+    fitted(model, alike, two, np.zeros((3, 3), bool))
+    # Each pair is told of from both sides, beside two more pairs at 0: 2 (0.1 + 0.3) / (2 + 4). About each one's own
+    # mean only the first's two differ, by 0.1: (2 * 0.1^2 + 2 * 0.1^2) / (2 + 1).
+    assert model.strangers() == pytest.approx((0.8 / 6, np.sqrt(0.04 / 3)))
+
+
+@pytest.mark.parametrize("theirs", [0.35, 0.6, 0.8])
+def test_what_one_persons_cosine_is_at_a_site_is_learned_without_a_name(theirs: float):
+    rng = np.random.default_rng(1)
+    people = 30
+    shared = np.sqrt(theirs / (1 - theirs)) * rng.normal(size=(people, 60))
+    looks = unit(np.concatenate([shared + rng.normal(size=(people, 60)) for _ in range(2)]))
+    camera = np.repeat([0, 1], people)
+    two = (camera[:, None] == camera) & ~np.eye(2 * people, dtype=bool)
+    model = AppearanceModel(common=0.0, few_pictures=0.0)
+    fitted(model, looks @ looks.T, two, camera[:, None] != camera, steps=10)
+    # So many at `theirs`, and `same_strength` at what is believed beforehand.
+    believed = (people * theirs + model.same_strength * model.same) / (people + model.same_strength)
+    # Half way between strangers and one person neither is likelier. Where the two overlap much, the sure half of one
+    # person's pairs counts more.
+    cosines = np.linspace(-0.2, 0.8, 1001)
+    between = cosines[np.abs(model.llr(cosines, np.array(12.0), np.array(12.0))).argmin()]
+    assert 2 * (between - model.strangers()[0]) == pytest.approx(believed, abs=0.08)
+
+
+def test_where_nobody_is_seen_twice_what_was_believed_stays():
+    looks = unit(np.random.default_rng(2).normal(size=(20, 60)))
+    model, asked = AppearanceModel(common=0.0), (np.array(0.3), np.array(12.0), np.array(12.0))
+    before = model.llr(*asked)
+    fitted(model, looks @ looks.T, np.zeros((20, 20), bool), ~np.eye(20, dtype=bool), steps=10)
+    assert model.llr(*asked) == pytest.approx(before, abs=0.3)
+
+
+def test_of_nobody_nothing_is_learned():
+    model = AppearanceModel()
+    fitted(model, np.zeros((0, 0)), np.zeros((0, 0), bool), np.zeros((0, 0), bool))
+    assert model.strangers() == pytest.approx(AppearanceModel().strangers())
 
 
 # ---- what cameras add ----------------------------------------------------------------------------------------
@@ -138,7 +198,7 @@ def test_looks_that_are_no_numbers_or_of_another_length_harm_nobody():
 
 def test_what_was_learned_comes_back_from_its_state():
     model = AppearanceModel()
-    model.fit([np.array([0.1, 0.4])])
+    fitted(model, np.array([[1.0, 0.4], [0.4, 1.0]]), ~np.eye(2, dtype=bool), np.zeros((2, 2), bool))
     model.cameras = model.cameras_now = CameraShares().learn(np.array(["a"]), rows(0.6), np.ones(1))
     again = AppearanceModel()
     again.take_state(msgspec.msgpack.decode(msgspec.msgpack.encode(model.to_state())))

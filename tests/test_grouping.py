@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.scenes import at, look, person_box, tracklet
+from tracker.core import grouping
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.cues import own_looks
 from tracker.core.feet import Feet
@@ -23,13 +24,14 @@ from tracker.core.grouping import (
     Doubt,
     Piece,
     Scores,
-    competed,
+    competing,
     continued,
     group,
     one_to_one,
     refined,
 )
 from tracker.core.walking import Walks
+from tracker.core.work import done
 
 THRESHOLD = 2.2  # log-odds of 9 : 1
 
@@ -67,6 +69,22 @@ def test_nobody():
 
 def test_who_looks_alike_is_joined_and_who_does_not_is_not():
     assert parted(scores([look(0), look(1), look(0, 0.3), look(1, 0.3)])) == [[0, 2], [1, 3]]
+
+
+def test_how_likely_two_groups_are_one_is_the_same_either_way_round():
+    # Else a pair may lie above a threshold one way round and below it the other. Of pieces as near in time as each
+    # other, which of them tells may hang on the way round.
+    rng = np.random.default_rng(4)
+    given = scores([look(n % 32, 0.1 * n) for n in range(40)])
+    for table, values in (
+        (given.link, rng.normal(size=(40, 40))),
+        (given.gap_s, rng.integers(3, size=(40, 40))),
+    ):
+        table[:] = np.triu(values, 1) + np.triu(values, 1).T
+    nodes = grouping._Nodes(given, list(range(40)))
+    nodes.join(np.arange(0, 40, 2), np.arange(1, 40, 2))
+    done(nodes.odds(0.0))
+    assert np.array_equal(nodes.S, nodes.S.T)
 
 
 def test_without_looks_time_must_be_certain():
@@ -158,10 +176,12 @@ def test_a_bond_counts_like_a_place():
 
 
 def test_of_pairs_that_exclude_each_other_the_odds_count_all():
-    value = np.log(np.array([[1.0, 3.0], [2.0, 5.0]]))
+    i, j = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     # Of the first: 1 / (1 + 3 + 2); of the last: 5 / (1 + 2 + 3).
-    np.testing.assert_allclose(np.exp(one_to_one(value)), [[1 / 6, 3 / 7], [2 / 7, 5 / 6]])
-    assert np.isneginf(one_to_one(np.full((2, 2), -np.inf))).all()
+    np.testing.assert_allclose(
+        np.exp(one_to_one(i, j, np.log([1.0, 3.0, 2.0, 5.0]))), [1 / 6, 3 / 7, 2 / 7, 5 / 6]
+    )
+    assert np.isneginf(one_to_one(i, j, np.full(4, -np.inf))).all()
 
 
 def test_people_seen_at_once_by_one_camera_are_never_one():
@@ -301,8 +321,18 @@ def test_groups_are_those_of_a_slow_twin(seed):
     assert any(len(g) > 1 for g in found)
 
 
-def test_the_odds_of_a_join_count_what_it_excludes():
+def competed(S: np.ndarray, conflict: np.ndarray) -> np.ndarray:
+    """`competing`, as a matrix."""
+    odds = competing(S, conflict)
+    out = np.full(S.shape, -np.inf)
+    out[odds.a, odds.b] = odds.value
+    return out
+
+
+@pytest.mark.parametrize("few", [0, 10**6])  # as a product of matrices, one by one
+def test_the_odds_of_a_join_count_what_it_excludes(few, monkeypatch):
     """Against a slow twin: joining a with b excludes a with c, where b and c cannot be one, and the same from b."""
+    monkeypatch.setattr(grouping, "FEW", few)
     rng = np.random.default_rng(3)
     n = 6
     S = rng.uniform(-3, 3, (n, n))

@@ -27,6 +27,7 @@ from tests.scenes import (
 )
 from tracker.config import LinkSettings
 from tracker.core import linker as linker_module
+from tracker.core import revision as revision_module
 from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
 from tracker.core.order import TimeOrder
@@ -343,12 +344,17 @@ def test_nobody_walks_faster_than_people_do():
 # ---- lost, late and repeated messages ------------------------------------------------------------------------
 
 
+def known(linker: Linker) -> bytes:
+    """All that a linker knows, but for how many steps it has taken."""
+    return msgspec.msgpack.encode(msgspec.msgpack.decode(linker.checkpoint().state) | {"work": None})
+
+
 def test_an_old_revision_that_comes_late_says_nothing_new():
     heard = Heard()
     heard.see("a", 1, 0, 5, look(0))
-    before = heard.linker.checkpoint().state
+    before = known(heard.linker)
     assert heard(update("a", 5, [tracklet("a", 1, 0, 0.2, look(1), revision=1)])) == []
-    assert heard.linker.checkpoint().state == before
+    assert known(heard.linker) == before
 
 
 def test_a_tracklet_that_was_missed_is_healed_by_its_next_revision():
@@ -548,6 +554,59 @@ def test_a_linker_may_stop_at_any_message():
         again.restore(whole.checkpoint())
         part = messages[start : start + 12]
         assert told(part, again) == told(part, whole)
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """A step may do so little that a revision takes dozens of them."""
+    monkeypatch.setattr(linker_module, "WORK_AT_ONCE", 300)
+    monkeypatch.setattr(linker_module, "WORK_PER_S", 1)
+
+
+def test_a_revision_in_parts_is_told_later_and_goes_on_from_a_checkpoint_in_the_midst_of_it(hurried):
+    messages = closed(in_time_order(scene(0)[1]))
+    whole, under_way = Linker(), 0
+    for n, message in enumerate(messages):
+        again = Linker()
+        if n % 5 == 0:
+            again.restore(whole.checkpoint())
+            under_way += whole._revision is not None
+            part = messages[n : n + 40]
+            ahead = Linker()
+            ahead.restore(whole.checkpoint())
+            assert told(part, again) == told(part, ahead)
+        whole.step(message)
+    assert under_way > 10
+    # Nothing hangs on when a checkpoint was made, nor on whether there was one.
+    straight, stopped = Linker(), Linker()
+    said = []
+    for message in messages:
+        said.append(encode(stopped.step(message)))
+        stopped.checkpoint()
+    assert said == [encode(straight.step(message)) for message in messages]
+
+
+def test_in_parts_people_are_who_they_are_all_at_once(monkeypatch):
+    messages = closed(in_time_order(scene(1, clear=True)[1]))
+    at_once, in_parts = Heard(), Heard()
+    at_once(*messages)
+    monkeypatch.setattr(linker_module, "WORK_AT_ONCE", 300)
+    monkeypatch.setattr(linker_module, "WORK_PER_S", 1)
+    in_parts(*messages)
+    assert at_once.ledger.tracks() == in_parts.ledger.tracks()
+    assert at_once.events != in_parts.events  # some are told later
+
+
+def test_an_operators_word_is_not_overtaken_by_a_revision_under_way(hurried):
+    heard = Heard()
+    both(heard, [person_box(200), person_box(600)], [look(0), look(1)])
+    heard.see("b", 1, 8, 10, look(0))
+    assert heard.linker._revision is not None
+    heard(Command(t_ns=at(10.1), verb="split", global_ids=(1,), track_keys=(key("b", 1),)))
+    assert heard.linker._revision is None  # it is said first
+    parted = heard.identity("b", 1)
+    heard(Advance(t_ns=at(12), final=True))
+    assert heard.identity("b", 1) == parted != heard.identity("a", 1)
 
 
 def test_a_restored_linker_knows_which_cameras_see_the_same_place():
@@ -878,8 +937,8 @@ def test_what_operators_said_outlives_the_tracklets_of_which_it_was_said():
     for word in (command("split", 1, t_s=8, tracks=[key("b", 1)]), command("name", 1, t_s=8, name="Ada")):
         heard = Heard(max_gap_s=20, revise_s=20, return_log_odds=5)
         for n in range(30):
-            # Alike enough to be taken for one (1 - cos 0.6 = 0.17), each in a view of their own, one after the other.
-            heard.see("ab"[n % 2], 1 + n // 2, 5 * n, 5 * n + 3, look(0, 0.6 * (n % 2)), x=40)
+            # Alike enough to be taken for one (1 - cos 0.4 = 0.08), each in a view of their own, one after the other.
+            heard.see("ab"[n % 2], 1 + n // 2, 5 * n, 5 * n + 3, look(0, 0.4 * (n % 2)), x=40)
             if n == 1:
                 assert heard.identity("a", 1) == heard.identity("b", 1) == 1
                 heard(word)
@@ -1147,13 +1206,16 @@ def test_nothing_is_kept_of_who_is_forgotten_while_still_in_view():
 def test_a_crowd_is_looked_at_again_in_bounded_time(monkeypatch):
     """Every tracklet of five minutes used to be looked at, which takes the cube of their number."""
     looked_at = []
-    plain = linker_module.score_pieces
 
-    def counted(pieces, *more, **options):
-        looked_at.append([p.key for p in pieces])
-        return plain(pieces, *more, **options)
+    def counting(plain):
+        def counted(pieces, *more, **options):
+            looked_at.append([p.key for p in pieces])
+            return plain(pieces, *more, **options)
 
-    monkeypatch.setattr(linker_module, "score_pieces", counted)
+        return counted
+
+    monkeypatch.setattr(linker_module, "score_pieces", counting(linker_module.score_pieces))
+    monkeypatch.setattr(revision_module, "scoring", counting(revision_module.scoring))
     linker = Linker(LinkSettings(revise_every_s=1000))
     monkeypatch.setattr(linker_module, "MOST_PIECES", 80)
     crowd = 120

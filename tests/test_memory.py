@@ -81,6 +81,11 @@ def test_who_is_apart_stays_apart_under_every_number():
     assert memory.apart(1) == {2, 7}
     memory.join(3, 7)  # 7 has become 3
     assert memory.apart(3) == {1} and memory.apart(1) == {2, 3} and memory.apart(7) == frozenset()
+    memory.part(1, [3, 5], certain=True)
+    memory.part(3, [1])
+    assert memory.apart(1, certain=True) == {3, 5}
+    memory.join(2, 5)
+    assert memory.apart(2, certain=True) == {1} and memory.apart(2) == {1}
     memory.forget(1)
     assert memory.apart(2) == memory.apart(3) == frozenset()
     assert 1 not in memory

@@ -8,9 +8,10 @@ import pytest
 from tests.scenes import look
 from tracker.core.appearance import AppearanceModel
 from tracker.core.memory import Memory
-from tracker.core.returns import Asked, overlap, recognised, united
+from tracker.core.returns import AT_ONCE_LLR, Asked, at_once_llr, recognised, times_at_once, united
 
 RATE = 0.05
+S = 1_000_000_000
 
 
 def remembering(*rows) -> Memory:
@@ -32,9 +33,9 @@ def test_somebody_is_recognised_among_people_who_look_different():
     [one] = recognised([Asked(100, look(1, 0.2), 12.0)], memory, AppearanceModel(), lambda g: (), RATE)
     # One of three or somebody new: a fourth each. Beside it stand two strangers.
     model, n = AppearanceModel(), np.array(12.0)
-    S = [float(model.llr(look(1, 0.2) @ look(k), n, n)) - np.log(4) for k in range(3)]
+    odds = [float(model.llr(look(1, 0.2) @ look(k), n, n)) - np.log(4) for k in range(3)]
     # Rivals who are that unlikely are let go.
-    assert one.log_odds == pytest.approx(S[1] - np.log(1 + sum(np.exp(S[k]) for k in (0, 2))), abs=0.01)
+    assert one.log_odds == pytest.approx(odds[1] - np.log(1 + sum(np.exp(odds[k]) for k in (0, 2))), abs=0.01)
 
 
 def test_nobody_is_recognised_where_two_who_are_apart_look_the_same():
@@ -50,7 +51,7 @@ def test_of_two_who_could_be_one_only_one_is():
     assert found(memory, look(0), look(0, 0.05)) == []  # either could be
 
 
-def test_who_was_elsewhere_at_the_time_or_is_known_to_be_another_is_out():
+def test_of_one_walk_looks_are_no_proof_against_having_been_elsewhere_at_the_time():
     memory = remembering(look(0))
     spans = {100: [(0, 10), (50, 60)], 1: [(12, 20), (55, 58)]}
     assert found(memory, look(0), times=lambda g: spans[g]) == []
@@ -58,6 +59,44 @@ def test_who_was_elsewhere_at_the_time_or_is_known_to_be_another_is_out():
     assert found(memory, look(0), times=lambda g: spans[g]) == [(100, 1)]
     memory.part(100, [1])
     assert found(memory, look(0)) == []
+
+
+def well_seen(spans, parted=False, certain=False) -> list[tuple[int, int]]:
+    """Two of the same looks, in as many pictures as make their looks as sure as looks are."""
+    memory = Memory()
+    memory.put(1, look(0), 360.0, 0, b"")
+    if parted:
+        memory.part(100, [1], certain=certain)
+    asked = [Asked(100, look(0), 360.0)]
+    found = recognised(asked, memory, AppearanceModel(common=0.0), lambda g: spans.get(g, ()), RATE)
+    return [(f.asked, f.known) for f in found]
+
+
+def test_being_elsewhere_at_the_time_is_a_proof_where_it_was_often_or_long():
+    # Looks say 10; log 2 is taken by somebody new, and log 19 is needed: 6.4 are left for two times of 3.
+    spans = {100: [(0, 10 * S), (50 * S, 60 * S), (90 * S, 99 * S)], 1: [(12 * S, 20 * S), (60 * S, 70 * S)]}
+    assert well_seen(spans) == [(100, 1)]
+    spans[1] = [(5 * S, 20 * S), (55 * S, 70 * S)]
+    assert well_seen(spans) == [(100, 1)]
+    spans[1].append((90 * S, 97 * S))
+    assert well_seen(spans) == []
+    assert well_seen({100: [(0, 100 * S)], 1: [(20 * S, 79 * S)]}) == [(100, 1)]
+    assert well_seen({100: [(0, 100 * S)], 1: [(20 * S, 81 * S)]}) == []
+
+
+def test_who_an_operator_parted_is_out_and_whom_one_camera_saw_at_once_once_may_be_a_track_that_hopped():
+    assert well_seen({}, parted=True) == [(100, 1)]
+    assert well_seen({}, parted=True, certain=True) == []
+    memory = Memory()
+    memory.part(1, [2])
+    at_once = {1: [(0, 9 * S)], 2: [(3 * S, 20 * S)]}
+    assert at_once_llr(1, 2, 37, memory, lambda g: ()) == AT_ONCE_LLR
+    assert at_once_llr(1, 2, 37, memory, lambda g: at_once[g]) == AT_ONCE_LLR  # that very time
+    assert at_once_llr(1, 2, 36, memory, lambda g: at_once[g]) == -np.inf  # of one walk
+    assert at_once_llr(1, 3, 36, memory, lambda g: ()) == 0
+    memory.part(2, [1], certain=True)
+    memory.part(2, [1])
+    assert at_once_llr(1, 2, 37, memory, lambda g: ()) == -np.inf
 
 
 def test_the_more_are_remembered_the_surer_one_must_be():
@@ -74,10 +113,11 @@ def test_nothing_is_found_among_nobody():
 
 
 def test_times_are_joined_and_compared():
-    s = 1_000_000_000
-    assert united([(20 * s, 30 * s), (0, 10 * s), (12 * s, 14 * s)]) == [
-        (0, 14 * s),
-        (20 * s, 30 * s),
+    assert united([(20 * S, 30 * S), (0, 10 * S), (12 * S, 14 * S)]) == [
+        (0, 14 * S),
+        (20 * S, 30 * S),
     ]  # 2 s, 6 s apart
-    assert overlap([(0, 10)], [(9, 20)]) and overlap([(0, 1), (5, 9)], [(2, 3), (8, 12)])
-    assert not overlap([(0, 10)], [(10, 20)]) and not overlap([], [(0, 1)])
+    assert times_at_once([(0, 10 * S)], [(9 * S, 20 * S)]) == 1 / 5
+    assert times_at_once([(0, S), (5 * S, 11 * S)], [(2 * S, 3 * S), (5 * S, 30 * S)]) == 1
+    assert times_at_once([(0, 90 * S)], [(0, 10 * S), (20 * S, 30 * S), (88 * S, 99 * S)]) == 2.4
+    assert times_at_once([(0, 10)], [(10, 20)]) == 0 == times_at_once([], [(0, 1)])

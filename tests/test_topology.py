@@ -281,7 +281,7 @@ def state(model: SiteModel) -> NDArray[np.float64]:
 def full(model: SiteModel) -> SiteModel:
     """With distances and overlaps as well."""
     model = model.learn_distances("hall", "yard", [0.3, 0.4, np.nan], [0.7, 0.8, 0.9])
-    return model.learn_distances("yard", "yard", [], [0.5]).learn_overlap("hall", "yard", 3, 7)
+    return model.learn_distances("yard", "yard", [], [0.5]).learn_overlaps({("hall", "yard"): (3, 7)})
 
 
 @pytest.mark.parametrize("cut_s", [0.0, 333.0, 900.0, 1e6])
@@ -606,7 +606,7 @@ def test_distances_in_two_parts_are_as_in_one():
 
 
 def test_overlap_is_a_share_with_a_prior():
-    model = SiteModel().learn_overlap("hall", "yard", 6, 7).learn_overlap("hall", "yard", 1, 3)
+    model = SiteModel().learn_overlaps({("hall", "yard"): (6, 7)}).learn_overlaps({("hall", "yard"): (1, 3)})
     assert model.overlap_share("hall", "yard") == pytest.approx((7 + 1.5) / (10 + 3))
     assert model.overlap_share("yard", "hall") == 0.5
     assert model.overlap_share("yard", "hall", prior=0.2) == pytest.approx(0.2)

@@ -7,7 +7,7 @@ are the mean over people, which is learned from tracklets of which nobody needs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 F = NDArray[np.float64]
 
+MANY_PICTURES = 12.0  # more pictures of one tracklet show little new
+PIECES = 3.0  # tracklets of one walk in a crowd: they share its light and the side one shows
 MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many pictures there are
 # The mean over so many people weighs as much as the guess before it, which is 0 for all cameras together, and theirs
 # for each: the variance between people over that between sites, and over that between cameras. (clothes, person, visit
@@ -50,7 +52,10 @@ class CameraShares:
         """(N, D) unit rows of what is the person's own in the looks of N tracklets; zero where there is none."""
         shares = self._shares() if self._width == looks.shape[1] else {}
         nothing = shares.get("", np.zeros(looks.shape[1]))
-        added = np.array([shares.get(name, nothing) for name in cameras.tolist()]).reshape(looks.shape)
+        names, at = np.unique(cameras, return_inverse=True)
+        added = np.array([shares.get(name, nothing) for name in names.tolist()]).reshape(
+            len(names), looks.shape[1]
+        )[at]
         seen = looks.any(axis=1, keepdims=True) & np.isfinite(looks).all(axis=1, keepdims=True)
         return unit(np.where(seen, looks - added, 0.0))
 
@@ -92,24 +97,49 @@ class AppearanceModel:
     common: float = 0.4  # cosine of strangers as long as what all looks share is not taken off
     few_pictures: float = 1.5  # of so many pictures, half is of their moment
     prior_strength: float = 15.0  # the prior weighs as much as this many pairs of strangers
+    # ``same`` weighs as much as so many people seen twice. Pairs differ by .15 (standard deviation) and places by .19:
+    # less than one person, but few places were measured.
+    same_strength: float = 2.0
     cameras: CameraShares = field(default_factory=CameraShares)
     cameras_now: CameraShares = field(default_factory=CameraShares)  # with what is not settled
     _off: float = 0.0  # by how much strangers' cosines differ from what is expected
     _sigma: float = float("nan")
+    _same: float = float("nan")
 
     def own(self, looks: F, cameras: NDArray[np.str_]) -> F:
         """(N, D) unit rows of what is the person's own in N tracklets' mean embeddings; zero where there is none."""
         return self.cameras_now.taken_off(looks, cameras)
 
-    def fit(self, strangers: Sequence[F]) -> None:
-        """Learn from the cosines of people to who is certainly different: for each person an array (K,)."""
-        rows = [row for row in strangers if len(row)]
-        number = float(sum(map(len, rows)))
-        off = sum(float((row - self._expected).sum()) for row in rows)
-        inside = sum(float(((row - row.mean()) ** 2).sum()) for row in rows)
+    def fit(self, alike: F, pictures: F, two: NDArray[np.bool_], maybe: NDArray[np.bool_]) -> None:
+        """Learn from the cosines of N people's looks, of whom nobody needs to know who is who: one step of EM.
+
+        What is known of strangers comes from who certainly is two, what is known of one person from who may be one, as
+        a mixture of both (Brümmer & Garcia-Romero, Odyssey 2014).
+
+        Args:
+            alike: (N, N) cosines; symmetric, as all that follows.
+            pictures: (N,) of how many pictures each is.
+            two: (N, N) who certainly are two people.
+            maybe: (N, N) who may be one.
+        """
+        odds = np.exp(self.llr(alike, pictures[:, None], pictures))
+        number = two.sum(axis=1).astype(float)
+        off = two * (alike - self._expected)
+        mean = off.sum(axis=1) / np.maximum(number, 1e-12)
+        inside = float((two * (alike - self._expected - mean[:, None]) ** 2).sum())
         w = self.prior_strength
-        self._off = off / (w + number)
-        self._sigma = float(np.sqrt((w * self.different_sigma**2 + inside) / (w + number - len(rows))))
+        self._off = float(off.sum()) / (w + float(number.sum()))
+        self._sigma = float(
+            np.sqrt((w * self.different_sigma**2 + inside) / (w + float(np.maximum(number - 1, 0.0).sum())))
+        )
+        one = maybe * odds / (odds + max(len(alike), 1))
+        many = np.maximum(one.sum(axis=1), 1.0)  # all that are somebody's say as much as one
+        one /= np.sqrt(many[:, None] * many)
+        own = self._own_share(pictures) / self._same_here  # of every unit of ``same``, about where it is now
+        expected = (1 - max(self.strangers()[0], 0.0)) * np.sqrt(own[:, None] * own)
+        found = float((one * expected * (alike - self.strangers()[0])).sum()) / 2
+        known = self.same_strength + float((one * expected**2).sum()) / 2
+        self._same = (self.same_strength * self.same + found) / known
 
     @property
     def _expected(self) -> float:
@@ -123,20 +153,38 @@ class AppearanceModel:
         """Of cosines in [-1, 1], any shape; 0 where a side has no picture."""
         mean, sigma = self.strangers()
         known = (pictures_a > 0) & (pictures_b > 0)
-        shown = [n / np.maximum(n + self.few_pictures, 1e-12) for n in (pictures_a, pictures_b)]
-        apart = self.same * (1 - max(mean, 0.0)) * np.sqrt(shown[0] * shown[1])
+        own = [self._own_share(n) for n in (pictures_a, pictures_b)]
+        apart = (1 - max(mean, 0.0)) * np.sqrt(own[0] * own[1])
         ratio = apart * (alike - mean - apart / 2) / sigma**2
         return np.where(known, np.clip(ratio, -MAX_APPEARANCE_LLR, MAX_APPEARANCE_LLR), 0.0)
+
+    @property
+    def _same_here(self) -> float:
+        return self.same if np.isnan(self._same) else self._same
+
+    def _own_share(self, pictures: F) -> F:
+        """The person's own share of the variance of a mean look; what is of one walk and of one moment fades with more
+        of them (probabilistic LDA: Ioffe, ECCV 2006)."""
+        walk, moment = 1 / self._same_here - 1, self.few_pictures / self._same_here
+        few = np.maximum(pictures, 1e-12)
+        walks = 1 + np.maximum(few / MANY_PICTURES - 1, 0.0) / PIECES
+        return np.asarray(1 / (1 + walk / walks + moment / few))
+
+    def least_alike(self, llr: float) -> float:
+        """The cosine below which looks say less than ``llr``, however many pictures there are."""
+        mean, sigma = self.strangers()
+        # The least over a of mean + a / 2 + llr sigma^2 / a.
+        return mean + sigma * float(np.sqrt(2 * llr)) if llr > 0 else -np.inf
 
     def forget(self) -> None:
         """The embedder has changed: what was learned is of other looks."""
         self.cameras = self.cameras_now = CameraShares()
-        self._off, self._sigma = 0.0, float("nan")
+        self._off, self._sigma, self._same = 0.0, float("nan"), float("nan")
 
     def to_state(self) -> dict[str, Any]:
         """What was learned of the site, as plain values for a checkpoint; the rest is settings."""
         return {
-            "strangers": [self._off, self._sigma],
+            "cosines": [self._off, self._sigma, self._same],
             "cameras": [
                 {name: [shares.people[name], shares.sums[name].tolist()] for name in sorted(shares.people)}
                 for shares in (self.cameras, self.cameras_now)
@@ -145,7 +193,7 @@ class AppearanceModel:
 
     def take_state(self, state: Mapping[str, Any]) -> None:
         """Back from a checkpoint."""
-        self._off, self._sigma = state["strangers"]
+        self._off, self._sigma, self._same = state["cosines"]
         self.cameras, self.cameras_now = (
             CameraShares(
                 {name: float(n) for name, (n, _) in shares.items()},

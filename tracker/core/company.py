@@ -6,7 +6,8 @@ few operations on arrays and a revision reads what it needs at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,7 +27,12 @@ FRAME_S = 0.6  # a frame stands for the time since the one before, at most this
 LOOK_EVERY_S = 0.2  # places are compared this often; nearer instants err alike
 AT_ONCE_S = 0.2  # two cameras' frames this close in time show one instant
 FIRST_ROWS = 64
-SUMS = 9  # seconds, frames, one inside the other; looks, their evidence, sights; hidden feet: own, the other's, both
+# Seconds, frames, one inside the other; looks and their evidence by the row's frames; sights; hidden feet: own, both.
+SUMS = 8
+_FIRST = np.array((0, 0, 0, 0, 0, 0, UNHEARD[0], UNHEARD[2]), np.float32)
+
+
+Note = tuple[TrackKey, TrackKey, float]  # two tracklets, and a log-likelihood ratio
 
 
 class Beside(NamedTuple):
@@ -45,9 +51,11 @@ class Company:
     def __init__(self) -> None:
         self._row: dict[TrackKey, int] = {}
         self._free: list[int] = []
-        self._sums = np.zeros((SUMS, FIRST_ROWS, FIRST_ROWS), np.float32)  # as in `Beside`, with frames
+        self._sums = _nothing(FIRST_ROWS)  # as in `Beside`, with frames
         self._two = np.zeros((FIRST_ROWS, FIRST_ROWS), bool)  # who certainly is
-        self._where = np.full((FIRST_ROWS, 7), np.nan)  # t_s, x_m, y_m, sigma_m, compared, nearest
+        self._seen_s = np.full(FIRST_ROWS, np.nan)  # when a place was known last
+        self._compared_s = np.full(FIRST_ROWS, np.nan)
+        self._feet = _nowhere(FIRST_ROWS)
         self._camera = np.full(FIRST_ROWS, -1)
         self._cameras: dict[str, int] = {}
         self._seen_ns: dict[str, int] = {}  # last frame of each camera
@@ -69,23 +77,24 @@ class Company:
         """A tracklet that is dropped."""
         row = self._row.pop(key, None)
         if row is not None:
-            self._sums[:, row], self._sums[:, :, row] = 0.0, 0.0
+            self._sums[:, row] = self._sums[:, :, row] = _FIRST[:, None]
             self._two[row], self._two[:, row] = False, False
-            self._where[row], self._camera[row] = np.nan, -1
+            self._seen_s[row] = self._compared_s[row] = np.nan
+            self._camera[row] = -1
+            for column in self._feet:
+                column[row] = 0.0
             self._free.append(row)
 
     def join(self, key: TrackKey, earlier: TrackKey) -> None:
         """An earlier tracklet becomes part of another: whoever was beside it was beside that one."""
         i, j = self._row[key], self._row[earlier]
-        unheard = self._sums[3, i] == 0
-        for n in range(SUMS):
-            if n < 5:
-                self._sums[n, i] += self._sums[n, j]
-                self._sums[n, :, i] += self._sums[n, :, j]
-            elif n > 5:  # what was noted of sights is of the later one alone
-                self._sums[n, i, unheard] = self._sums[n, j, unheard]
-                self._sums[n, unheard, i] = self._sums[n, unheard, j]
-        self._sums[:, i, i] = 0.0
+        unheard = self._sums[3, i] + self._sums[3, :, i] == 0
+        self._sums[:5, i] += self._sums[:5, j]
+        self._sums[:5, :, i] += self._sums[:5, :, j]
+        for n in (6, 7):  # what was noted of sights is of the later one alone
+            self._sums[n, i, unheard] = self._sums[n, j, unheard]
+            self._sums[n, unheard, i] = self._sums[n, unheard, j]
+        self._sums[:, i, i] = _FIRST
         self._two[i] |= self._two[j]
         self._two[:, i] |= self._two[:, j]
         self._two[i, i] = False
@@ -124,76 +133,92 @@ class Company:
         rows = np.array([self._row[keys[n]] for n in told])
         if len(told) > 1:
             inside = covered(boxes[told], boxes[told])
-            here = np.ix_(rows, rows)
-            self._sums[0][here] += np.float32(frame_s)
-            self._sums[1][here] += 1
-            self._sums[2][here] += np.maximum(inside, inside.T) > SAME_PERSON_COVER
+            within = np.maximum(inside, inside.T) > SAME_PERSON_COVER
+            self._sums[:2, rows[:, None], rows] += np.array((frame_s, 1.0), np.float32)[:, None, None]
+            self._sums[2, rows[:, None], rows] += within
             self._tell_two(rows)
         known = np.isfinite(floor_xy_m[told]).all(axis=1) & np.isfinite(sigma_m[told])
-        rows = rows[known]
+        if not known.any():
+            return
+        rows, shown = rows[known], np.array(told)[known]
+        near = np.full((len(rows), 2), np.nan) if near_xy_m is None else near_xy_m[shown]
+        scale = self.foot_errors.scale([camera_id])
+        feet = Feet.of(
+            floor_xy_m[shown].astype(float), sigma_m[shown].astype(float), near.astype(float), scale
+        )
+        for column, now in zip(self._feet, feet, strict=True):
+            column[rows] = now
         t_s = t_ns / 1e9
-        self._where[rows, 0] = t_s
-        self._where[rows, 1:3] = floor_xy_m[told][known]
-        self._where[rows, 3] = sigma_m[told][known]
-        self._where[rows, 5:] = np.nan if near_xy_m is None else near_xy_m[told][known]
-        last_s = self._where[rows, 4]
-        due = rows[~(t_s - last_s < LOOK_EVERY_S - 1e-6)]
-        if len(due):
-            self._where[due, 4] = t_s
-            self._compare(due, t_s, np.nan_to_num(t_s - last_s[np.isin(rows, due)], nan=np.inf))
+        self._seen_s[rows] = t_s
+        since_s = t_s - self._compared_s[rows]
+        due = ~(since_s < LOOK_EVERY_S - 1e-6)
+        if due.any():
+            self._compared_s[rows[due]] = t_s
+            self._compare(
+                camera_id, rows[due], feet.at(due), t_s, np.where(np.isnan(since_s), np.inf, since_s)[due]
+            )
 
     def _tell_two(self, rows: NDArray[np.intp]) -> None:
-        here = np.ix_(rows, rows)
-        seconds, frames, as_one = (self._sums[n][here] for n in range(3))
-        self._two[here] = (seconds > APART_S) & ~_one_body(frames, as_one)
+        seconds, frames, as_one = self._sums[:3, rows[:, None], rows]
+        self._two[rows[:, None], rows] = (seconds > APART_S) & ~_one_body(frames, as_one)
         self._two[rows, rows] = False
 
-    def _compare(self, rows: NDArray[np.intp], t_s: float, since_s: F) -> None:
+    def _compare(self, camera_id: str, rows: NDArray[np.intp], own: Feet, t_s: float, since_s: F) -> None:
         others = np.flatnonzero(
-            (np.abs(self._where[:, 0] - t_s) <= AT_ONCE_S) & (self._camera != self._camera[rows[0]])
+            (np.abs(self._seen_s - t_s) <= AT_ONCE_S) & (self._camera != self._cameras[camera_id])
         )
         if not len(others):
             return
-        own, theirs = self._feet(rows), self._feet(others)
+        met = np.zeros(len(self._camera), np.float32)
+        met[others] = 1.0
+        self._sums[3, rows] += met
+        self._sums[4, rows] -= MAX_LOOK_AGAINST_LLR * met
+        theirs = self._feet.at(others)
+        near = ~out_of_sight(own.at(np.s_[:, None]), theirs.at(None))
+        some = near.any(axis=0)
+        if not some.any():
+            return
+        near, others, theirs = near[:, some], others[some], theirs.at(some)
         names = np.array(list(self._cameras))
-        self.foot_errors.learn(str(names[self._camera[rows[0]]]), own, theirs, names[self._camera[others]])
-        here, there = np.ix_(rows, others), np.ix_(others, rows)
-        unheard = self._sums[3][here] == 0
-        hidden = [np.where(unheard, first, self._sums[6 + k][here]) for k, first in enumerate(UNHEARD)]
-        now = np.array(hidden)
-        ratio = np.full(now.shape[1:], -MAX_LOOK_AGAINST_LLR)
-        i, j = np.nonzero(~out_of_sight(own.at(np.s_[:, None]), theirs.at(None)))
-        if len(i):
-            ratio[i, j], now[:, i, j] = look_llr(own.at(i), theirs.at(j), now[:, i, j], since_s[i])
-        self._sums[3][here] += 1.0
-        self._sums[4][here] += ratio
-        for n in (3, 4):
-            self._sums[n][there] = self._sums[n][here].T
-        for n, to_me, to_other in ((6, 0, 1), (7, 1, 0), (8, 2, 2)):
-            self._sums[n][here], self._sums[n][there] = now[to_me], now[to_other].T
-
-    def _feet(self, rows: NDArray[np.intp]) -> Feet:
-        where = self._where[rows]
-        scale = self.foot_errors.scale(list(self._cameras))[self._camera[rows]]
-        return Feet.of(where[:, 1:3], where[:, 3], where[:, 5:], scale)
+        self.foot_errors.learn(camera_id, own, theirs, names[self._camera[others]])
+        mine, other = np.nonzero(near)
+        i, j = rows[mine], others[other]
+        own_hidden, both = self._sums[6:, i, j]
+        hidden = np.array((own_hidden, self._sums[6, j, i], both), float)
+        ratio, now = look_llr(own.at(mine), theirs.at(other), hidden, since_s[mine])
+        self._sums[4, i, j] += ratio + MAX_LOOK_AGAINST_LLR
+        self._sums[6, i, j], self._sums[6, j, i] = now[:2]
+        self._sums[7, i, j] = self._sums[7, j, i] = now[2]
 
     def beside(self, keys: Sequence[TrackKey], of: int | None = None) -> Beside:
         """Each of N tracklets beside each, or the first ``of`` beside all."""
         rows = np.array([self._row[k] for k in keys], np.intp)
-        seconds, frames, as_one, looks, place, sights = self._sums[:6, rows[:of, None], rows].astype(
-            np.float64
-        )
+        sums = self._sums[:6].take(rows[:of], axis=1).take(rows, axis=2)
+        back = (
+            self._sums[3:5].take(rows[:of], axis=2).take(rows, axis=1).transpose(0, 2, 1)
+        )  # by the other's frames
+        seconds, frames, as_one, looks, place, sights = sums.astype(float)
+        looks, place = looks + back[0], place + back[1]
         return Beside(seconds, _one_body(frames, as_one), looks, place / np.maximum(looks, 1), sights)
 
     def are_two(self, keys: Sequence[TrackKey]) -> NDArray[np.bool_]:
         """(N, N) which of N tracklets are certainly two people."""
         rows = np.array([self._row[k] for k in keys], np.intp)
-        return self._two[rows[:, None], rows]
+        return self._two.take(rows, axis=0).take(rows, axis=1)
 
-    def note_sights(self, a: TrackKey, b: TrackKey, llr: float) -> None:
+    def still(self) -> Company:
+        """As it is now, to be asked for what was seen; it watches no more."""
+        one = copy.copy(self)
+        one._row, one._sums, one._two = dict(self._row), self._sums[:6].copy(), self._two.copy()
+        one.foot_errors = FootErrors(self.foot_errors.log_scales)
+        return one
+
+    def note_sights(self, notes: Iterable[Note]) -> None:
         """What speaks for one person in where two tracklets are in two pictures; it holds until noted anew."""
-        i, j = self._row[a], self._row[b]
-        self._sums[5, i, j] = self._sums[5, j, i] = llr
+        for a, b, llr in notes:
+            if a in self._row and b in self._row:
+                i, j = self._row[a], self._row[b]
+                self._sums[5, i, j] = self._sums[5, j, i] = llr
 
     def seconds(self, a: TrackKey, b: TrackKey) -> float:
         """For how long one camera saw both."""
@@ -207,9 +232,11 @@ class Company:
             "keys": [msgspec.to_builtins(k) for k in keys],
             "sums": [
                 [int(i), int(j), *self._sums[:, rows[i], rows[j]].tolist()]
-                for i, j in np.argwhere(self._sums[:, rows[:, None], rows].any(axis=0))
+                for i, j in np.argwhere(
+                    (self._sums[:, rows[:, None], rows] != _FIRST[:, None, None]).any(axis=0)
+                )
             ],
-            "where": [[None if np.isnan(v) else v for v in self._where[row].tolist()] for row in rows],
+            "feet": self._places()[rows].tobytes(),
             "seen_ns": self._seen_ns,
             "foot_errors": self.foot_errors.log_scales,
         }
@@ -219,11 +246,12 @@ class Company:
         """Back from a checkpoint."""
         company = cls()
         rows = []
-        for plain, where in zip(state["keys"], state["where"], strict=True):
+        places = np.frombuffer(state["feet"]).reshape(len(state["keys"]), company._places().shape[1])
+        for plain in state["keys"]:
             key = msgspec.convert(plain, TrackKey)
             company.add(key)
             rows.append(company._row[key])
-            company._where[rows[-1]] = [np.nan if v is None else v for v in where]
+        company._take_places(rows, places)
         for i, j, *sums in state["sums"]:
             company._sums[:, rows[i], rows[j]] = sums
         company._tell_two(np.array(rows, np.intp))
@@ -233,15 +261,37 @@ class Company:
         company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
         return company
 
+    def _places(self) -> F:
+        """(R, 9) when and where every row was seen last, and when it was compared."""
+        return np.column_stack((self._seen_s, self._compared_s, *self._feet))
+
+    def _take_places(self, rows: Sequence[int] | slice, places: F) -> None:
+        self._seen_s[rows], self._compared_s[rows] = places[:, 0], places[:, 1]
+        columns: tuple[slice | int, ...] = (slice(2, 4), slice(4, 6), 6, 7, 8)
+        for column, at in zip(self._feet, columns, strict=True):
+            column[rows] = places[:, at]
+
     def _grow(self, rows: int) -> None:
         old = len(self._camera)
-        sums = np.zeros((SUMS, rows, rows), np.float32)
-        sums[:, :old, :old] = self._sums
-        two = np.zeros((rows, rows), bool)
-        two[:old, :old] = self._two
-        where, camera = np.full((rows, 7), np.nan), np.full(rows, -1)
-        where[:old], camera[:old] = self._where, self._camera
-        self._sums, self._two, self._where, self._camera = sums, two, where, camera
+        sums, two, camera = _nothing(rows), np.zeros((rows, rows), bool), np.full(rows, -1)
+        sums[:, :old, :old], two[:old, :old], camera[:old] = self._sums, self._two, self._camera
+        places = self._places()
+        self._seen_s, self._compared_s, self._feet = (
+            np.full(rows, np.nan),
+            np.full(rows, np.nan),
+            _nowhere(rows),
+        )
+        self._take_places(slice(old), places)
+        self._sums, self._two, self._camera = sums, two, camera
+
+
+def _nothing(rows: int) -> NDArray[np.float32]:
+    """(SUMS, R, R) of pairs that were never seen at once."""
+    return np.tile(_FIRST[:, None, None], (1, rows, rows))
+
+
+def _nowhere(rows: int) -> Feet:
+    return Feet(np.zeros((rows, 2)), np.zeros((rows, 2)), *np.zeros((3, rows)))
 
 
 def _one_body(frames: NDArray[np.floating], as_one: NDArray[np.floating]) -> NDArray[np.bool_]:

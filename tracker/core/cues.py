@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
 from tracker.core.appearance import AppearanceModel, unit
-from tracker.core.company import APART_S, Beside, Company
+from tracker.core.company import APART_S, Beside, Company, Note
 from tracker.core.evidence import (
     MAX_PLACE_LLR,
     at_border,
@@ -20,9 +21,20 @@ from tracker.core.evidence import (
     walk_llr,
 )
 from tracker.core.feet import Feet
-from tracker.core.grouping import NEVER, Own, Piece, Scores, one_to_one, sights_at_once
+from tracker.core.grouping import (
+    CORE_S,
+    NEVER,
+    PART,
+    Own,
+    Piece,
+    Scores,
+    one_to_one,
+    shares_of_picture,
+    sights_at_once,
+)
 from tracker.core.topology import SiteModel
 from tracker.core.walking import Walks
+from tracker.core.work import Work, done
 from tracker.core.zones import EARLIEST_S, TYPICAL_S, WINDOW_S
 
 F = NDArray[np.float64]
@@ -41,6 +53,7 @@ MOST_SIGHTS = 2  # neighbouring instants err alike
 CARRY_S = 2.0  # a walker's velocity leads nowhere after this
 BOND_S = 1.1  # after this a head may be anywhere
 BOND_LIMITS = (-1.0, 4.0)  # a track may have begun on somebody else
+SIGHT_WORK = 10_000  # that comparing two pieces' places in two pictures counts as
 IN_VIEW_S = 0.15  # seen this short ago: still there
 # Cues lean on each other, so that their sum is surer than it should be. What each counts for beside looks, which count
 # in full, is fitted to whose new tracklets were: python -m benchmarks.cue_weights
@@ -58,6 +71,21 @@ def score_pieces(
     *,
     of: int | None = None,
 ) -> Scores:
+    """`scoring`, all at once."""
+    return done(scoring(pieces, settings, appearance, company, site, overlaps, now_ns, of=of))
+
+
+def scoring(
+    pieces: Sequence[Piece],
+    settings: LinkSettings,
+    appearance: AppearanceModel,
+    company: Company,
+    site: SiteModel,
+    overlaps: SiteModel,
+    now_ns: int,
+    *,
+    of: int | None = None,
+) -> Work[Scores]:
     """Every cue for every pair of N pieces.
 
     Args:
@@ -72,22 +100,29 @@ def score_pieces(
     last = np.array([p.t_last_ns for p in pieces], np.int64)
     cameras = np.array([p.key.camera_id for p in pieces], np.str_)
     rows = slice(of)
+    own, pictures = own_looks(pieces, appearance)
+    yield 1000 * len(pieces)
     beside = company.beside(keys, of)
+    pairs = len(beside.seconds) * len(keys)
+    yield 12 * pairs
     here = cameras[rows, None] == cameras
     # Gap from the end of the earlier to the start of the later; negative where the spans overlap.
     gap_s = np.maximum(first[None, :] - last[rows, None], first[rows, None] - last[None, :]) / 1e9
     earlier = first[rows, None] <= first[None, :]
 
     size = np.array([p.tracklet.image_size for p in pieces], float).reshape(-1, 2)
-    first_box = np.array([p.tracklet.first_box for p in pieces], float).reshape(-1, 4)
-    last_box = np.array([p.box for p in pieces], float).reshape(-1, 4)
-    velocity_px_s = np.array([p.tracklet.velocity_px_s for p in pieces], float).reshape(-1, 2)
+    first_box = _columns([p.tracklet.first_box for p in pieces], 4)
+    last_box = _columns([p.box for p in pieces], 4)
+    velocity_px_s = _columns([p.tracklet.velocity_px_s for p in pieces], 2)
+    yield 8 * pairs
     # At the picture's edge when last seen, or about to be.
     ahead = last_box + np.tile(velocity_px_s, 2) * LEAVING_S
     came, went = at_border(first_box, size), at_border(last_box, size) | at_border(ahead, size)
     left = np.where(earlier, went[rows, None], went)
     entered = np.where(earlier, came, came[rows, None])
-    learned = _learned(pieces, cameras, first, last, site, of)
+    learned = yield from _learned(
+        shares_of_picture(first_box, size), shares_of_picture(last_box, size), cameras, first, last, site, of
+    )
     window_s = settings.max_gap_s
     link = gap_llr(np.maximum(gap_s, 0), typical_s=TYPICAL_S, window_s=window_s)
     onward = link + learned  # people do vanish in the middle of a floor, behind others
@@ -95,23 +130,24 @@ def score_pieces(
     link = np.maximum(link, NEVER)
     # Whoever was away for longer may have been anywhere: time says nothing; sooner, that is unusual.
     link = np.where(gap_s > window_s, 0.0, np.where(gap_s >= 0, np.maximum(link, UNUSUAL_LLR), link))
-    walks, walked = _walks(pieces, earlier, gap_s, of)
+    yield 10 * pairs
+    walks, walked = yield from _walks(pieces, earlier, gap_s, of)
     link = link + walks
     boxes = first_box, last_box, velocity_px_s
     _stitch(link, np.minimum(walks, 0.0), *boxes, here, gap_s, earlier, settings)
+    yield 8 * pairs
 
     # Who is still in one view while somebody comes into another has not gone there.
     in_view = last >= now_ns - IN_VIEW_S * 1e9
     stays = np.where(earlier, in_view[rows, None], in_view)
     placed = (beside.looks > 0) & ~here
     met = ((gap_s < -APART_S) | (gap_s < 0) & stays) & ~here | placed
-    meeting = overlap_llr(overlaps, cameras)[rows] + _sights(
-        pieces, met & ~placed, in_view, beside, company, site, of
-    )
+    sights, notes = yield from _sights(pieces, met & ~placed, in_view, beside, site, of)
+    meeting = overlap_llr(overlaps, cameras, of) + sights
     meeting = np.where(placed, meeting_llr(beside.place, beside.looks), meeting)
 
     # Coming when somebody else has gone is no reason by itself: between cameras, looks must speak too.
-    own, pictures = own_looks(pieces, appearance)
+    yield 6 * pairs
     unknown = (pictures[rows] == 0)[:, None] | (pictures == 0)
     blind = unknown & ~here & ~walked & (learned < LEARNED_LLR)
     link = np.where(blind, np.minimum(link, UNSEEN_LOOKS_LLR), link)
@@ -121,17 +157,21 @@ def score_pieces(
     link[np.arange(len(link)), np.arange(len(link))] = NEVER
     doubted = (link > NEVER / 2) & (walks > -MAX_PLACE_LLR)  # whom nobody could follow, nothing speaks for
     link = np.where(doubted, TIME_WEIGHT * link, link)
+    yield 10 * pairs
     # Whoever leaves a view by its edge seldom comes back to the same view soon.
     back = here & left & (gap_s > settings.stitch_s) & (gap_s <= window_s) & (link > NEVER / 2)
     link = np.where(back, link + settings.return_log_odds / (1 + np.maximum(gap_s, 0) / RETURN_S), link)
     meeting = meeting * np.where(placed, PLACE_WEIGHT, SHARED_VIEW_WEIGHT)
     conflict = company.are_two(keys)
     scores = Scores(own, pictures, link, meeting, met, conflict, gap_s, appearance)
-    scores.placed = placed
-    scores.core = np.array([p.is_core for p in pieces], bool)
+    scores.placed, scores.notes = placed, notes
+    yield 10 * pairs
+    scores.core = (pictures > 0) & (last - first >= CORE_S * 1e9)
     if of is None and walked.any():
         scores.walks, scores.walked = _places(pieces, company), walked
+        yield 2000 * len(pieces)
         scores.onward, scores.longest_s = onward, settings.max_gap_s
+        yield 10 * pairs
         scores.bonds = _bonds(*boxes, here & walked, first, last)
     return scores
 
@@ -154,7 +194,7 @@ def own_looks(pieces: Sequence[Piece], appearance: AppearanceModel) -> tuple[F, 
     nothing = np.zeros(dim)
     found = [o.looks if o.looks is not None and len(o.looks) == dim else nothing for o in known]
     seen = np.array([o.pictures if o.looks is not None and len(o.looks) == dim else 0.0 for o in known])
-    return np.array(found).reshape(len(known), dim), seen
+    return _columns(found, dim), seen
 
 
 def rows_of(pieces: Sequence[Piece]) -> F:
@@ -165,6 +205,11 @@ def rows_of(pieces: Sequence[Piece]) -> F:
         if p.looks is not None and len(p.looks) == dim:
             looks[i] = p.looks
     return looks
+
+
+def _columns(rows: Sequence[NDArray[np.floating]], width: int) -> F:
+    """(N, width) of N short arrays."""
+    return (np.concatenate(rows) if len(rows) else np.zeros(0)).reshape(-1, width).astype(float)
 
 
 def _stitch(
@@ -191,25 +236,37 @@ def _stitch(
 
 def _walks(
     pieces: Sequence[Piece], earlier: NDArray[np.bool_], gap_s: F, of: int | None
-) -> tuple[F, NDArray[np.bool_]]:
+) -> Work[tuple[F, NDArray[np.bool_]]]:
     """What the walk from where the earlier was last to where the later was first says, and for whom it is known."""
     nowhere = (np.nan, np.nan)
-    last = np.array([p.walk for p in pieces], float).reshape(-1, 5)
-    first = np.array([(*(p.first_place or nowhere), p.first_sigma_m) for p in pieces], float).reshape(-1, 3)
+    last = np.fromiter(chain.from_iterable([p.walk for p in pieces]), float).reshape(-1, 5)
+    began = [(*(p.first_place or nowhere), p.first_sigma_m) for p in pieces]
+    first = np.fromiter(chain.from_iterable(began), float).reshape(-1, 3)
     known = np.isfinite(last[:, 0])
     if not known.any():
         return np.zeros_like(gap_s), np.zeros(gap_s.shape, bool)
-    gap = np.clip(gap_s, 0.0, CARRY_S)
     steady = np.isfinite(last[:, 3])
     speed = np.where(steady[:, None], last[:, 3:], 0.0)
-    on = last[:of, None, :2] + speed[:of, None] * gap[..., None] - first[None, :, :2]
-    back = last[None, :, :2] + speed[None] * gap[..., None] - first[:of, None, :2]
-    off = np.where(earlier, np.hypot(on[..., 0], on[..., 1]), np.hypot(back[..., 0], back[..., 1]))
-    sigma = np.where(
-        earlier, np.hypot(last[:of, None, 2], first[:, 2]), np.hypot(first[:of, None, 2], last[:, 2])
-    )
-    from_known = np.where(earlier, steady[:of, None], steady)
-    return walk_llr(off, sigma, gap_s, from_known), known[:of, None] & known
+    walks = np.zeros_like(gap_s)
+    for start in range(0, len(gap_s), PART):
+        rows = slice(start, min(start + PART, len(gap_s)))
+        gap, is_earlier = np.clip(gap_s[rows], 0.0, CARRY_S), earlier[rows]
+        x, y = (
+            np.where(
+                is_earlier, last[rows, None, axis] - first[:, axis], last[:, axis] - first[rows, None, axis]
+            )
+            + np.where(is_earlier, speed[rows, None, axis], speed[:, axis]) * gap
+            for axis in (0, 1)
+        )
+        sigma_m2 = np.where(
+            is_earlier,
+            last[rows, None, 2] ** 2 + first[:, 2] ** 2,
+            first[rows, None, 2] ** 2 + last[:, 2] ** 2,
+        )
+        from_known = np.where(is_earlier, steady[rows, None], steady)
+        walks[rows] = walk_llr(np.sqrt(x**2 + y**2), np.sqrt(sigma_m2), gap_s[rows], from_known)
+        yield 40 * gap.size
+    return walks, known[:of, None] & known
 
 
 def _bonds(
@@ -225,36 +282,34 @@ def _bonds(
     i, j = np.nonzero(could & (gap_s > 0) & (gap_s <= BOND_S))
     bonds = np.zeros(gap_s.shape)
     if len(i):
-        value = np.full(gap_s.shape, -np.inf)
-        value[i, j] = head_llr(last_box[i], velocity_px_s[i], first_box[j], gap_s[i, j])
-        bonds[i, j] = np.clip(one_to_one(value)[i, j], *BOND_LIMITS)
+        value = head_llr(last_box[i], velocity_px_s[i], first_box[j], gap_s[i, j])
+        bonds[i, j] = np.clip(one_to_one(i, j, value), *BOND_LIMITS)
     return bonds + bonds.T
 
 
 def _places(pieces: Sequence[Piece], company: Company) -> Walks:
     """The first and last places of every piece."""
-    noted = [(n, *step) for n, p in enumerate(pieces) for step in dict.fromkeys((*p.first_steps, *p.steps))]
-    table = np.array(noted, float).reshape(-1, 7)
-    piece = table[:, 0].astype(np.intp)
+    noted = [dict.fromkeys((*p.first_steps, *p.steps)) for p in pieces]
+    table = np.fromiter(chain.from_iterable(chain.from_iterable(noted)), float).reshape(-1, 6)
+    piece = np.repeat(np.arange(len(pieces)), [len(steps) for steps in noted])
     scale = company.foot_errors.scale([p.key.camera_id for p in pieces])
-    return Walks(piece, table[:, 1], Feet.of(table[:, 2:4], table[:, 4], table[:, 5:], scale[piece]))
+    return Walks(piece, table[:, 0], Feet.of(table[:, 1:3], table[:, 3], table[:, 4:], scale[piece]))
 
 
 def _learned(
-    pieces: Sequence[Piece],
+    came: F,
+    went: F,
     cameras: NDArray[np.str_],
     first_ns: NDArray[np.int64],
     last_ns: NDArray[np.int64],
     site: SiteModel,
     of: int | None,
-) -> F:
+) -> Work[F]:
     """What the site's ways add to the default curve of gaps, for the later of two coming after the earlier."""
-    n = len(pieces)
+    n = len(cameras)
     rows = slice(of)
     if not n or not site.ways:
         return np.zeros((len(first_ns[rows]), n))
-    went = np.array([p.went_xy for p in pieces])
-    came = np.array([p.came_xy for p in pieces])
 
     def added(out: slice, into: slice) -> F:
         gap_s = (first_ns[None, into] - last_ns[out, None]) / 1e9
@@ -269,18 +324,20 @@ def _learned(
 
     earlier = first_ns[rows, None] <= first_ns[None, :]
     into_rows = added(slice(None), rows).T
+    yield 10 * earlier.size
     return np.where(earlier, into_rows.T if of is None else added(rows, slice(None)), into_rows)
 
 
-def overlap_llr(site: SiteModel, cameras: NDArray[np.str_]) -> F:
-    """(N, N) log-odds that somebody seen by one of two cameras is seen by the other at once, of N pieces' cameras."""
+def overlap_llr(site: SiteModel, cameras: NDArray[np.str_], of: int | None = None) -> F:
+    """(N, N) log-odds that somebody seen by one of two cameras is seen by the other at once, of N pieces' cameras; or
+    of the first ``of`` and all."""
     names = sorted(set(cameras.tolist()))
     code = {name: n for n, name in enumerate(names)}
     at = np.array([code[name] for name in cameras.tolist()], np.intp)
     shares = site.overlap_shares(names)
     # One view may lie inside the other, so the larger share counts.
     share = np.maximum(shares, shares.T)
-    return np.asarray(np.clip(np.log(share / (1 - share)), *OVERLAP_LIMITS))[np.ix_(at, at)]
+    return np.asarray(np.clip(np.log(share / (1 - share)), *OVERLAP_LIMITS))[at[:of]][:, at]
 
 
 def _sights(
@@ -288,17 +345,17 @@ def _sights(
     met: NDArray[np.bool_],
     in_view: NDArray[np.bool_],
     beside: Beside,
-    company: Company,
     site: SiteModel,
     of: int | None,
-) -> F:
+) -> Work[tuple[F, list[Note]]]:
     """Where no floor is common: what is known of pieces' places in two pictures; worked out for those in view."""
-    known = beside.sights.copy()
+    known, notes = beside.sights.copy(), list[Note]()
     if not site.meetings:
-        return known
-    for i, j in np.argwhere(met & (in_view[:of, None] | in_view)):
-        if of is None and i > j:
-            continue
+        return known, notes
+    cameras, at = np.unique([p.key.camera_id for p in pieces], return_inverse=True)
+    taught = np.array([[(min(a, b), max(a, b)) in site.meetings for b in cameras] for a in cameras])
+    worth = met & (in_view[:of, None] | in_view) & taught[at[:of]][:, at]
+    for i, j in np.argwhere(np.triu(worth) if of is None else worth):
         a, b = pieces[i], pieces[j]
         table = site.meeting_table(a.key.camera_id, b.key.camera_id)
         if table is None:
@@ -306,8 +363,10 @@ def _sights(
         here, there = sights_at_once(a, b)
         looks = min(len(here), MOST_SIGHTS)
         llr = float(np.clip(table[here, there].mean() * looks / 2, *SIGHT_LIMITS)) if looks else 0.0
-        company.note_sights(a.key, b.key, llr)
+        notes.append((a.key, b.key, llr))
         known[i, j] = llr
         if of is None:
             known[j, i] = llr
-    return known
+        if len(notes) % PART == 0:
+            yield SIGHT_WORK * PART
+    return known, notes

@@ -69,16 +69,20 @@ class Feet(NamedTuple):
         """Some of them, or with new axes; the last axis of places stays."""
         return Feet(*(column[index] for column in self))
 
+    @property
+    def sight(self) -> tuple[F, F]:
+        """(...) x and y of `along`; 0 where it is not known."""
+        known = np.isfinite(self.along)
+        along = np.where(known, self.along, 0.0)
+        return along[..., 0], along[..., 1]
+
     def covariance(self) -> tuple[F, F, F]:
         """(...) of x, of y, and of both."""
-        x, y = np.moveaxis(np.nan_to_num(self.along), -1, 0)
-        along, across = self.along_m**2, self.across_m**2
+        x, y = self.sight
+        across = self.across_m**2
+        more = self.along_m**2 - across
         # Without a line of sight both are the same, and so is every direction.
-        return (
-            across + (along - across) * x**2,
-            across + (along - across) * y**2,
-            (along - across) * x * y,
-        )
+        return across + more * x**2, across + more * y**2, more * x * y
 
 
 def look_llr(a: Feet, b: Feet, hidden: F, since_s: F | float = np.inf) -> tuple[F, F]:
@@ -96,46 +100,51 @@ def look_llr(a: Feet, b: Feet, hidden: F, since_s: F | float = np.inf) -> tuple[
         Log-likelihood ratios, and ``hidden`` with this look.
     """
     off = b.place - a.place
+    x, y = off[..., 0], off[..., 1]
     xx, yy, xy = (one + other for one, other in zip(a.covariance(), b.covariance(), strict=True))
     det = xx * yy - xy**2
-    surprise = (yy * off[..., 0] ** 2 - 2 * xy * off[..., 0] * off[..., 1] + xx * off[..., 1] ** 2) / det
+    surprise = (yy * x**2 - 2 * xy * x * y + xx * y**2) / det
     seen = np.exp(-surprise / 2) / (2 * np.pi * np.sqrt(det))
-    densities = (_hidden(a, off, xx, yy, xy), _hidden(b, -off, xx, yy, xy), _both_hidden(a, b, off))
+    densities = np.array(
+        (_hidden(a, x, y, xx, yy, xy), _hidden(b, -x, -y, xx, yy, xy), _both_hidden(a, b, x, y))
+    )
     fresh = np.exp(-np.asarray(since_s) / HIDDEN_S)
-    before = np.array([UNHEARD[k] + fresh * (hidden[k] - UNHEARD[k]) for k in range(3)])
-    shares = [p * (FLOOR_M2 * f + STRAY) for p, f in zip(before, densities, strict=True)]
-    total = sum(shares) + (1 - before.sum(axis=0)) * (FLOOR_M2 * seen + STRAY)
-    return np.maximum(np.log(total), -MAX_LOOK_AGAINST_LLR), np.array([share / total for share in shares])
+    unheard = np.reshape(UNHEARD, (3,) + (1,) * (hidden.ndim - 1))
+    before = unheard + fresh * (hidden - unheard)
+    shares = before * (FLOOR_M2 * densities + STRAY)
+    total = shares.sum(axis=0) + (1 - before.sum(axis=0)) * (FLOOR_M2 * seen + STRAY)
+    return np.maximum(np.log(total), -MAX_LOOK_AGAINST_LLR), shares / total
 
 
 def out_of_sight(a: Feet, b: Feet) -> NDArray[np.bool_]:
     """Of two looks, broadcast: so far apart that they are of two people, wherever the feet of either are hidden."""
     off = b.place - a.place
-    far_m = a.reach_m + b.reach_m + FAR_SIGMA * (a.along_m + b.along_m)
-    return np.asarray((off**2).sum(axis=-1) > far_m**2)
+    far_m = a.reach_m + FAR_SIGMA * a.along_m + (b.reach_m + FAR_SIGMA * b.along_m)
+    return np.asarray(off[..., 0] ** 2 + off[..., 1] ** 2 > far_m**2)
 
 
-def _hidden(feet: Feet, off: F, xx: F, yy: F, xy: F) -> F:
-    """Density per square metre of somebody ``off`` from feet that are hidden: anywhere on the line of sight, nearer."""
-    x, y = np.moveaxis(np.nan_to_num(feet.along), -1, 0)
+def _hidden(feet: Feet, off_x: F, off_y: F, xx: F, yy: F, xy: F) -> F:
+    """Density per square metre of somebody so far off from feet that are hidden: on the line of sight, nearer."""
+    x, y = feet.sight
     along_m = np.sqrt(xx * x**2 + yy * y**2 + 2 * xy * x * y) + 1e-9
     across_m = np.sqrt(xx * y**2 + yy * x**2 - 2 * xy * x * y) + 1e-9
-    ahead, aside = off[..., 0] * x + off[..., 1] * y, off[..., 1] * x - off[..., 0] * y
+    ahead, aside = off_x * x + off_y * y, off_y * x - off_x * y
     on_line = np.exp(-((aside / across_m) ** 2) / 2) / (np.sqrt(2 * np.pi) * across_m)
     within = ndtr(ahead / along_m) - ndtr((ahead - feet.reach_m) / along_m)
     wide = (xx + yy) / 2 + HIDDEN_M**2
-    anywhere = np.exp(-(off**2).sum(axis=-1) / wide / 2) / (2 * np.pi * wide)
+    anywhere = np.exp(-(off_x**2 + off_y**2) / wide / 2) / (2 * np.pi * wide)
     return np.where(np.isfinite(feet.along[..., 0]), on_line * within / feet.reach_m, anywhere)
 
 
-def _both_hidden(a: Feet, b: Feet, off: F) -> F:
-    """Density per square metre of one person's feet seeming ``off``: uniform where both lines of sight meet."""
-    u, v = (np.nan_to_num(feet.along) * feet.reach_m[..., None] for feet in (a, b))
-    area = u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+def _both_hidden(a: Feet, b: Feet, off_x: F, off_y: F) -> F:
+    """Density per square metre of one person's feet seeming so far off: uniform where both lines of sight meet."""
+    (ax, ay), (bx, by) = a.sight, b.sight
+    ax, ay, bx, by = a.reach_m * ax, a.reach_m * ay, b.reach_m * bx, b.reach_m * by
+    area = ax * by - ay * bx
     area = np.where(np.abs(area) < 1e-3, 1e-3, area)
     known = np.isfinite(a.along[..., 0]) & np.isfinite(b.along[..., 0])
-    from_a = (off[..., 0] * v[..., 1] - off[..., 1] * v[..., 0]) / area
-    from_b = (off[..., 0] * u[..., 1] - off[..., 1] * u[..., 0]) / area
+    from_a = (off_x * by - off_y * bx) / area
+    from_b = (off_x * ay - off_y * ax) / area
     meet = known & (np.abs(from_a - 0.5) < 0.5 + SLACK) & (np.abs(from_b - 0.5) < 0.5 + SLACK)
     return np.asarray(
         meet / np.maximum(np.abs(area), 1.0)
@@ -158,29 +167,30 @@ class FootErrors:
         Half of those who stand alone in both views should be nearer than the median surprise.
         """
         off = others.place[None] - feet.place[:, None]
-        near = (off**2).sum(axis=-1) < ALONE_M**2
-        some = near.any(axis=0)
-        if not some.any():
+        i, j = np.nonzero(off[..., 0] ** 2 + off[..., 1] ** 2 < ALONE_M**2)
+        if not len(i):
             return
-        off, near, others, other_ids = off[:, some], near[:, some], others.at(some), other_ids[some]
-        names, camera = np.unique(other_ids, return_inverse=True)
-        crowd = near @ (camera[:, None] == np.arange(len(names))).astype(float)
-        i, j = np.nonzero(near & (crowd[:, camera] == 1) & (near.sum(axis=0) == 1))
-        a, b = feet.at(i), others.at(j)
-        known = np.isfinite(a.along[:, 0]) & np.isfinite(b.along[:, 0])
-        if not known.any():
+        names, camera = np.unique(other_ids[j], return_inverse=True)
+        beside = i * len(names) + camera
+        alone = (np.bincount(beside)[beside] == 1) & (np.bincount(j)[j] == 1)
+        alone &= np.isfinite(feet.along[i, 0]) & np.isfinite(others.along[j, 0])
+        if not alone.any():
             return
-        i, j, a, b, off = i[known], j[known], a.at(known), b.at(known), off[i[known], j[known]]
+        i, j, camera = i[alone], j[alone], camera[alone]
+        a, b, (x, y) = feet.at(i), others.at(j), off[i, j].T
         xx, yy, xy = (one + other for one, other in zip(a.covariance(), b.covariance(), strict=True))
-        steps = np.zeros((len(names) + 1, 2))
-        for own, rows in ((a, np.full(len(i), len(names))), (b, camera[j])):
-            x, y = own.along.T
-            for axis, (u, v), own_m in ((0, (x, y), own.along_m), (1, (-y, x), own.across_m)):
-                variance = xx * u**2 + yy * v**2 + 2 * xy * u * v
-                surprise = (off[:, 0] * u + off[:, 1] * v) ** 2 / variance
-                # Of what both are off, each answers for its share.
-                np.add.at(steps[:, axis], rows, np.sign(surprise - MEDIAN_SURPRISE) * own_m**2 / variance)
-        for name, step in zip([*names.tolist(), camera_id], steps, strict=True):
-            known_scale = np.array(self.log_scales.get(name, (0.0, 0.0)))
-            along, across = np.clip(known_scale + LEARNED * step, *np.log(SCALES)).tolist()
-            self.log_scales[name] = along, across
+        (ax, ay), (bx, by) = a.along.T, b.along.T
+        u, v = np.array((ax, -ay, bx, -by)), np.array((ay, ax, by, bx))  # along and across, of either
+        own_m = np.array((a.along_m, a.across_m, b.along_m, b.across_m))
+        variance = xx * u**2 + yy * v**2 + 2 * xy * u * v
+        surprise = (x * u + y * v) ** 2 / variance
+        # Of what both are off, each answers for its share.
+        step = np.sign(surprise - MEDIAN_SURPRISE) * own_m**2 / variance
+        theirs = [np.bincount(camera, one, len(names)) for one in step[2:]]
+        taught = [*names.tolist(), camera_id]
+        known = np.array([self.log_scales.get(name, (0.0, 0.0)) for name in taught])
+        steps = np.concatenate((np.transpose(theirs), step[None, :2].sum(axis=2)))
+        scales = np.clip(known + LEARNED * steps, *np.log(SCALES)).tolist()
+        self.log_scales.update(
+            {name: (along, across) for name, (along, across) in zip(taught, scales, strict=True)}
+        )

@@ -7,6 +7,7 @@ else at the same time in the same view) and the alternative "new person", so eve
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,14 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tracker.core.appearance import AppearanceModel, unit
+from tracker.core.appearance import MANY_PICTURES, AppearanceModel, unit
+from tracker.core.company import Note
 from tracker.core.meeting import PLACES, place_of
 from tracker.core.walking import Walks, crowding_llr, ends_of, followed, onward_llr
+from tracker.core.work import Work, done
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
 F = NDArray[np.float64]
 
-MANY_PICTURES = 12.0  # more pictures of one walk show little new
 SAID_LLR = 1.0  # what was said stays said unless there is better
 MAX_MEETING_LLR = 200.0
 WALKED_HEIGHTS = 0.5
@@ -36,6 +38,8 @@ NEVER = -1e6
 MOST_BESIDES = 12.0  # log-odds that looks and time may add to a walk's
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
 NEW_EXPONENT = 0.4  # who comes is none of N known people with odds N^this: python -m benchmarks.cue_weights
+PART = 64  # rows that are weighed at once
+FEW = 16  # joins are weighed one by one where they are so many times fewer than a product of matrices weighs
 LEAST_GAIN = 2.0  # log-odds by which a change of a reading must be better
 CREDIT = (
     20  # sure joins that a reading begins with, so that the first doubtful one is not refused for being first
@@ -96,7 +100,7 @@ class Piece:
             self.held_pictures += pictures
             self.own = None
         self._held_boxes += earlier.boxes_seen
-        self.holds += [*earlier.holds, (earlier.key, earlier.t_last_ns)]
+        self.holds = [*self.holds, *earlier.holds, (earlier.key, earlier.t_last_ns)]
         self.walked = self.walked or earlier.walked
 
     def see(
@@ -110,8 +114,7 @@ class Piece:
         """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
         self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
         if not self.sights or t_ns - self.sights[-1][0] >= SIGHT_EVERY_S * 1e9:
-            self.sights.append((t_ns, place_of(*self.went_xy)))
-            del self.sights[:-SIGHTS]
+            self.sights = [*self.sights, (t_ns, place_of(*self.went_xy))][-SIGHTS:]
         if not self.walked:
             first = self.tracklet.first_box
             off = np.hypot(*((box[:2] + box[2:] - first[:2] - first[2:]) / 2))
@@ -123,12 +126,17 @@ class Piece:
             t_s = t_ns / 1e9
             if not self.steps or t_s - self.steps[-1][0] >= STEP_S:
                 step = (t_s, *self.place, self.sigma_m, float(near_xy_m[0]), float(near_xy_m[1]))
-                self.steps.append(step)
-                del self.steps[:-STEPS]
+                self.steps = [*self.steps, step][-STEPS:]
                 if len(self.first_steps) < STEPS:
-                    self.first_steps.append(step)
+                    self.first_steps = [*self.first_steps, step]
             if self.first_place is None:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
+
+    def still(self) -> Piece:
+        """As it is now; it sees no more."""
+        one = Piece.__new__(Piece)
+        one.__dict__.update(self.__dict__)
+        return one
 
     @property
     def speed_m_s(self) -> tuple[float, float]:
@@ -149,11 +157,6 @@ class Piece:
     def looks(self) -> NDArray[np.float32] | None:
         """(D,) mean of the unit embeddings, not itself of unit length; None if never embedded."""
         return self._looks
-
-    @property
-    def is_core(self) -> bool:
-        """Seen for long enough, and well enough, to be believed in."""
-        return self.pictures > 0 and self.t_last_ns - self.tracklet.t_first_ns >= CORE_S * 1e9
 
     @property
     def came_xy(self) -> tuple[float, float]:
@@ -342,6 +345,10 @@ class Scores:
         self.walks: Walks | None = None  # where they were on the floor
         self.walked = np.zeros_like(conflict)  # both of whom were
         self.bonds = np.zeros_like(link)  # what speaks for one camera's tracks going on as one another
+        self.notes: list[Note] = []  # what was found of places in two pictures, for `Company.note_sights`
+        self._pooled: tuple[NDArray[np.intp], tuple[csr_array, F, F]] | None = (
+            None  # of the last owner asked about
+        )
         self.onward = link  # (N, N) what speaks for one going on as another besides the walk
 
     def __len__(self) -> int:
@@ -382,22 +389,27 @@ class Scores:
             queries: rows of the pieces of each; of those that all cues are known of.
             owner: (N,) the group of each piece, -1 for none; no group is empty.
         """
-        member = self._members(owner, groups)
-        means, pictures = self.means(member)
-        query = np.zeros((len(queries), len(self.link)))
-        for r, rows in enumerate(queries):
-            query[r, list(rows)] = 1.0
-        own, has = self.means(np.pad(query, ((0, 0), (0, len(self) - query.shape[1]))))
-        looks = self.appearance.llr(own @ means.T, has[:, None], pictures)
+        member, means, pictures = self.pooled(owner, groups)
+        some = np.unique(list(itertools.chain(*queries)))  # rows of all queries
+        query = np.array([np.isin(some, rows) for rows in queries], float)
+        weight = query * self.pictures[some]
+        looks = self.appearance.llr(
+            unit(weight @ self.looks[some]) @ means.T, weight.sum(axis=1)[:, None], pictures
+        )
 
-        count = query.shape[1]
-        met, placed = self.met[:count], self.placed[:count]
-        guessed = met & ~placed
-        guesses = query @ guessed @ member.T
-        shared = query @ np.where(guessed, self.meeting[:count], 0.0) @ member.T / np.maximum(guesses, 1)
-        seen = query @ np.where(met & placed, self.meeting[:count], 0.0) @ member.T
-        place = np.clip(seen + shared, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        has_met = query @ met @ member.T > 0
+        met, placed = self.met[some], self.placed[some]
+        guessed, meeting = met & ~placed, self.meeting[some]
+        sure = met & placed
+        cues = (
+            guessed,
+            np.where(guessed, meeting, 0.0),
+            np.where(sure, meeting, 0.0),
+            met,
+            self.conflict[some],
+        )
+        of_groups = member @ np.array(cues, float).reshape(-1, met.shape[1]).T
+        guesses, shared, seen, has_met, excluded = query @ of_groups.T.reshape(len(cues), len(some), groups)
+        place = np.clip(seen + shared / np.maximum(guesses, 1), -MAX_MEETING_LLR, MAX_MEETING_LLR)
         # The pieces of both that are nearest in time tell of the walk.
         time = np.full((len(queries), groups), float(NEVER))
         of_a_group = np.flatnonzero(owner >= 0)
@@ -406,8 +418,8 @@ class Scores:
             near = self.gap_s[block].argmin(axis=0), np.arange(len(of_a_group))
             order = np.argsort(self.gap_s[block][near], kind="stable")[::-1]
             time[r, owner[of_a_group[order]]] = self.link[block][near][order]
-        value = looks + np.where(has_met, place, time) - self.new
-        impossible = (query @ self.conflict[:count] @ member.T > 0) | (~has_met & (time <= NEVER / 2))
+        value = looks + np.where(has_met > 0, place, time) - self.new
+        impossible = (excluded > 0) | ((has_met == 0) & (time <= NEVER / 2))
         return np.where(impossible, -np.inf, value)
 
     def verdict(self, log_odds: F, chosen: int, owner: NDArray[np.intp], groups: int) -> Verdict:
@@ -421,10 +433,9 @@ class Scores:
             chosen: the group.
             owner, groups: as in `to_groups`.
         """
-        member = self._members(owner, groups)
-        means, pictures = self.means(member)
+        member, means, pictures = self.pooled(owner, groups)
         alike = self.appearance.llr(means @ means[chosen], pictures, pictures[chosen])
-        is_other = member[chosen] @ self.conflict @ member.T > 0
+        is_other = member @ self.conflict[owner == chosen].any(axis=0) > 0
         one = np.where(is_other, 0.0, 1 / (1 + self.people * np.exp(-alike)))
         one[chosen] = 1.0
         top = max(float(log_odds.max()), 0.0)
@@ -434,14 +445,15 @@ class Scores:
         second = int(rest.argmax())
         return Verdict(float(one @ chance), second if rest[second] > 0 else None, float(rest[second]))
 
-    def _members(self, owner: NDArray[np.intp], groups: int) -> F:
-        """(G, N) 1 where a group has a piece."""
-        return (owner == np.arange(groups)[:, None]).astype(float)
-
-    def means(self, member: F) -> tuple[F, F]:
-        """(G, D) unit rows and (G,) pictures of groups, `pooled`."""
-        weight = csr_array(member * self.pictures)
-        return unit(weight @ self.looks), np.asarray(weight.sum(axis=1))
+    def pooled(self, owner: NDArray[np.intp], groups: int) -> tuple[csr_array, F, F]:
+        """(G, N) 1 where a group has a piece, (G, D) unit rows and (G,) pictures of the groups."""
+        if self._pooled is None or self._pooled[0] is not owner:
+            rows = np.flatnonzero(owner >= 0)
+            places = owner[rows], rows
+            member = csr_array((np.ones(len(rows)), places), shape=(groups, len(owner)))
+            weight = csr_array((self.pictures[rows], places), shape=(groups, len(owner)))
+            self._pooled = owner, (member, unit(weight @ self.looks), np.asarray(weight.sum(axis=1)))
+        return self._pooled[1]
 
     def between(self, a: Sequence[int], b: Sequence[int]) -> Evidence | None:
         """Why two groups are one person, or how much speaks against it; None for an empty group."""
@@ -499,6 +511,13 @@ def sights_at_once(a: Piece, b: Piece) -> tuple[NDArray[np.int64], NDArray[np.in
     return here, there
 
 
+def shares_of_picture(boxes: F, sizes: F) -> F:
+    """(N, 2) foot points of boxes (N, 4) in shares of pictures (N, 2); NaN where a picture's size is not known."""
+    foot = np.stack(((boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3]), axis=1)
+    known = (sizes > 0).all(axis=1, keepdims=True)
+    return np.where(known, foot / np.where(known, sizes, 1.0), np.nan)
+
+
 def _share_of_picture(box: NDArray[np.floating], image_size: tuple[int, int]) -> tuple[float, float]:
     w, h = image_size
     if not (w and h):
@@ -513,10 +532,21 @@ def group(
     false_merge_rate: float = 1.0,
     begun: Sequence[Sequence[int]] | None = None,
 ) -> list[list[int]]:
+    """`grouping`, all at once."""
+    return done(grouping(scores, said, threshold, false_merge_rate, begun))
+
+
+def grouping(
+    scores: Scores,
+    said: Sequence[int],
+    threshold: float,
+    false_merge_rate: float = 1.0,
+    begun: Sequence[Sequence[int]] | None = None,
+) -> Work[list[list[int]]]:
     """Part N pieces into people.
 
-    In rounds: whoever are each other's best are joined, the surest first; then all is weighed anew. What is left to
-    weigh shrinks from round to round, so that all rounds together cost little more than the first.
+    In rounds: whoever are each other's best are joined, the surest first; then those who have grown are weighed anew,
+    so that all rounds together cost little more than the first.
 
     Args:
         said: (N,) the identity each has now; what was said stays said unless there is better.
@@ -530,33 +560,36 @@ def group(
         The groups, each a rising list of rows, ordered by their first row.
     """
     nodes = _Nodes(scores, said)
+    yield 20 * len(said) ** 2
     if begun is not None:
-        nodes.begin(begun)
+        yield from nodes.begin(begun)
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
     stage, joins, doubts = 0, 0, 0.0
-    while len(nodes) and stage < 3:
-        odds = nodes.odds(threshold)
+    while len(said) and stage < 3:
+        odds = yield from nodes.odds(threshold)
         while stage < 3:
             pairs = []
-            for i, j, value in _mutually_best(odds, nodes.may_join(stage), threshold):
+            for i, j, value in _mutually_best(odds.where(nodes.may_join(stage, odds)), threshold):
                 wrong = 1 / (1 + np.exp(min(value, 50.0)))
                 if doubts + wrong > false_merge_rate * (joins + 1 + CREDIT):
                     break
                 joins, doubts = joins + 1, doubts + wrong
                 pairs.append((i, j))
+            yield 5 * len(said) ** 2
             if pairs:
                 nodes.join(*np.array(pairs, np.intp).T)
+                yield 20 * len(pairs) * len(said)
                 break
             stage += 1
-    return sorted(nodes.members)
+    return nodes.groups()
 
 
 class _Nodes:
-    """Groups while they are being joined; what is known of every pair of them."""
+    """Groups while they are being joined, each in the row of one of its pieces; what is known of every pair of them."""
 
     def __init__(self, scores: Scores, said: Sequence[int]) -> None:
         n = len(scores)
-        self.members = [[i] for i in range(n)]
+        self.members: list[list[int]] = [[i] for i in range(n)]
         self.seen_only = False
         self.appearance, self.new = scores.appearance, scores.new
         self.looks, self.pictures = scores.looks.copy(), scores.pictures.copy()
@@ -570,38 +603,64 @@ class _Nodes:
         self.conflict, self.forced = scores.conflict.copy(), scores.forced.copy()
         np.fill_diagonal(self.conflict, True)
         self.same_said = np.array(said)[:, None] == np.array(said)[None, :]
+        self.gone = np.zeros(n, bool)  # rows that are part of another
+        self.S = np.full((n, n), -np.inf)
+        self.changed = np.ones(n, bool)  # rows that `S` does not know yet
 
-    def __len__(self) -> int:
-        return len(self.members)
+    def groups(self) -> list[list[int]]:
+        """The groups, ordered by their first row."""
+        return sorted(
+            members for members, is_gone in zip(self.members, self.gone, strict=True) if not is_gone
+        )
 
-    def begin(self, groups: Sequence[Sequence[int]]) -> None:
+    def begin(self, groups: Sequence[Sequence[int]]) -> Work[None]:
         """Join these rows, while everybody is alone; from then on only those whose looks are known are joined."""
         waiting = [sorted(members) for members in groups]
         while any(len(members) > 1 for members in waiting):
-            place = {members[0]: n for n, members in enumerate(self.members)}
             pairs = [pair for members in waiting for pair in zip(members[::2], members[1::2], strict=False)]
-            self.join(*np.array([(place[a], place[b]) for a, b in pairs], np.intp).T)
+            for start in range(0, len(pairs), PART):
+                part = pairs[start : start + PART]
+                self.join(*np.array(part, np.intp).T)
+                yield 20 * len(part) * len(self.S)
             waiting = [members[::2] for members in waiting]  # the first row stands for both
         self.seen_only = True
 
-    def may_join(self, stage: int) -> NDArray[np.bool_]:
-        """(G, G) who may join whom: of 0 the well seen, of 1 one of whom is, of 2 all."""
-        if stage == 0:
-            return self.core[:, None] & self.core
-        return self.core[:, None] | self.core if stage == 1 else np.ones_like(self.conflict)
+    def may_join(self, stage: int, odds: Odds) -> NDArray[np.bool_]:
+        """(K,) of pairs who may join: of 0 the well seen, of 1 one of whom is, of 2 all."""
+        a, b = self.core[odds.a], self.core[odds.b]
+        return (a & b, a | b, np.ones(len(a), bool))[stage]
 
-    def odds(self, least: float) -> F:
-        """(G, G) log-odds of each join against all that excludes it, as in `competed`; -inf below ``least``."""
+    def odds(self, least: float) -> Work[Odds]:
+        """Each join against all that excludes it, as in `competing`."""
+        rows = np.flatnonzero(self.changed)
+        for start in range(0, len(rows), PART):
+            some = rows[start : start + PART]
+            self.S[some] = self._alone(some)
+            yield 20 * len(some) * len(self.S)
+        self.S[:, rows] = self.S[rows].T
+        both = self.S[np.ix_(rows, rows)]
+        self.S[np.ix_(rows, rows)] = np.maximum(both, both.T)  # which of equals told may differ
+        self.changed[:] = False
+        yield len(self.S) ** 2
+        return competing(self.S, self.conflict, least)
+
+    def _alone(self, rows: NDArray[np.intp]) -> F:
+        """(R, N) log-odds of each join of these rows by itself."""
         looks = unit(self.looks)
-        looks = self.appearance.llr(looks @ looks.T, self.pictures[:, None], self.pictures)
-        place = self.place + self.guess / np.maximum(self.guesses, 1)
+        looks = self.appearance.llr(looks[rows] @ looks.T, self.pictures[rows, None], self.pictures)
+        place = self.place[rows] + self.guess[rows] / np.maximum(self.guesses[rows], 1)
         place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-        S = looks + np.where(self.met > 0, place, self.link) - self.new + SAID_LLR * self.same_said
-        S = np.where(self.forced, -NEVER, S)
-        barred = self.conflict | (S <= NEVER / 2)
+        S = (
+            looks
+            + np.where(self.met[rows] > 0, place, self.link[rows])
+            - self.new
+            + SAID_LLR * self.same_said[rows]
+        )
+        S = np.where(self.forced[rows], -NEVER, S)
+        barred = self.conflict[rows] | (S <= NEVER / 2) | self.gone[rows, None] | self.gone
         if self.seen_only:
-            barred = barred | ~((self.pictures[:, None] > 0) & (self.pictures > 0) | self.forced)
-        return competed(np.where(barred, -np.inf, S), self.conflict, least)
+            barred |= ~((self.pictures[rows, None] > 0) & (self.pictures > 0) | self.forced[rows])
+        return np.where(barred, -np.inf, S)
 
     def join(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
         """Take groups ``j`` into groups ``i``, pair by pair; nobody is in two pairs."""
@@ -624,29 +683,33 @@ class _Nodes:
             flags[:, i] |= flags[:, j]
         for kept, taken in zip(i.tolist(), j.tolist(), strict=True):
             self.members[kept] = sorted(self.members[kept] + self.members[taken])
-        left = np.setdiff1d(np.arange(len(self)), j)
-        self.members = [self.members[n] for n in left.tolist()]
-        self.looks, self.pictures, self.core = self.looks[left], self.pictures[left], self.core[left]
-        for name in ("link", "gap", "met", "place", "guesses", "guess", "conflict", "forced", "same_said"):
-            setattr(self, name, getattr(self, name)[np.ix_(left, left)])
+        self.gone[j], self.changed[i], self.changed[j] = True, True, True
 
 
-def _mutually_best(odds: F, may: NDArray[np.bool_], threshold: float) -> list[tuple[int, int, float]]:
+def _mutually_best(odds: Odds, threshold: float) -> list[tuple[int, int, float]]:
     """Pairs (i < j) of whom each is the other's best and at least half as sure as the surest; the surest first."""
-    view = np.where(may, odds, -np.inf)
-    best = view.argmax(axis=1)
-    top = view[np.arange(len(view)), best]
-    surest = int(top.argmax())
-    if not top[surest] >= threshold:
+    a, b, value = odds.where(odds.value >= threshold)
+    if not len(a):
         return []
-    i = np.flatnonzero((best[best] == np.arange(len(best))) & (top >= max(threshold, TOGETHER * top[surest])))
-    pairs = [(int(a), int(best[a]), float(top[a])) for a in i if a < best[a]]
+    order = np.lexsort((b, -value, a))
+    rows, first = np.unique(a[order], return_index=True)
+    best, top = b[order][first], value[order][first]
+    surest = int(top.argmax())
+    of = np.zeros(int(rows[-1]) + 1, np.intp)
+    of[rows] = np.arange(len(rows))
+    sure = np.flatnonzero((best[of[best]] == rows) & (top >= TOGETHER * top[surest]) & (rows < best))
+    pairs = [(int(rows[k]), int(best[k]), float(top[k])) for k in sure]
     # Where many are equally sure there may be no such pair.
-    pairs = pairs or [(min(surest, int(best[surest])), max(surest, int(best[surest])), float(top[surest]))]
-    return sorted(pairs, key=lambda pair: (-pair[2], pair[0]))
+    i, j = sorted((int(rows[surest]), int(best[surest])))
+    return sorted(pairs or [(i, j, float(top[surest]))], key=lambda pair: (-pair[2], pair[0]))
 
 
 def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
+    """`refining`, all at once."""
+    return done(refining(groups, scores))
+
+
+def refining(groups: Sequence[Sequence[int]], scores: Scores) -> Work[list[list[int]]]:
     """Groups after moves of single pieces, and swaps of two that exclude each other, by where people stood at once.
 
     Who is joined first may be wrong where people walk side by side; what all looks together say is right more often
@@ -663,6 +726,7 @@ def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
     conflict = scores.conflict.astype(float)
     member = (owner[:, None] == np.arange(len(groups))).astype(float)
     gain, barred = weight @ member, conflict @ member
+    yield 10 * n * n
     free = np.asarray(~scores.forced.any(axis=1) & weight.any(axis=1), bool)
     pairs = np.argwhere(np.triu(scores.conflict, 1) & free[:, None] & free)
     for _ in range(n):
@@ -681,6 +745,7 @@ def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
                 changes = [(int(i[k]), int(owner[j[k]])), (int(j[k]), int(owner[i[k]]))]
         if not best > LEAST_GAIN:
             break
+        yield 8 * alone.size
         for row, to in changes:
             for sums, of in ((gain, weight), (barred, conflict)):
                 sums[:, owner[row]] -= of[:, row]
@@ -691,6 +756,11 @@ def refined(groups: Sequence[Sequence[int]], scores: Scores) -> list[list[int]]:
 
 
 def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float) -> list[list[int]]:
+    """`continuing`, all at once."""
+    return done(continuing(groups, scores, threshold))
+
+
+def continuing(groups: Sequence[Sequence[int]], scores: Scores, threshold: float) -> Work[list[list[int]]]:
     """Groups joined with those that go on where they were heading on the floor, all at once; ordered by first row.
 
     Args:
@@ -700,17 +770,21 @@ def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float)
     if walks is None or not len(walks.piece) or count < 2:
         return sorted(list(members) for members in groups)
     begins, ends = ends_of(walks, groups)
+    yield 60 * count * count
     walk = onward_llr(ends, begins, scores.longest_s)
     value = np.full(walk.shape, -np.inf)
     walk = walk - crowding_llr(begins, scores.longest_s)
-    member = np.zeros((count, len(scores)))
+    yield 10 * count * count
+    owner = np.full(len(scores), -1)
     for g, members in enumerate(groups):
-        member[g, list(members)] = 1.0
-    means, pictures = scores.means(member)
+        owner[list(members)] = g
+    member, means, pictures = scores.pooled(owner, count)
     looks = scores.appearance.llr(means @ means.T, pictures[:, None], pictures)
-    impossible = member @ (scores.conflict | scores.met).astype(float) @ member.T > 0
+    impossible = member @ (member @ (scores.conflict | scores.met).astype(float)).T > 0
     likely = (walk > threshold - MOST_BESIDES) & ~impossible
+    yield 20 * count * count
     value[likely] = (walk + looks + _nearest(scores.onward, scores.gap_s, groups) - threshold)[likely]
+    yield 20 * count * count
     after = followed(value)
     joined = [list(members) for members in groups]
     for a in np.argsort(-begins.t_s, kind="stable").tolist():  # from the last on, so that chains add up
@@ -722,40 +796,66 @@ def continued(groups: Sequence[Sequence[int]], scores: Scores, threshold: float)
 
 def _nearest(values: F, gap_s: F, groups: Sequence[Sequence[int]]) -> F:
     """(G, G) of values (N, N) those of the two pieces of two groups that are nearest in time."""
+    by_size: dict[int, list[int]] = {}
+    for g, members in enumerate(groups):
+        by_size.setdefault(len(members), []).append(g)
     for _ in range(2):  # rows, then columns
-        of = [
-            (values[rows], gap_s[rows], gap_s[rows].argmin(axis=0), np.arange(values.shape[1]))
-            for rows in (list(members) for members in groups)
-        ]
-        values = np.array([v[at, column] for v, _, at, column in of]).T
-        gap_s = np.array([g[at, column] for _, g, at, column in of]).T
+        value, gap = (np.empty((len(groups), values.shape[1])) for _ in range(2))
+        for some in by_size.values():
+            rows = np.array([groups[g] for g in some])
+            at = gap_s[rows].argmin(axis=1)[:, None]
+            value[some], gap[some] = (np.take_along_axis(m[rows], at, axis=1)[:, 0] for m in (values, gap_s))
+        values, gap_s = value.T, gap.T
     return values
 
 
-def one_to_one(value: F) -> F:
-    """(N, N) log-odds of pairs against all others of their row, of their column, and against nobody."""
+def one_to_one(i: NDArray[np.intp], j: NDArray[np.intp], value: F) -> F:
+    """(K,) log-odds of pairs against all others of their row, of their column, and against nobody."""
     odds = np.exp(value)
-    row, column = odds.sum(axis=1)[:, None] - odds, odds.sum(axis=0)[None] - odds
+    row, column = (np.bincount(of, odds)[of] - odds for of in (i, j))
     return np.asarray(value - np.log(1 + np.maximum(row, 0.0) + np.maximum(column, 0.0)))
 
 
-def competed(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> F:
-    """(G, G) log-odds of each join against everything that excludes it, and against "new person" (odds 1).
+class Odds(NamedTuple):
+    """K pairs that may be joined, each in both directions."""
 
-    Joining a with b excludes joining a with c where b and c cannot be one. Where ``S`` is below ``least`` the answer
-    is -inf: rivals only take away.
+    a: NDArray[np.intp]
+    b: NDArray[np.intp]
+    value: F  # log-odds
+
+    def where(self, keep: NDArray[np.bool_]) -> Odds:
+        """Some of them."""
+        return Odds(self.a[keep], self.b[keep], self.value[keep])
+
+
+def competing(S: F, conflict: NDArray[np.bool_], least: float = -np.inf) -> Odds:
+    """Log-odds of each join against everything that excludes it, and against "new person" (odds 1).
+
+    Joining a with b excludes joining a with c where b and c cannot be one. Only of joins whose own log-odds ``S``
+    (G, G), the same in both directions, are finite and not below ``least``: rivals only take away.
     """
-    most = S.max(axis=1, initial=-np.inf)
-    most = np.where(np.isfinite(most), most, 0.0)  # odds are kept as shares of each row's largest
-    excluded = conflict.astype(float)
-    np.fill_diagonal(excluded, 0.0)
-    against = np.exp(S - most[:, None]) @ excluded
-    out = np.full(S.shape, -np.inf)
-    a, b = np.nonzero(np.isfinite(S) & (least <= S))
+    a, b = np.divmod(np.flatnonzero(np.isfinite(S) & (least <= S)), max(len(S), 1))
+    rows = np.unique(a)
+    of = np.zeros(len(S), np.intp)
+    of[rows] = np.arange(len(rows))
+    some = S[rows]
+    most = some.max(axis=1, initial=-np.inf)  # odds are kept as shares of each row's largest
+    i, j = of[a], of[b]
+    if FEW * len(a) < len(rows) * len(S):
+        pair, rival = np.nonzero(conflict[b])
+        odds = np.where(rival == b[pair], 0.0, np.exp(S[a[pair], rival] - most[i[pair]]))
+        against = np.bincount(pair, odds, len(a))
+        # The same pair the other way round stands where (b, a) is.
+        other = np.searchsorted(a * len(S) + b, b * len(S) + a)
+        here, there = against, against[other]
+    else:
+        excluded = conflict.astype(float)
+        np.fill_diagonal(excluded, 0.0)
+        every = np.exp(some - most[:, None]) @ excluded
+        here, there = every[i, b], every[j, a]
     with np.errstate(divide="ignore"):
-        here, there = np.log(against[a, b]) + most[a], np.log(against[b, a]) + most[b]
-    out[a, b] = S[a, b] - np.logaddexp(np.logaddexp(here, there), 0.0)
-    return out
+        here, there = np.log(here) + most[i], np.log(there) + most[j]
+    return Odds(a, b, S[a, b] - np.logaddexp(np.logaddexp(here, there), 0.0))
 
 
 def _sighting(

@@ -9,7 +9,7 @@ the better reading differs from what was said, it is said in the open: ``Merged`
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
@@ -22,26 +22,24 @@ from tracker.config import LinkSettings
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.assign import assign_or_new
 from tracker.core.company import Company
-from tracker.core.cues import own_looks, rows_of, score_pieces
-from tracker.core.grouping import (
-    AT_ONCE,
-    CREDIT,
-    KNOWN_PICTURES,
-    MERGED,
-    SPLIT,
-    Doubt,
-    Piece,
-    Scores,
-    continued,
-    group,
-    refined,
-)
+from tracker.core.cues import own_looks, score_pieces
+from tracker.core.grouping import AT_ONCE, CREDIT, KNOWN_PICTURES, MERGED, SPLIT, Piece, Scores
 from tracker.core.memory import Memory
 from tracker.core.returns import Asked, Spans, recognised
 from tracker.core.returns import united as united_spans
+from tracker.core.revision import (
+    SETTLED_S,
+    Finding,
+    Known,
+    doubted,
+    evidence_of,
+    overlaps_state,
+    revising,
+    with_overlaps,
+)
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
-from tracker.core.traffic import seen_at_once, taught
+from tracker.core.work import Job, played
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,
@@ -71,13 +69,17 @@ from tracker.types import (
     global_id_of,
 )
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 
 
 LEAST_PROBABILITY = 0.5  # that two are one person: below, 'somebody new' is the better answer
 UPDATED_EVERY_NS = 1_000_000_000
-SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
+# A revision's work is spread over the steps after it begins, by how many came since the one before: one of
+# `MOST_PIECES` takes some 0.8 s of capture time at this pace, one of few is done in the step in which it is due.
+WORK_PER_S = 100_000_000  # pairs of tracklets times operations on each
+WORK_AT_ONCE = 600_000
+PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
 GROWN = 1.5  # whoever is seen so many times better than when last looked up among those long unseen is looked up again
@@ -142,6 +144,11 @@ class Linker:
         self._next = 1
         self._t_ns = 0
         self._t_revised_ns = 0
+        self._revision: Job[Finding] | None = None  # under way
+        self._left = 0  # work that may still be done in this step; below 0 if too much was
+        self._pace = WORK_AT_ONCE  # work of one step
+        self._steps = 0  # since the last revision began
+        self._due: list[str] = []  # what is to be done after a revision
         self._ended_ns = -1
 
     # ---- what the linker hears -------------------------------------------------------------------------------
@@ -201,13 +208,7 @@ class Linker:
         self._watch(update)
         events += self._welcome(list(self._fresh), update)
         events += self._report(update)
-        if (update.t_ns - self._t_revised_ns) / 1e9 >= self.settings.revise_every_s:
-            self._t_revised_ns = update.t_ns
-            events += self._revise(update.t_ns)
-            events += self._recognise(update.t_ns)
-            events += self._leavers(update.t_ns)
-            self._forget_old(update.t_ns)
-        return events
+        return events + self._look_again(update.t_ns)
 
     def _learn(self, tracklet: Tracklet) -> None:
         """A tracklet's newest state; older revisions that come late say nothing new."""
@@ -217,6 +218,7 @@ class Linker:
         if tracklet.model_hash and tracklet.model_hash != self.model_hash:
             # Rows of another network cannot be compared: what was known of looks is put aside, in the open.
             if self.model_hash:
+                self._revision = None  # of looks that cannot be compared any more
                 for piece in self._pieces.values():
                     piece.forget_looks()
                 self._memory.forget_looks()
@@ -275,6 +277,7 @@ class Linker:
         events: list[Event] = []
         if not keys:
             return events
+        self._left -= self._pace  # this is enough for one step
         keys = sorted(keys)
         scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
@@ -290,7 +293,8 @@ class Linker:
                 continue
             global_id = open_ids[chosen[i]]
             person = self._people[global_id]
-            evidence = _evidence(scores, [i], owner, open_ids, int(chosen[i]), gain[i], AT_ONCE)
+            evidence = evidence_of(scores, [i], owner, open_ids, int(chosen[i]), gain[i])
+            evidence = None if evidence is None else doubted(evidence, AT_ONCE)
             events.append(self._handed_over(person, key, sighting, evidence, update.t_ns))
             self._join(person, key)
         return events
@@ -312,9 +316,9 @@ class Linker:
             open_ids,
         )
 
-    def _scores(self, pieces: list[Piece], t_ns: int, *, of: int | None = None) -> Scores:
+    def _scores(self, pieces: list[Piece], t_ns: int, *, of: int) -> Scores:
         """As `score_pieces`, with what this linker and this site know."""
-        return score_pieces(
+        scores = score_pieces(
             pieces,
             self.settings,
             self.appearance,
@@ -324,6 +328,8 @@ class Linker:
             t_ns,
             of=of,
         )
+        self._company.note_sights(scores.notes)
+        return scores
 
     def _handed_over(
         self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence | None, t_ns: int
@@ -371,118 +377,93 @@ class Linker:
 
     # ---- revision --------------------------------------------------------------------------------------------
 
-    def _revise(self, t_ns: int, *, is_last: bool = False) -> list[Event]:
-        """Group the recent tracklets anew; say where that differs from what was said."""
+    def _look_again(self, t_ns: int) -> list[Event]:
+        """Begin a revision when one is due; go on with the one under way as far as the time since the last step
+        allows."""
+        events: list[Event] = []
+        self._steps += 1
+        if (t_ns - self._t_revised_ns) / 1e9 >= self.settings.revise_every_s:
+            events += self._finish(t_ns)
+            self._begin(t_ns)
+        self._left = min(self._left, 0) + self._pace
+        while self._due and self._left > 0:
+            events += self._go_on(t_ns)
+        return events
+
+    def _begin(self, t_ns: int, *, is_last: bool = False) -> None:
+        """Group the recent tracklets anew."""
+        since_s = min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s)
+        self._pace = max(WORK_AT_ONCE, int(WORK_PER_S * since_s / max(self._steps, 1)))
+        self._t_revised_ns, self._steps, self._due = t_ns, 0, ["look up", "tidy"]
         keys = self._recent(t_ns)
         if len(keys) < 2:
-            return []
-        pieces = [self._pieces[k] for k in keys]
-        scores = self._scores(pieces, t_ns)
-        self._learn_strangers(pieces, scores)
-        people = self._respect_operators(keys, scores)
-        said = [self._owner[k] for k in keys]
-        scores.people = len(set(said))
-        groups = united(self._parted(scores, said), people)
-        if any(scores.conflict[np.ix_(g, g)].any() for g in groups):
-            # Looks would put somebody beside himself: what operators said comes first, and looks go by that.
-            for i, j in (pair for person in people for pair in itertools.combinations(sorted(person), 2)):
-                scores.force(i, j)
-            groups = self._parted(scores, said)
-        self._teach(pieces, groups, scores, t_ns, everything=is_last)
-        return self._say(keys, groups, scores, t_ns)
+            return
+        own_looks([self._pieces[k] for k in keys], self.appearance)
+        conflict = self._company.are_two(keys)
+        people = self._respect_operators(keys, conflict)
+        known = Known(
+            t_ns=t_ns,
+            pieces=[self._pieces[k].still() for k in keys],
+            said=[self._owner[k] for k in keys],
+            conflict=conflict,
+            people=people,
+            is_taught=np.array([k in self._taught for k in keys], bool),
+            settings=self.settings,
+            threshold=self._threshold(),
+            appearance=replace(self.appearance),
+            company=self._company.still(),
+            site_model=self.site_model,
+            overlaps=self._overlaps_now,
+            is_last=is_last,
+        )
+        self._revision = Job(revising(known))
 
-    def _parted(self, scores: Scores, said: list[int]) -> list[list[int]]:
-        least, rate = self._threshold(), self.settings.false_merge_rate
-        standing = scores.standing()
-        found = refined(group(standing, said, least, rate), standing)
-        if scores.walks is None:
-            return sorted(found)
-        # Who goes on as whom on the floor; then whoever came back another way, by looks.
-        return group(scores, said, least, rate, begun=continued(found, scores, least))
+    def _go_on(self, t_ns: int) -> list[Event]:
+        """The next part of what there is to do."""
+        if self._revision is not None:
+            part = self._revision.go_on()
+            self._left -= part
+            return [] if part else self._say(t_ns)
+        self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
+        match self._due.pop(0):
+            case "look up":
+                return self._recognise(t_ns)
+            case _:
+                events = self._leavers(t_ns)
+                self._forget_old(t_ns)
+                return events
 
-    def _teach(
-        self,
-        pieces: list[Piece],
-        groups: list[list[int]],
-        scores: Scores,
-        t_ns: int,
-        *,
-        everything: bool = False,
-    ) -> None:
-        """The site learns from each tracklet once, when what was decided of it has settled: never from itself."""
-        until_ns = t_ns - (0 if everything else int(SETTLED_S * 1e9))
-        counts = np.array([p.t_last_ns <= until_ns and p.key not in self._taught for p in pieces], bool)
-        if counts.any():
-            self.site_model = taught(self.site_model, pieces, groups, scores, t_ns, counts)
-            self._taught |= {p.key for p, fresh in zip(pieces, counts, strict=True) if fresh}
-        untaught = np.array([p.key not in self._taught for p in pieces], bool)
-        self._overlaps_now = seen_at_once(self.site_model, pieces, groups, scores, untaught)
-        self._learn_cameras(pieces, groups, counts, untaught)
-
-    def _learn_cameras(
-        self,
-        pieces: list[Piece],
-        groups: list[list[int]],
-        counts: NDArray[np.bool_],
-        untaught: NDArray[np.bool_],
-    ) -> None:
-        """What cameras add to looks: of each person's tracklets in a camera the mean is one of many people's."""
-        looks = rows_of(pieces)
-        cameras = np.array([p.key.camera_id for p in pieces])
-        person = np.zeros(len(pieces), np.intp)
-        for n, members in enumerate(groups):
-            person[members] = n
-        beside = (person[:, None] == person) & (cameras[:, None] == cameras)
-        known = np.array([p.tracklet.embeddings_seen >= KNOWN_PICTURES for p in pieces], bool)
-        known &= looks.any(axis=1)
-        share = known / np.maximum(beside @ known.astype(float), 1.0)
-        settled = self.appearance.cameras.learn(cameras, looks, share * counts)
-        self.appearance.cameras = settled
-        self.appearance.cameras_now = settled.learn(cameras, looks, share * untaught)
-
-    def _learn_strangers(self, pieces: list[Piece], scores: Scores) -> None:
-        """Who is seen at once in one camera is two people: free negatives."""
-        known = np.array([p.pictures >= KNOWN_PICTURES for p in pieces], bool)
-        two = scores.conflict & known[:, None] & known
-        alike = scores.looks @ scores.looks.T
-        self.appearance.fit([alike[i, two[i]] for i in np.flatnonzero(two.any(axis=1))])
-
-    def _say(self, keys: list[TrackKey], groups: list[list[int]], scores: Scores, t_ns: int) -> list[Event]:
-        """Keep every group under the identity that knows most of it; move the rest, in the open."""
+    def _finish(self, t_ns: int) -> list[Event]:
+        """Do at once what is left of a revision."""
         events: list[Event] = []
-        claims: list[tuple[int, int, int]] = []  # weight, identity, group
-        for n, members in enumerate(groups):
-            weight: dict[int, int] = {}
-            for m in members:
-                owner = self._owner[keys[m]]
-                weight[owner] = weight.get(owner, 0) + self._pieces[keys[m]].boxes_seen
-            claims += [(w, g, n) for g, w in weight.items()]
-        name_of: dict[int, int] = {}
-        for _, g, n in sorted(claims, key=lambda c: (-c[0], c[1], c[2])):
-            if n not in name_of and g not in name_of.values():
-                name_of[n] = g
-        reading = np.zeros(len(keys), np.intp)  # the group of each
-        for n, members in enumerate(groups):
-            reading[members] = n
-        for n in sorted(
-            range(len(groups)),
-            key=lambda n: min(self._pieces[keys[m]].tracklet.t_first_ns for m in groups[n]),
-        ):
-            target = name_of.get(n)
-            moved: dict[int, list[int]] = {}
-            for m in groups[n]:
-                owner = self._owner[keys[m]]
-                if owner != target:
-                    moved.setdefault(owner, []).append(m)
-            names = [name_of.get(g) for g in range(len(groups))]
-            for source, members in sorted(moved.items()):
-                if target is None:
-                    person = self._new_person(None, self._pieces[keys[members[0]]].first_sighting())
-                    target = person.global_id
-                leaving = tuple(keys[m] for m in members)
-                doubt = MERGED if set(self._people[source].keys) <= set(leaving) else SPLIT
-                evidence = _evidence_of_move(scores, members, reading, names, n, source, doubt)
-                events.append(self._move(source, target, leaving, evidence, t_ns))
+        while self._due:
+            events += self._go_on(t_ns)
+        return events
+
+    def _say(self, t_ns: int) -> list[Event]:
+        """Take over what a revision has found; move whoever is somebody else, in the open."""
+        found = self._revision.result if self._revision is not None else None
+        self._revision = None
+        if found is None:
+            return []
+        self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
+        self.appearance, self.site_model, self._overlaps_now = (
+            found.appearance,
+            found.site_model,
+            found.overlaps_now,
+        )
+        self._taught.update(found.taught)
+        self._company.note_sights(found.notes)
+        events: list[Event] = []
+        new: dict[int, int] = {}  # identities by group
+        for move in found.moves:
+            target = new.get(move.group) if move.target is None else move.target
+            if target is None:
+                person = self._new_person(None, self._pieces[move.keys[0]].first_sighting())
+                target = new[move.group] = person.global_id
+            is_whole = set(self._people[move.source].keys) <= set(move.keys)
+            evidence = move.why(MERGED if is_whole else SPLIT)
+            events.append(self._move(move.source, target, move.keys, evidence, t_ns))
         return events
 
     def _move(
@@ -521,8 +502,8 @@ class Linker:
             person.first = min(person.first, first.first_sighting(), key=lambda s: s.t_ns)
             person.last = last.last_sighting()
 
-    def _respect_operators(self, keys: list[TrackKey], scores: Scores) -> list[set[int]]:
-        """Who an operator has parted stays parted; who was joined, as rows of ``keys``, is returned.
+    def _respect_operators(self, keys: list[TrackKey], conflict: NDArray[np.bool_]) -> list[set[int]]:
+        """Who an operator has parted stays parted, in ``conflict``; who was joined, as rows of ``keys``, is returned.
 
         Where one camera has come to see people at once whom an operator joined before, that word is void.
         """
@@ -537,21 +518,21 @@ class Linker:
 
         for these, those in {(rows(a), rows(b)) for a, b in self._rulings.parted()}:
             for i, j in itertools.product(these, those):
-                scores.forbid(i, j)
+                conflict[i, j] = conflict[j, i] = True
 
         def is_possible(person: Collection[TrackKey]) -> bool:
             here = [row[k] for k in person if k in row]
-            return not scores.conflict[np.ix_(here, here)].any()
+            return not conflict[np.ix_(here, here)].any()
 
         people = []
         for person in self._rulings.people(is_possible):
             here = [row[k] for k in person if k in row]
             for key in sorted(person.difference(row)):  # and here by whoever of it is most like them
                 like = self._most_alike(self._pieces[key], looked_at.get(self._owner[key], []))[:1]
-                here += [row[k] for k in like if not scores.conflict[row[k], here].any()]
-            others = np.any(scores.conflict[here], axis=0)  # whoever is not one of them is none of them
-            scores.conflict[here] |= others
-            scores.conflict[:, here] |= others[:, None]
+                here += [row[k] for k in like if not conflict[row[k], here].any()]
+            others = np.any(conflict[here], axis=0)  # whoever is not one of them is none of them
+            conflict[here] |= others
+            conflict[:, here] |= others[:, None]
             people.append(set(here))
         return people
 
@@ -561,10 +542,14 @@ class Linker:
         events: list[Event] = []
         if message.final and message.t_ns > self._ended_ns:  # told twice, it is as if told once
             self._ended_ns = message.t_ns
-            events += self._revise(message.t_ns, is_last=True)
+            events += self._finish(message.t_ns)
+            self._begin(message.t_ns, is_last=True)
+            self._due.clear()
+            while self._revision is not None:
+                events += self._go_on(message.t_ns)
             events += self._recognise(message.t_ns, everybody=True)
         events += self._leavers(message.t_ns, everybody=message.final)
-        if not message.final:
+        if not message.final and self._revision is None:
             self._forget_old(message.t_ns)
         return events
 
@@ -586,7 +571,7 @@ class Linker:
         """What is looked at again is bounded by age and by count, and so is who is remembered."""
         s = self.settings
         horizon_ns = t_ns - int(max(s.max_gap_s, s.revise_s) * 1e9)
-        by_age = sorted(self._pieces.values(), key=lambda p: (p.t_last_ns, p.key))
+        by_age = sorted((p for _, p in sorted(self._pieces.items())), key=lambda p: p.t_last_ns)
         for piece in by_age:
             if max(piece.t_last_ns, piece.t_recalled_ns) < horizon_ns:
                 self._let_go(piece)
@@ -609,10 +594,13 @@ class Linker:
         stale_ns = t_ns - int(s.remember_s * 1e9)
         for g in self._memory.longest_unseen(over, stale_ns):
             self._drop(g)
-        for person in sorted(self._present(), key=lambda p: (p.last.t_ns, p.global_id)):
-            if len(self._people) <= s.max_identities:
-                break
-            self._drop(person.global_id)
+        if len(self._people) > s.max_identities:
+            present = sorted(self._present(), key=lambda p: (p.last.t_ns, p.global_id))
+            for person in present[: len(self._people) - s.max_identities]:
+                self._drop(person.global_id)
+        self._pieces = dict(
+            sorted(self._pieces.items())
+        )  # as from a checkpoint; `_recent` sorts them all the time
 
     def _later(self, piece: Piece) -> Piece | None:
         """Of the tracklets that its person was seen as later, that most like it; None if it is the last."""
@@ -647,9 +635,9 @@ class Linker:
         g, keys = person.global_id, sorted(self._pieces)
         beside = self._company.are_two([piece.key, *keys])[0, 1:]
         not_them = {self._owner[k] for k, two in zip(keys, beside, strict=True) if two and k in self._owner}
-        for a, b in self._rulings.parted():
-            not_them |= {self._owner[k] for k in (a, b) if piece.key in (a, b) and k != piece.key}
         self._memory.part(g, sorted(not_them))
+        parted = [pair for pair in self._rulings.parted() if piece.key in pair]
+        self._memory.part(g, sorted({self._owner[k] for pair in parted for k in pair}), certain=True)
         if not piece.t_recalled_ns:
             person.was_seen(piece.tracklet.t_first_ns, piece.t_last_ns)
         last_ns = max(piece.t_last_ns, person.last.t_ns)
@@ -660,8 +648,8 @@ class Linker:
         self._put_away.append(g)
         self._drop_piece(piece.key)
 
-    def _recall(self, global_id: int) -> None:
-        """Somebody who was only remembered is looked at again."""
+    def _recall(self, global_id: int, to: int | None = None) -> None:
+        """Somebody who was only remembered is looked at again, ``to`` become one with somebody."""
         told, looks, pictures = self._memory.take(global_id)
         piece = Piece.from_state(msgspec.msgpack.decode(told)["piece"])
         if looks is not None:
@@ -673,7 +661,7 @@ class Linker:
         self._taught.add(piece.key)
         self._owner[piece.key] = global_id
         person.keys.append(piece.key)
-        for other in sorted(self._memory.apart(global_id)):
+        for other in sorted(self._memory.apart(global_id) - {to}):
             for key in self._people[other].keys if other in self._people else ():
                 self._company.part(piece.key, key)
         if person.name:
@@ -722,9 +710,9 @@ class Linker:
         events: list[Event] = []
         for one in recognised(asked, self._memory, self.appearance, self._times_of, rate):
             gap_s = _gap_s(self._times_of(one.asked), self._times_of(one.known))
-            for g in (one.asked, one.known):
+            for g, to in ((one.asked, one.known), (one.known, one.asked)):
                 if g in self._memory:
-                    self._recall(g)
+                    self._recall(g, to)
             source, target = self._people[one.asked], self._people[one.known]
             if (source.first.t_ns, source.global_id) < (target.first.t_ns, target.global_id):
                 source, target = target, source
@@ -780,6 +768,10 @@ class Linker:
         """What an operator says; nothing where there is an objection to it."""
         if self.objection(command):
             return []
+        before = self._finish(command.t_ns)
+        return before + (self._do(command) if not before or not self.objection(command) else [])
+
+    def _do(self, command: Command) -> list[Event]:
         ids = [g for g in dict.fromkeys(command.global_ids) if g in self._people]
         if command.verb in ("merge", "name"):
             for g in ids:
@@ -853,11 +845,17 @@ class Linker:
     def _recent(self, t_ns: int) -> list[TrackKey]:
         """The tracklets whose identity is still looked at; older ones keep what was said last."""
         horizon_ns = t_ns - int(self.settings.revise_s * 1e9)
-        seen_ns = {k: max(p.t_last_ns, p.t_recalled_ns) for k, p in self._pieces.items() if k in self._owner}
-        recent = [k for k, last_ns in seen_ns.items() if last_ns >= horizon_ns]
+        recent = sorted(  # almost in order already, which costs less than it seems
+            k
+            for k, p in self._pieces.items()
+            if (p.t_last_ns >= horizon_ns or p.t_recalled_ns >= horizon_ns) and k not in self._fresh
+        )
         if len(recent) > MOST_PIECES:
-            recent = sorted(recent, key=lambda k: (-seen_ns[k], k))[:MOST_PIECES]
-        return sorted(recent)
+            seen_ns = np.array(
+                [max(self._pieces[k].t_last_ns, self._pieces[k].t_recalled_ns) for k in recent]
+            )
+            recent = [recent[n] for n in np.sort(np.argsort(-seen_ns, kind="stable")[:MOST_PIECES])]
+        return recent
 
     def _new_person(self, key: TrackKey | None, sighting: Sighting) -> Person:
         person = Person(global_id_of(self.site, self._next), [], sighting, sighting)
@@ -884,9 +882,9 @@ class Linker:
             "ended_ns": self._ended_ns,
             "cameras": self._cameras,
             "site": self.site_model.to_file_text(),
-            "overlaps_now": [
-                [a, b, *counts] for (a, b), counts in sorted(self._overlaps_now.overlaps.items())
-            ],
+            "overlaps_now": overlaps_state(self._overlaps_now),
+            "revision": self._revision_state(),
+            "work": [self._left, self._pace, self._steps, self._due],
             "taught": [msgspec.to_builtins(k) for k in sorted(self._taught)],
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
             "people": [_person_state(p) for p in self._present()],
@@ -910,6 +908,13 @@ class Linker:
             state=msgspec.msgpack.encode(state),
         )
 
+    def _revision_state(self) -> dict[str, Any] | None:
+        """A revision under way is done, but told when it would have been."""
+        if self._revision is None:
+            return None
+        parts, found = self._revision.ahead()
+        return {"parts": parts, "found": found.to_state()}
+
     def start_after(self, global_id: int) -> None:
         """Never give out this identity or a smaller one of this site: an earlier life has used them."""
         if global_id >> 48 == self.site:
@@ -928,7 +933,12 @@ class Linker:
             put_away = [int(g) for g in state["put_away"]]
             looked_up = {int(g): float(pictures) for g, pictures in state["looked_up"]}
             site_model = SiteModel.from_text(state["site"])
-            now = {(a, b): (float(found), float(could)) for a, b, found, could in state["overlaps_now"]}
+            now = with_overlaps(site_model, state["overlaps_now"])
+            left, pace, steps, due = state["work"]
+            under_way = None
+            if state["revision"] is not None:
+                found = Finding.from_state(state["revision"]["found"], self.appearance)
+                under_way = Job(played(state["revision"]["parts"], found))
             known = {msgspec.convert(k, TrackKey) for k in state["taught"]}
             company = Company.from_state(state["company"])
             hopeful = {
@@ -959,7 +969,8 @@ class Linker:
         self._memory, self._put_away, self._looked_up = memory, put_away, looked_up
         self._company, self._hopeful = company, hopeful
         self.site_model, self._taught = site_model, known
-        self._overlaps_now = replace(site_model, overlaps=now)
+        self._overlaps_now, self._revision = now, under_way
+        self._left, self._pace, self._steps, self._due = int(left), int(pace), int(steps), list(due)
         self._rulings = rulings
 
 
@@ -1000,69 +1011,6 @@ def _gap_s(a: Spans, b: Spans) -> float:
     both = sorted([(first, last, 0) for first, last in a] + [(first, last, 1) for first, last in b])
     gaps = [after[0] - before[1] for before, after in itertools.pairwise(both) if before[2] != after[2]]
     return round(min(gaps, default=0) / 1e9, 3)
-
-
-def united(groups: list[list[int]], people: list[set[int]]) -> list[list[int]]:
-    """Groups of rows, joined where some of theirs are one of ``people``; ordered by their first row."""
-    for person in people:
-        met = [g for g in groups if not person.isdisjoint(g)]
-        groups = [g for g in groups if g not in met] + ([sorted(itertools.chain(*met))] if met else [])
-    return sorted(groups)
-
-
-def _evidence(
-    scores: Scores,
-    query: Sequence[int],
-    owner: NDArray[np.intp],
-    names: Sequence[int | None],
-    chosen: int,
-    log_odds: NDArray[np.float64],
-    doubt: Doubt,
-) -> Evidence | None:
-    """Why a query is of the person of one of G groups: the identities ``names``, of the pieces ``owner``."""
-    found = scores.between(query, np.flatnonzero(owner == chosen).tolist())
-    if found is None:
-        return None
-    verdict = doubt.of(scores.verdict(log_odds, chosen, owner, len(names)))
-    runner_up = None if verdict.runner_up is None else names[verdict.runner_up]
-    return msgspec.structs.replace(
-        found,
-        probability=verdict.probability,
-        runner_up=runner_up,
-        runner_up_probability=None if runner_up is None else verdict.runner_up_probability,
-    )
-
-
-def _evidence_of_move(
-    scores: Scores,
-    members: Sequence[int],
-    owner: NDArray[np.intp],
-    names: Sequence[int | None],
-    to: int,
-    source: int,
-    doubt: Doubt,
-) -> Evidence | None:
-    """Why pieces go to the group ``to`` of a reading; of a group that has nobody else, why they are not ``source``."""
-    others = owner.copy()
-    others[list(members)] = -1
-    is_new = not (others == to).any()
-    chosen = names.index(source) if is_new and source in names else to
-    left = np.unique(others[others >= 0])  # groups that have anybody
-    if chosen not in left:
-        return None
-    place = np.full(len(names), -1)
-    place[left] = np.arange(len(left))
-    others = np.where(others >= 0, place[others], -1)
-    known = [names[g] for g in left.tolist()]
-    log_odds = scores.to_groups([members], others, len(left))[0]
-    if is_new:  # where that is right, that they are ``source`` is wrong
-        doubt = doubt._replace(right=1 - doubt.right)
-    found = _evidence(scores, members, others, known, int(place[chosen]), log_odds, doubt)
-    if found is None or not is_new:
-        return found
-    return msgspec.structs.replace(
-        found, probability=1 - found.probability, runner_up=source, runner_up_probability=found.probability
-    )
 
 
 def sightings_of(camera_id: str, t_ns: int, tracks: Tracks) -> list[Sighting]:

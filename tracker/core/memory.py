@@ -25,7 +25,7 @@ class Memory:
         self._pictures = np.zeros(FIRST_ROWS)  # 0: of these looks are not known, or of another network
         self._looks = np.zeros((FIRST_ROWS, 0), np.float32)
         self._told: dict[int, bytes] = {}
-        self._apart: dict[int, set[int]] = {}
+        self._apart: dict[int, dict[int, bool]] = {}  # whether that is certain
 
     def __len__(self) -> int:
         return len(self._row)
@@ -74,7 +74,7 @@ class Memory:
         if global_id in self._row:
             self.take(global_id)
         for other in self._apart.pop(global_id, ()):
-            self._apart[other].discard(global_id)
+            self._apart[other].pop(global_id, None)
 
     def forget_looks(self) -> None:
         """The embedder has changed: its rows cannot be compared any more."""
@@ -83,8 +83,10 @@ class Memory:
     def longest_unseen(self, count: int = 0, before_ns: int = 0) -> list[int]:
         """Identities that have been unseen longest: so many, and all last seen before a time."""
         end = len(self._row)
-        order = np.lexsort((self._ids[:end], self._last_ns[:end]))
         number = max(count, int(np.count_nonzero(self._last_ns[:end] < before_ns)))
+        if not number:
+            return []
+        order = np.lexsort((self._ids[:end], self._last_ns[:end]))
         return [int(g) for g in self._ids[order[:number]]]
 
     def last_seen(self, count: int) -> list[int]:
@@ -102,6 +104,14 @@ class Memory:
     def last_ns(self) -> NDArray[np.int64]:
         """(G,) when each was seen last."""
         return self._last_ns[: len(self._row)].copy()
+
+    def alike(self, looks: NDArray[np.floating], least: float) -> NDArray[np.int64]:
+        """(K,) identities whose cosine with any of (R, D) unit rows is above ``least``; all if that is -inf."""
+        end = len(self._row)
+        if np.isneginf(least):
+            return self.ids()
+        alike = looks.astype(np.float32) @ self._looks[:end].T
+        return np.asarray(self._ids[np.flatnonzero((alike > least).any(axis=0))])
 
     @property
     def dim(self) -> int:
@@ -139,22 +149,28 @@ class Memory:
 
     # ---- who is not whom -------------------------------------------------------------------------------------
 
-    def part(self, global_id: int, others: Iterable[int]) -> None:
-        """This identity is none of the others, whether they are remembered or here."""
-        for other in others:
-            if other != global_id:
-                self._apart.setdefault(global_id, set()).add(other)
-                self._apart.setdefault(other, set()).add(global_id)
+    def part(self, global_id: int, others: Iterable[int], *, certain: bool = False) -> None:
+        """This identity is none of the others, whether they are remembered or here.
 
-    def apart(self, global_id: int) -> frozenset[int]:
-        """Who this identity certainly is not."""
-        return frozenset(self._apart.get(global_id, ()))
+        Args:
+            certain: an operator says so; else one camera saw them at once, or a track that hopped did.
+        """
+        for other in others:
+            for a, b in ((global_id, other), (other, global_id)) if other != global_id else ():
+                known = self._apart.setdefault(a, {})
+                known[b] = known.get(b, False) or certain
+
+    def apart(self, global_id: int, *, certain: bool = False) -> frozenset[int]:
+        """Who this identity is not, or who it ``certain``ly is not."""
+        found = self._apart.get(global_id, {})
+        return frozenset(other for other, is_certain in found.items() if is_certain or not certain)
 
     def join(self, kept: int, absorbed: int) -> None:
         """One identity has become another."""
-        others = self.apart(absorbed)
+        others, sure = self.apart(absorbed) - {kept}, self.apart(absorbed, certain=True) - {kept}
         self.forget(absorbed)
-        self.part(kept, others - {kept})
+        self.part(kept, others)
+        self.part(kept, sure, certain=True)
 
     # ---- checkpoint ------------------------------------------------------------------------------------------
 
@@ -167,7 +183,7 @@ class Memory:
             "pictures": self._pictures[:end].tobytes(),
             "looks": self._looks[:end].tobytes(),
             "told": [self._told[int(g)] for g in self._ids[:end]],
-            "apart": [[g, sorted(others)] for g, others in sorted(self._apart.items()) if others],
+            "apart": [[g, sorted(others.items())] for g, others in sorted(self._apart.items()) if others],
         }
 
     @classmethod
@@ -180,7 +196,7 @@ class Memory:
         memory._resize(max(FIRST_ROWS, len(ids)), looks.shape[1])
         for n, told in zip(range(len(ids)), state["told"], strict=True):
             memory.put(int(ids[n]), looks[n], float(pictures[n]), int(last_ns[n]), bytes(told))
-        memory._apart = {int(g): {int(other) for other in others} for g, others in state["apart"]}
+        memory._apart = {int(g): {int(other): bool(sure) for other, sure in row} for g, row in state["apart"]}
         return memory
 
     def _resize(self, rows: int, dim: int) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracker.core.appearance import AppearanceModel
+from tracker.core.appearance import MANY_PICTURES, PIECES, AppearanceModel
 from tracker.core.memory import Memory
 
 F = NDArray[np.float64]
@@ -21,6 +21,11 @@ Spans = Sequence[tuple[int, int]]  # first and last ns, in order
 AT_ONCE = 256  # people asked about together: bounds the memory it takes
 LIKELY_LLR = -3.0  # below, nobody is chosen, nor much of a rival
 ONE_TIME_NS = 5_000_000_000  # unseen for less than this: still one time
+# Nobody is in two places, but two cameras may see one person at once, and a track that hopped from one to another,
+# as one of fifty does in a crowd, puts somebody beside himself for as long as it lives: one such time is no proof.
+AT_ONCE_LLR = -3.0
+ONE_WALK = PIECES * MANY_PICTURES  # pictures: whose looks are of no more are out for one such time
+MOST_AT_ONCE_NS = 60_000_000_000  # beside one another for longer: two people, in the same clothes maybe
 
 
 class Asked(NamedTuple):
@@ -76,13 +81,16 @@ def _among(
     times_of: Callable[[int], Spans],
     false_merge_rate: float,
 ) -> list[Found]:
-    ids = memory.ids()
     looks, pictures = np.array([a.looks for a in asked]), np.array([a.pictures for a in asked])
-    likeness, distance = memory.likeness(looks, pictures, appearance)
-    prior = -np.log(len(ids) + 1.0)
+    prior = -np.log(len(memory) + 1.0)
+    # Of thousands nearly all look so little like anybody that they are neither chosen nor rivals.
+    ids = memory.alike(looks, appearance.least_alike(LIKELY_LLR - prior))
+    if not len(ids):
+        return []
+    likeness, distance = memory.likeness(looks, pictures, appearance, ids.tolist())
     S = np.where(np.isnan(distance), -np.inf, likeness + prior)
     for row, one in enumerate(asked):
-        S[row, np.isin(ids, [one.global_id, *memory.apart(one.global_id)])] = -np.inf
+        S[row, np.isin(ids, [one.global_id, *memory.apart(one.global_id, certain=True)])] = -np.inf
     least = np.log((1 - false_merge_rate) / false_merge_rate)
     claimed = np.exp(S).sum(axis=0)  # by all who are asked about: of them, one can be it
     found = []
@@ -90,12 +98,14 @@ def _among(
         if S[row].max(initial=-np.inf) < least:
             continue
         likely = np.flatnonzero(S[row] > LIKELY_LLR)
-        times = times_of(one.global_id)
-        likely = likely[[not overlap(times, times_of(int(g))) for g in ids[likely]]]
-        weight = np.exp(S[row, likely])
+        fewer = np.minimum(memory.looks(ids[likely].tolist())[1], one.pictures)
+        value = S[row, likely] + [
+            at_once_llr(one.global_id, int(g), n, memory, times_of)
+            for g, n in zip(ids[likely], fewer, strict=True)
+        ]
         alike = _alike(ids[likely].tolist(), memory, appearance, times_of, prior)
-        others = (1 - alike) @ weight + claimed[likely] - weight
-        odds = S[row, likely] - np.log1p(np.maximum(others, 0.0))
+        others = (1 - alike) @ np.exp(value) + claimed[likely] - np.exp(S[row, likely])
+        odds = value - np.log1p(np.maximum(others, 0.0))
         if len(likely) and odds.max() >= least:
             best = int(odds.argmax())
             column = int(likely[best])
@@ -123,11 +133,12 @@ def _alike(
     if not len(ids):
         return np.zeros((0, 0))
     likeness, distance = memory.likeness(looks, pictures, appearance, ids)
-    one = 1 / (1 + np.exp(-np.clip(np.where(np.isnan(distance), -50.0, likeness + prior), -50, 50)))
+    value = np.where(np.isnan(distance), -np.inf, likeness + prior)
     for i, a in enumerate(ids):
-        for j, b in enumerate(ids):
-            if b in memory.apart(a) or i < j and overlap(times_of(a), times_of(b)):
-                one[i, j] = one[j, i] = 0.0
+        for j, b in enumerate(ids[:i]):
+            value[i, j] += at_once_llr(a, b, min(pictures[i], pictures[j]), memory, times_of)
+            value[j, i] = value[i, j]
+    one = 1 / (1 + np.exp(-np.clip(value, -50, 50)))
     np.fill_diagonal(one, 1.0)
     return np.asarray(one)
 
@@ -143,14 +154,30 @@ def united(spans: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def overlap(a: Spans, b: Spans) -> bool:
-    """Have two lists of spans, in order, a time in common?"""
+def at_once_llr(a: int, b: int, pictures: float, memory: Memory, times_of: Callable[[int], Spans]) -> float:
+    """What the times at which both were seen say of two identities being one person: never for it.
+
+    Args:
+        pictures: of the one that is seen in fewer.
+    """
+    times = max(times_at_once(times_of(a), times_of(b)), float(b in memory.apart(a)))
+    if times and pictures <= ONE_WALK or b in memory.apart(a, certain=True):
+        return -np.inf
+    return AT_ONCE_LLR * times
+
+
+def times_at_once(a: Spans, b: Spans) -> float:
+    """How often two lists of spans, in order, have a time in common; one shorter than `ONE_TIME_NS` counts by its
+    length, and one longer than `MOST_AT_ONCE_NS` is infinitely many."""
     i = j = 0
+    times = 0.0
     while i < len(a) and j < len(b):
-        if max(a[i][0], b[j][0]) < min(a[i][1], b[j][1]):
-            return True
+        both_ns = min(a[i][1], b[j][1]) - max(a[i][0], b[j][0])
+        if both_ns > MOST_AT_ONCE_NS:
+            return float("inf")
+        times += min(max(both_ns, 0) / ONE_TIME_NS, 1.0)
         if a[i][1] < b[j][1]:
             i += 1
         else:
             j += 1
-    return False
+    return times

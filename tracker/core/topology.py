@@ -236,10 +236,14 @@ class SiteModel:
         new = old + np.stack([_sums(same), _sums(different)])
         return replace(self, distances={**self.distances, (camera_a, camera_b): new})
 
-    def learn_overlap(self, camera_a: str, camera_b: str, found: float, could: float) -> SiteModel:
-        """Of ``could`` people seen in a while b saw somebody, ``found`` were seen in b at the same instant."""
-        did, might = self.overlaps.get((camera_a, camera_b), (0.0, 0.0))
-        return replace(self, overlaps={**self.overlaps, (camera_a, camera_b): (did + found, might + could)})
+    def learn_overlaps(self, counts: Mapping[Pair, tuple[float, float]]) -> SiteModel:
+        """Of each pair of cameras a, b: how many were ``found`` in b at the same instant, of those who ``could`` have
+        been, since they were seen in a while b saw somebody."""
+        overlaps = dict(self.overlaps)
+        for pair, (found, could) in counts.items():
+            did, might = overlaps.get(pair, (0.0, 0.0))
+            overlaps[pair] = did + found, might + could
+        return replace(self, overlaps=overlaps)
 
     def learn_meetings(
         self, camera_a: str, camera_b: str, place_a: ArrayLike, place_b: ArrayLike, weight: ArrayLike
@@ -357,9 +361,9 @@ class SiteModel:
         left, entered = cells_of(from_xy), cells_of(to_xy)
         gap_s = np.broadcast_to(np.asarray(gap_s, float), (len(start), len(to)))
         out = np.zeros(gap_s.shape)
-        for a in np.unique(start).tolist():
-            for b in np.unique(to).tolist():
-                o, d = np.flatnonzero(start == a), np.flatnonzero(to == b)
+        leaving, entering = _rows_of(start), _rows_of(to)
+        for a, o in leaving:
+            for b, d in entering:
                 here = np.ix_(o, d)
                 out[here] = self._passing(a, b).log_ratio(left[o], entered[d], gap_s[here])
         return out
@@ -623,6 +627,12 @@ class _File(_Version):
     distances: list[_DistancesInFile]
     overlaps: list[_OverlapInFile]
     meetings: list[_MeetingInFile]
+
+
+def _rows_of(cameras: Names) -> list[tuple[str, Whole]]:
+    """Each camera's rows."""
+    names, at = np.unique(cameras, return_inverse=True)
+    return [(name, np.flatnonzero(at == n)) for n, name in enumerate(names.tolist())]
 
 
 def _looks(meeting: _MeetingInFile) -> F:

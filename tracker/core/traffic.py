@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from tracker.core.grouping import KNOWN_PICTURES, Piece, Scores, sights_at_once
 from tracker.core.topology import Crossings, Passages, SiteModel
@@ -85,24 +86,25 @@ def seen_at_once(
     cameras = np.array([p.key.camera_id for p in pieces])
     met = scores.met & known[:, None] & known
     together = met & (person[:, None] == person)
-    for a in sorted(set(cameras.tolist())):
-        for b in sorted(set(cameras.tolist())):
-            rows, columns = np.flatnonzero((cameras == a) & counts), np.flatnonzero(cameras == b)
-            here = np.ix_(rows, columns)
-            if a == b or not met[here].any():
-                continue
-            site = site.learn_overlap(
-                a, b, float(together[here].any(axis=1).sum()), float(met[here].any(axis=1).sum())
-            )
-            if with_places and a < b and together[here].any():
-                site = _with_places(site, a, b, pieces, scores, met, together, counts)
+    names, at = np.unique(cameras, return_inverse=True)
+    camera = csr_array((np.ones(len(pieces)), (np.arange(len(pieces)), at)), shape=(len(pieces), len(names)))
+    # Of each camera's pieces that count, how many were found in each other camera, and how many could have been.
+    found, could = (camera.T @ (((m @ camera) > 0) & counts[:, None]).astype(float) for m in (together, met))
+    pairs = [(int(a), int(b)) for a, b in np.argwhere(could) if a != b]
+    site = site.learn_overlaps(
+        {(str(names[a]), str(names[b])): (float(found[a, b]), float(could[a, b])) for a, b in pairs}
+    )
+    for a, b in pairs if with_places else ():
+        if a < b and found[a, b]:
+            rows, columns = np.flatnonzero(at == a), np.flatnonzero(at == b)
+            site = _with_places(site, rows, columns, pieces, scores, met, together, counts)
     return site
 
 
 def _with_places(
     site: SiteModel,
-    a: str,
-    b: str,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
     pieces: Sequence[Piece],
     scores: Scores,
     met: NDArray[np.bool_],
@@ -112,15 +114,17 @@ def _with_places(
     here: list[NDArray[np.int64]] = []
     there: list[NDArray[np.int64]] = []
     weight: list[float] = []
-    for i, j in np.argwhere(met):
-        if pieces[i].key.camera_id != a or pieces[j].key.camera_id != b or not (counts[i] or counts[j]):
-            continue
+    new = met[np.ix_(rows, columns)] & (counts[rows, None] | counts[columns])
+    for i, j in zip(
+        *(at.tolist() for at in (rows[np.nonzero(new)[0]], columns[np.nonzero(new)[1]])), strict=True
+    ):
         at_a, at_b = sights_at_once(pieces[i], pieces[j])
         here.append(at_a)
         there.append(at_b)
-        weight += [_belief(scores, int(i), int(j)) if together[i, j] else 0.0] * len(at_a)
+        weight += [_belief(scores, i, j) if together[i, j] else 0.0] * len(at_a)
     if not weight:
         return site
+    a, b = (pieces[some[0]].key.camera_id for some in (rows, columns))
     return site.learn_meetings(a, b, np.concatenate(here), np.concatenate(there), np.array(weight))
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
 
 from tracker.core.feet import FLOOR_M2, Feet
 
@@ -74,12 +75,11 @@ def _fitted(at_s: F, group: NDArray[np.intp], t_s: F, place: F, covariance: F) -
     line = np.concatenate((np.tile(np.eye(2), (len(near), 1, 1)), np.eye(2) * dt[:, None, None]), axis=2)
     prior = np.diag([1e-4, 1e-4, SPEED_M_S**-2, SPEED_M_S**-2])
     weight = np.ones(len(near))
+    member = csr_array((weight, (group, np.arange(len(near)))), shape=(len(at_s), len(near)))
     for _ in range(ROUNDS):
-        known = np.tile(prior, (len(at_s), 1, 1))
-        seen = np.zeros((len(at_s), 4))
-        pull = np.einsum("kji,kjl->kil", line, information * weight[:, None, None])
-        np.add.at(known, group, pull @ line)
-        np.add.at(seen, group, np.einsum("kij,kj->ki", pull, place))
+        pull = line.transpose(0, 2, 1) @ (information * weight[:, None, None])
+        known = prior + (member @ (pull @ line).reshape(-1, 16)).reshape(-1, 4, 4)
+        seen = member @ (pull @ place[..., None])[..., 0]
         spread = np.linalg.inv(known)
         state = np.einsum("gij,gj->gi", spread, seen)
         off = place - np.einsum("kij,kj->ki", line, state[group])
