@@ -90,7 +90,7 @@ def run(bench: Bench) -> Row:
             failed += counts["failed"]
             figures[f"late_{name}"] = counts["late"]
             for camera_id, clock in seen.items():
-                offset_errors_s.append(abs(clock["clock_offset_s"] - ahead(camera_id, end_s)))
+                offset_errors_s.append(abs(clock["worker_clock_offset_s"] - ahead(camera_id, end_s)))
                 if (
                     abs(ahead(camera_id, end_s) - ahead(camera_id, 0.0)) < 1.0
                 ):  # else it jumped: too new to say

@@ -38,6 +38,29 @@ OF_CAMERA: dict[str, Told] = {
     "lost": ("camera_reconnects_total", "counter", "Times that the source failed and was opened again."),
     "fps": ("camera_fps", "gauge", "Frames processed a second, of the last ten seconds."),
     "waiting": ("camera_frames_waiting", "gauge", "Frames that wait for their turn, 3 at most."),
+    "hung": ("camera_hung_total", "counter", "Connections that never came back from their decoder."),
+    "resized": ("camera_resized_total", "counter", "Times that its pictures became of another size."),
+    "clock_jumps": ("camera_clock_jumps", "gauge", "Jumps of the stream's time in this connection."),
+    "clock_offset_s": (
+        "camera_clock_offset_seconds",
+        "gauge",
+        "The camera's clock less ours, where it says it.",
+    ),
+    "clock_drift_ppm": (
+        "camera_clock_drift_ppm",
+        "gauge",
+        "How much faster our clock runs than its stream's.",
+    ),
+    "worker_clock_offset_s": (
+        "camera_worker_clock_offset_seconds",
+        "gauge",
+        "The clock of its worker's machine less the linker's.",
+    ),
+    "worker_clock_drift_ppm": (
+        "camera_worker_clock_drift_ppm",
+        "gauge",
+        "How much faster the linker's clock runs than its worker's.",
+    ),
 }
 _NOT_TOLD = (
     "read_warm",
@@ -61,6 +84,17 @@ OF_PROCESS: dict[str, Told] = {
     "unknown": ("unknown_total", "counter", "Messages of cameras that are none of the site's."),
     "misfits": ("misfits_total", "counter", "Messages with looks of another size than their network's."),
     "refused": ("refused_total", "counter", "Messages that were none of ours."),
+    "limited": ("limited_total", "counter", "Messages beyond what one peer may send."),
+    "again": ("again_total", "counter", "Updates that had come before, byte for byte."),
+    "denied": ("denied_total", "counter", "Connections that were not let in."),
+    "storage_errors": ("storage_errors_total", "counter", "Times that something could not be put on disk."),
+    "unstored_s": ("unstored_seconds", "gauge", "For how long nothing could be put on disk; 0 when all can."),
+    "unsaid": ("unsaid", "gauge", "Events that wait to be put on disk and published."),
+    "unsaid_dropped": (
+        "unsaid_dropped_total",
+        "counter",
+        "Events given up because too many waited for the disk.",
+    ),
     "clocks_off": ("clocks_off", "gauge", "Cameras whose clocks are off, ahead or behind."),
     "checkpoints": ("checkpoints_total", "counter", "Checkpoints written."),
     "rounds": ("rounds_total", "counter", "Batches that went through the networks."),

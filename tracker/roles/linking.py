@@ -637,11 +637,11 @@ class LinkerLoop:
         }
 
     def cameras(self) -> dict[CameraId, dict[str, Any]]:
-        """State, capture-to-event latency in seconds, and clock of each camera."""
+        """State, capture-to-event latency in seconds, and its worker's clock, of each camera."""
         clocks: dict[CameraId, dict[str, float]] = {
             camera_id: {
-                "clock_offset_s": round((clock.camera_offset_ns or 0) / 1e9, 4),
-                "clock_drift_ppm": round(clock.drift_ppm, 1),
+                "worker_clock_offset_s": round((clock.camera_offset_ns or 0) / 1e9, 4),
+                "worker_clock_drift_ppm": round(clock.drift_ppm, 1),
             }
             for (camera_id, _), clock in self._clocks.items()
         }
