@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.accuracy import Wanted, most
+
 
 class CannotRun(Exception):
     """This machine lacks what a row needs; the reason is said, and the exit code is not that of a pass."""
@@ -38,6 +40,11 @@ class Bench:
     def of(self, quick: int, full: int, release: int | None = None) -> int:
         """How many of something at this effort; ``release`` is ``full`` where none is given."""
         return {"quick": quick, "full": full, "release": full if release is None else release}[self.effort]
+
+    def within(self, bound_s: float) -> Wanted:
+        """A time that may be taken at most. ``quick`` asks machines that do other things meanwhile: it misses only what
+        is out of all proportion."""
+        return most(5 * bound_s if self.effort == "quick" else bound_s)
 
     def rng(self) -> np.random.Generator:
         """Chance, the same in every run."""

@@ -151,18 +151,16 @@ def run(bench: Bench) -> Row:
         figures,
         {
             # Seen when due; the worker looks every 0.2 s, and begins to look a round earlier.
-            "stall_seen_s": most(wait_s + 0.2),
-            "end_of_stream_seen_s": most(1.0),
-            "frames_after_retry_s": most(
-                2.5 if is_quick else 1.0
-            ),  # quick: wherever other tests run beside it
+            "stall_seen_s": bench.within(wait_s + 0.2),
+            "end_of_stream_seen_s": bench.within(1.0),
+            "frames_after_retry_s": bench.within(1.0),
             # Silence is waited out, then the retry.
-            "frames_after_garbage_s": most(wait_s + 1.5 * retry.first_s + 1.0),
-            "gap_at_resize_s": most(1.0),
+            "frames_after_garbage_s": bench.within(wait_s + 1.5 * retry.first_s + 1.0),
+            "gap_at_resize_s": bench.within(1.0),
             "sizes_handed_on": most(1),
-            "gap_at_time_jump_s": most(1.0),
+            "gap_at_time_jump_s": bench.within(1.0),
             "time_off_after_jump_s": most(1.0),
-            "healthy_least_share_of_rate": least(0.95),
+            "healthy_least_share_of_rate": least(0.5 if is_quick else 0.95),
             "lost_or_back_events_wrong": most(0),
             "frames_out_of_order": most(0),
             "worker_died": most(0),

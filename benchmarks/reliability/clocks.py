@@ -96,7 +96,7 @@ def run(bench: Bench) -> Row:
                 ):  # else it jumped: too new to say
                     # "Our clock runs faster" is the other's being slower.
                     ppm = -1e6 * (ahead(camera_id, end_s) - ahead(camera_id, end_s - 1.0))
-                    drift_errors_ppm.append(abs(clock["clock_drift_ppm"] - ppm))
+                    drift_errors_ppm.append(abs(clock["worker_clock_drift_ppm"] - ppm))
     figures |= {
         "idf1_points_lost": round(max(lost), 2),
         "offset_error_s": round(max(offset_errors_s), 3),

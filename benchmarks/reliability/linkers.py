@@ -145,7 +145,8 @@ class Place:
         file.write_text(json.dumps(self.values), encoding="utf-8")  # JSON is YAML
         command = [sys.executable, "-m", "run_tracker", "linker", str(file)]
         root = Path(__file__).parent.parent.parent
-        self.process = subprocess.Popen(command, cwd=root, stderr=(self.folder / "stderr").open("ab"))
+        with (self.folder / "stderr").open("ab") as said:
+            self.process = subprocess.Popen(command, cwd=root, stderr=said)
         return command
 
     @property
