@@ -355,7 +355,9 @@ def list_keys(arguments: argparse.Namespace) -> int:
 
     rows = [["name", "role", "may", "public key"]]
     for key in known_keys(arguments.keys):
-        rows.append([key.name, key.role or "-", " ".join(sorted(key.rights)), key.public])
+        rows.append(
+            [key.name, "-" if key.role is None else key.role or "?", " ".join(sorted(key.rights)), key.public]
+        )
     print(_columns(rows))
     return OK
 

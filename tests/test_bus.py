@@ -773,7 +773,7 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
     known = {key.name: key for key in keys_of.known_keys(keys)}
     assert {name: key.role for name, key in known.items()} == {
         "ada": "operator",
-        "client": "",
+        "client": None,
         "gate": "worker",
     }
     assert known["gate"].rights == {"ingest", "boxes"}
@@ -802,6 +802,33 @@ def test_a_key_without_a_role_may_what_it_always_might(tmp_path: Path) -> None:
     assert ada.rights == everything and client.rights == everything - {"command"}
     keys_of.revoke_key(keys, "ada")
     assert list((keys / "operators").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line", ['role = ""', 'role = "-worker"', "role", "role =", 'role = "root"', 'Role: "worker2"']
+)
+def test_a_role_that_is_none_opens_nothing(
+    tmp_path: Path, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that was empty, or began with no letter, used to open everything, as keys without a role do."""
+    keys_of.new_key(tmp_path, "gate", "worker")
+    path = tmp_path / "allowed" / "gate.key"
+    path.write_text(path.read_text().replace('role = "worker"', line))
+    client, gate = keys_of.known_keys(tmp_path)
+    assert gate.rights == frozenset() and len(client.rights) == 5
+    assert ["gate: " in r.getMessage() for r in caplog.records] == [True]
+    path.write_text(path.read_text().replace(line, "role = 'worker'"))
+    assert keys_of.known_keys(tmp_path)[1].rights == {"ingest", "boxes"}
+
+
+def test_a_door_sees_that_operators_are_named_also_when_nobody_is(tmp_path: Path) -> None:
+    """An empty ``operators/`` made while the linker ran took nothing from anybody until the next start."""
+    keys_of.make_keys(tmp_path)
+    (client,) = keys_of.known_keys(tmp_path)
+    door = keys_of.Door(tmp_path)
+    assert not door.look() and door.may(client.public, "command")
+    (tmp_path / "operators").mkdir()
+    assert door.look() and not door.may(client.public, "command") and door.may(client.public, "events")
 
 
 def test_every_role_may_its_own_and_nothing_else(tmp_path: Path) -> None:

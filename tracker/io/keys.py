@@ -38,7 +38,7 @@ RIGHTS: Mapping[str, frozenset[Right]] = {
 }
 _ALL: frozenset[Right] = frozenset(get_args(Right))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_ROLE = re.compile(r"^\s*role\s*=\s*[\"']?(\w*)", re.MULTILINE)
+_ROLE = re.compile(r"^[ \t]*role\b(.*)$", re.MULTILINE | re.IGNORECASE)  # the whole line, whatever it says
 _RESERVED = ("allowed", "operators", "linker", "client")
 
 
@@ -48,7 +48,7 @@ class Key:
 
     name: str  # of its file
     public: str
-    role: str  # "": made without one; may do everything, commands as ``operators/`` says
+    role: str | None  # None: made without one; may do everything, commands as ``operators/`` says
     rights: frozenset[Right]
 
 
@@ -103,10 +103,14 @@ def known_keys(folder: Path, *, skip_broken: bool = False) -> list[Key]:
         named = {public for _, public, _ in _read_all(operators, skip_broken)}
     keys = []
     for name, public, role in _read_all(folder / "allowed", skip_broken):
-        if role:
-            rights = RIGHTS.get(role, frozenset[Right]())
-        else:
+        if role is None:
             rights = _ALL if named is None or public in named else _ALL - {"command"}
+        else:
+            rights = RIGHTS.get(role, frozenset[Right]())
+        if not rights:
+            log.warning(
+                "%s: %r is no role, so its key opens nothing; there are %s", name, role, ", ".join(ROLES)
+            )
         keys.append(Key(name, public, role, rights))
     return keys
 
@@ -198,13 +202,13 @@ class Door:
             log.warning("%s: its key no longer opens all that it did", key.name)
         return bool(lost)
 
-    def _state(self) -> list[tuple[str, int, int, int]]:
-        found = []
-        for path in (*_key_files(self._folder / "allowed"), *_key_files(self._folder / "operators")):
+    def _state(self) -> tuple[bool, list[tuple[str, int, int, int]]]:
+        found, operators = [], self._folder / "operators"
+        for path in (*_key_files(self._folder / "allowed"), *_key_files(operators)):
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
                 found.append((str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size))
-        return found
+        return operators.is_dir(), found  # an empty one names nobody, which is less than none
 
 
 def _key_files(folder: Path) -> list[Path]:
@@ -215,8 +219,8 @@ def _public(path: Path) -> str:
     return read_key(path)[0].decode()
 
 
-def _read_all(folder: Path, skip_broken: bool) -> Iterator[tuple[str, str, str]]:
-    """Name, public key and role of every key in a folder."""
+def _read_all(folder: Path, skip_broken: bool) -> Iterator[tuple[str, str, str | None]]:
+    """Name, public key and role of every key in a folder; None for a key without one, as keys of before are."""
     for path in _key_files(folder):
         try:
             public = _public(path)
@@ -226,7 +230,7 @@ def _read_all(folder: Path, skip_broken: bool) -> Iterator[tuple[str, str, str]]
                 raise
             log.warning("a key is left out: %s", error)
             continue
-        yield path.stem, public, found[1] if found else ""
+        yield path.stem, public, None if found is None else found[1].strip(" \t\r=\"'")
 
 
 @contextlib.contextmanager
