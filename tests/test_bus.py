@@ -817,7 +817,7 @@ def test_a_role_that_is_none_opens_nothing(
     client, gate = keys_of.known_keys(tmp_path)
     assert gate.rights == frozenset() and len(client.rights) == 5
     assert ["gate: " in r.getMessage() for r in caplog.records] == [True]
-    path.write_text(path.read_text().replace(line, "role = 'worker'"))
+    path.write_text(path.read_text().replace(line, "role = 'worker'  # of the gate"))
     assert keys_of.known_keys(tmp_path)[1].rights == {"ingest", "boxes"}
 
 

@@ -547,6 +547,36 @@ def test_killed_while_the_disk_is_full_nothing_is_lost(
     assert told == [(f"a/1/{n}", n) for n in range(1, 5)]
 
 
+def test_what_is_acknowledged_outlives_a_checkpoint_that_was_not_for_sure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that could not be put on disk after the rename left a checkpoint that read nothing of what came next."""
+
+    def broken(folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    people = [update("a", 1, n, 10 * n, tracklet("a", 1, n, 10 * n, ended=True)) for n in (1, 2)]
+    monkeypatch.setattr(linking, "_RETRY_S", 0.0)
+    with Hub(local_endpoints(tmp_path)) as hub:
+        safe: list[TrackKey] = []
+        monkeypatch.setattr(hub, "acknowledge", safe.extend)
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+            loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
+            loop._take(people[0])
+            with monkeypatch.context() as patch:
+                patch.setattr(store, "sync_folder", broken)
+                loop.save()
+                loop._take(people[1])
+                loop.commit()
+                assert [key.number for key in safe] == [1] and loop.counters()["storage_errors"] == 2
+            loop.commit()
+            assert [key.number for key in safe] == [1, 2] and loop.counters()["unstored_s"] == 0
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+            loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
+            assert all(loop._linker.identity_of(key) for key in safe)
+            assert [str(e.track) for e in log.read() if isinstance(e, Appeared)] == ["a/1/1", "a/1/2"]
+
+
 def test_one_failing_camera_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Running(tmp_path) as running, Work(running.bus, "a", "b", ends=False, lossless=False) as work:
         begin_ns = time.time_ns()

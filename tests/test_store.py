@@ -344,6 +344,39 @@ def test_a_journal_whose_checkpoint_fails_still_has_the_last_one(
     assert [m.t_ns for m in again.messages()] == [1, 2]
 
 
+def test_a_checkpoint_that_is_there_but_not_for_sure_keeps_every_tape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tape was deleted and the old one went on, which the checkpoint does not read back."""
+
+    def broken(folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with Journal(tmp_path) as journal:
+        journal.begin(a_checkpoint(b"one"), (1, 0))
+        first = (tmp_path / "checkpoint").read_bytes()
+        journal.write(Advance(t_ns=1))
+        with monkeypatch.context() as patch, pytest.raises(StorageError, match="cannot be put on disk"):
+            patch.setattr(store, "sync_folder", broken)
+            journal.begin(a_checkpoint(b"two"), (1, 4))
+        assert not journal.is_open
+        journal.write(Advance(t_ns=2))  # is in no tape, and nobody is told that it is safe
+        journal.flush(sync=True)
+        assert names(tmp_path) == ["checkpoint", "journal-000001.tape", "journal-000002.tape"]
+        again = Journal(tmp_path)  # killed
+        assert again.saved is not None and again.saved.checkpoint.state == b"two"
+        assert list(again.messages()) == []
+        (tmp_path / "before").mkdir()  # a power cut brings the old checkpoint back
+        for tape in tmp_path.glob("*.tape"):
+            (tmp_path / "before" / tape.name).write_bytes(tape.read_bytes())
+        (tmp_path / "before" / "checkpoint").write_bytes(first)
+        assert [m.t_ns for m in Journal(tmp_path / "before").messages()] == [1]
+        journal.begin(a_checkpoint(b"three"), (1, 5))
+        journal.write(Advance(t_ns=3))
+        assert [path.name for _, path in store.tapes_in(tmp_path)] == ["journal-000003.tape"]
+    assert [m.t_ns for m in Journal(tmp_path).messages()] == [3]
+
+
 def test_tapes_are_kept_when_asked_for(tmp_path: Path) -> None:
     with Journal(tmp_path, keep_tapes=True) as journal:
         for t_ns in (1, 2, 3):

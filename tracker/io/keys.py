@@ -230,7 +230,7 @@ def _read_all(folder: Path, skip_broken: bool) -> Iterator[tuple[str, str, str |
                 raise
             log.warning("a key is left out: %s", error)
             continue
-        yield path.stem, public, None if found is None else found[1].strip(" \t\r=\"'")
+        yield path.stem, public, None if found is None else found[1].partition("#")[0].strip(" \t\r=\"'")
 
 
 @contextlib.contextmanager

@@ -419,6 +419,10 @@ def identities_of(event: Event, pad: int = 0) -> tuple[int | None, ...]:
     return ids + (None,) * (pad - len(ids))
 
 
+class UnsureError(StorageError):
+    """A file was replaced, but its folder could not be put on disk: after a power cut it may be the old one again."""
+
+
 class Journal:
     """What a linker needs to go on after a crash: its last checkpoint, and tapes of all it heard since.
 
@@ -464,7 +468,8 @@ class Journal:
             forget: Delete all earlier tapes, also those that would be kept.
 
         Raises:
-            StorageError: it cannot be written; the last one and its tapes are still there.
+            StorageError: it cannot be written; the last one and its tapes are still there. Where it was replaced all
+                the same and nobody knows for how long (``is_open`` is False then), nothing is written until this works.
         """
         if self._tape is not None:
             self._tape.flush(sync=True)
@@ -484,6 +489,13 @@ class Journal:
         try:
             fresh.flush(sync=True)  # its name will be there with the checkpoint's, so it must be a tape
             save_checkpoint(self._path, saved)
+        except UnsureError:
+            # The checkpoint names the new tape, so what would still come to the old one is not read back; nor may
+            # anything be promised that the new one holds, whose name may be gone. All tapes stay: one of them is right.
+            fresh.abandon()
+            self.abandon()
+            self.saved = saved
+            raise
         except StorageError:
             fresh.abandon()
             with contextlib.suppress(OSError):
@@ -506,6 +518,11 @@ class Journal:
 
     def _is_old(self, tape: Path, now_ns: int) -> bool:
         return now_ns - tape.stat().st_mtime_ns > self._keep_s * 1e9
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is written now."""
+        return self._tape is not None
 
     def write(self, message: LinkerInput) -> None:
         """One more message; nothing after ``abandon``. Raises StorageError when the disk is full."""
@@ -550,7 +567,7 @@ def save_checkpoint(path: Path, saved: wire.Saved) -> None:
     """Replace the checkpoint at ``path`` as a whole; mode 0600, on disk when this returns.
 
     Raises:
-        StorageError: it cannot be written; the one before it is still there.
+        StorageError: it cannot be written; the one before it is still there, or may be (``UnsureError``).
     """
     try:
         _replace(path, wire.encode(saved))
@@ -582,7 +599,7 @@ def save_site(path: Path, model: SiteModel) -> None:
     """Replace the site model at ``path`` as a whole; mode 0600, on disk when this returns.
 
     Raises:
-        StorageError: it cannot be written; the one before it is still there.
+        StorageError: it cannot be written; the one before it is still there, or may be (``UnsureError``).
     """
     try:
         _replace(path, model.to_file_text().encode())
@@ -611,16 +628,20 @@ def _replace(path: Path, data: bytes) -> None:
     fresh.unlink(missing_ok=True)  # an old one could have another mode
     file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        write_all(file, data)
-        os.fsync(file)
+        try:
+            write_all(file, data)
+            os.fsync(file)
+        finally:
+            os.close(file)
         os.replace(fresh, path)
     except OSError:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)  # half of it helps nobody, and takes the space that is lacking
         raise
-    finally:
-        os.close(file)
-    sync_folder(path.parent)
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UnsureError(f"{path}: its folder cannot be put on disk ({error}); {_remedy(error)}") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -247,7 +247,7 @@ class LinkerLoop:
                 save_site(self._site_file, self._linker.site_model)
             self._is_behind = False
         except StorageError as error:
-            self._fall_behind(error)
+            (self._fall_behind if self._journal.is_open else self._cannot_store)(error)
 
     def _begin_journal(self, *, forget: bool = False) -> None:
         self._journal.begin(self._linker.checkpoint(), self._events.place, self._waiting, forget=forget)
