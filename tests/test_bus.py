@@ -9,6 +9,7 @@ import shutil
 import stat
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -338,6 +339,25 @@ def test_mistakes_of_a_subscriber_get_a_sentence(tmp_path: Path) -> None:
         next(subscribe(f"ipc://{tmp_path}/nobody", timeout_s=0.1))
     with pytest.raises(UserError, match="since -1"):
         subscribe(since=-1)
+
+
+@pytest.mark.parametrize("since", [None, 0])
+def test_a_slow_loop_body_does_not_count_as_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: int | None
+) -> None:
+    """A body that took longer than ``timeout_s`` used to end the loop without a word."""
+    worked_s = 0.0
+    clock = types.SimpleNamespace(monotonic=lambda: time.monotonic() + worked_s)
+    with Desk(tmp_path, LOOPBACK, people=1) as desk:
+        if since == 0:
+            desk.publish([appeared(1)])
+        monkeypatch.setattr(bus, "time", clock)
+        events = listen(desk, since=since)
+        assert ids(take(events, 1)) == [1]
+        for number in (2, 3):
+            worked_s += 10 * PATIENCE_S
+            desk.publish([appeared(number)])
+            assert ids(take(events, 1)) == [number]
 
 
 def test_the_replay_endpoint_follows_from_the_events_endpoint() -> None:

@@ -871,7 +871,7 @@ class _Follower:
         self._cursor: Cursor | None = None
         self._live: zmq.Socket[bytes] | None = None
         self._heard = False
-        self._last_s = time.monotonic()  # when the last event was handed on
+        self._last_s = time.monotonic()  # since when the next event is waited for
 
     def events(self, since: Place | int | None) -> Iterator[Event]:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -923,11 +923,11 @@ class _Follower:
                     place = yield from self._heal(questions, place)
 
     def _tell(self, event: Event) -> Iterator[Event]:
-        self._last_s = time.monotonic()
         yield event
-        # The next one is asked for: this one is done with.
+        # The next one is asked for: this one is done with, and only now does anybody wait.
         if self._cursor is not None:
             self._cursor.move((event.epoch, event.seq))
+        self._last_s = time.monotonic()
 
     def _start(self, questions: _Questions, since: Place | int | None) -> Generator[Event, None, Place]:
         """Yields the present state where no start was given; returns the place to go on from."""
@@ -936,7 +936,6 @@ class _Follower:
             self._heard = True
             for identity in view.identities:
                 if identity.here:
-                    self._last_s = time.monotonic()
                     yield Updated(
                         t_ns=identity.last.t_ns,
                         epoch=view.epoch,
@@ -945,6 +944,7 @@ class _Follower:
                         sightings=(identity.last,),
                         tracks=identity.tracks,
                     )
+                    self._last_s = time.monotonic()
             if self._cursor is not None:  # only now: whoever stops before has not heard of all who are here
                 self._cursor.move((view.epoch, view.seq))
             return view.epoch, view.seq
