@@ -988,6 +988,42 @@ def test_a_message_too_large_is_refused_and_one_far_too_large_cuts_off(tmp_path:
         push.linger = 0
 
 
+def test_only_the_frames_that_belong_there_are_taken_and_all_of_them_count(tmp_path: Path) -> None:
+    """Of a message in many frames only the last was looked at: 120 MiB counted as one small update."""
+    bounded = LOOPBACK.model_copy(update={"peer_rate": 100.0})
+    with (
+        zmq.Context() as context,
+        Desk(tmp_path, bounded) as desk,
+        context.socket(zmq.PUSH) as push,
+        context.socket(zmq.PUSH) as other,
+        context.socket(zmq.DEALER) as ask,
+    ):
+        for socket, endpoint in (
+            (push, desk.endpoints.ingest),
+            (other, desk.endpoints.ingest),
+            (ask, desk.endpoints.replay),
+        ):
+            socket.linger = 0
+            socket.connect(endpoint)
+        push.send_multipart([b"x", wire.encode(update(1))])
+        push.send(wire.encode(update(2)))
+        assert desk.received.get(timeout=PATIENCE_S).seq == 2 and desk.counters.refused == 1
+        # 32 frames of 64 KiB count as 1 + 32 * 64 / 16 = 129, which is all that this peer may say in a second.
+        other.send_multipart([b"x" * (64 << 10)] * 32 + [wire.encode(update(3))])
+        other.send(wire.encode(update(4)))
+        until(lambda: desk.counters.limited == 1, lambda: other.poll(20))
+        assert desk.received.empty() and desk.counters.refused == 2
+        question = wire.encode(wire.Ask(what="audit"))
+        for frames in ([question], [b"", b"x", question], [b"x", question], [b"", question, b""]):
+            ask.send_multipart(frames)
+            assert ask.poll(1000 * PATIENCE_S)
+            empty, answer = ask.recv_multipart()
+            assert empty == b"" and isinstance(wire.decode(answer), wire.Refused)
+        assert desk.counters.refused == 6
+        ask.send_multipart([b"", question])
+        assert ask.poll(1000 * PATIENCE_S) and isinstance(wire.decode(ask.recv_multipart()[-1]), wire.Audit)
+
+
 def test_an_update_of_a_crowd_goes_in_parts_that_are_not_too_large(tmp_path: Path) -> None:
     looks = np.zeros((8, 512), np.float16)  # 8 KB a tracklet: 200 of them are 1.6 MB
     crowd = [

@@ -272,23 +272,27 @@ class Hub:
         until_s = time.monotonic() + within_s
         for _ in range(_BURST):
             try:
-                frame = self._sockets["ingest"].recv_multipart(zmq.NOBLOCK, copy=False)[-1]
+                frames = self._sockets["ingest"].recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            message = self._taken(frame)
+            message = self._taken(frames)
             if message is not None:
                 self.counters.received += 1
                 yield message
             if time.monotonic() > until_s:
                 return
 
-    def _taken(self, frame: zmq.Frame) -> CameraUpdate | CameraStatus | wire.Repeated | None:
+    def _taken(self, frames: Sequence[zmq.Frame]) -> CameraUpdate | CameraStatus | wire.Repeated | None:
+        frame = frames[-1]
         key = _sender(frame)
         if self._door is not None and not self._door.may(key, "ingest"):
             self._refuse(f"{self._door.name(key)} may not send updates")  # no longer: it was let in once
             return None
-        if not self._senders.may(key or _connection(frame), 1 + len(frame) // _COUNTS_AS_ONE):
+        if not self._senders.may(key or _connection(frame), _cost(frames)):
             self._limit(key or _connection(frame))
+            return None
+        if len(frames) > 1:
+            self._refuse(f"an update is one frame, and not {len(frames)}")
             return None
         if len(frame) > _MAX_RECEIVED:
             self._refuse(f"an update has at most {_MAX_RECEIVED} bytes")
@@ -322,18 +326,26 @@ class Hub:
         """
         for _ in range(_MAX_ANSWERS):
             try:
-                *head, frame = self._sockets["replay"].recv_multipart(zmq.NOBLOCK, copy=False)
+                frames = self._sockets["replay"].recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            address, key = [part.bytes for part in head], _sender(frame)
+            frame = frames[-1]
+            address, key = [frames[0].bytes, b""], _sender(frame)
             if self._door is not None and not self._door.may(key, "replay"):
                 self._refuse(f"{self._door.name(key)} may not ask")  # no longer: it was let in once
                 continue
             asker = key or _connection(frame)
-            message = self._decoded(frame.bytes) if len(frame) <= _MAX_RECEIVED else None
+            is_framed = len(frames) == 3 and not frames[1].bytes
+            message = self._decoded(frame.bytes) if is_framed and len(frame) <= _MAX_RECEIVED else None
             is_view = isinstance(message, wire.Ask) and message.what == "view" and message.page <= 0
-            if not self._askers.may(asker, _VIEW_COUNTS_AS if is_view else 1):
+            if not self._askers.may(asker, _VIEW_COUNTS_AS if is_view else _cost(frames)):
                 self._limit(asker)
+                continue
+            if not is_framed:
+                self._refuse(f"a question is an empty frame and one of its own, and not {len(frames) - 1}")
+                self.answer(
+                    address, wire.Refused(reason="send an empty frame, then one frame with the message")
+                )
                 continue
             is_short = len(frame) <= _MAX_COMMAND_BYTES
             is_operator = self._door is None or self._door.may(key, "command")
@@ -466,6 +478,11 @@ def _sender(frame: zmq.Frame) -> str:
         return str(frame.get("User-Id"))
     except zmq.ZMQError:
         return ""
+
+
+def _cost(frames: Sequence[zmq.Frame]) -> int:
+    """As how many messages they count: all frames are received before anybody can look at one."""
+    return 1 + sum(map(len, frames)) // _COUNTS_AS_ONE
 
 
 def _connection(frame: zmq.Frame) -> str:
