@@ -1025,7 +1025,7 @@ def test_only_the_frames_that_belong_there_are_taken_and_all_of_them_count(tmp_p
 
 
 def test_an_update_of_a_crowd_goes_in_parts_that_are_not_too_large(tmp_path: Path) -> None:
-    looks = np.zeros((8, 512), np.float16)  # 8 KB a tracklet: 200 of them are 1.6 MB
+    looks = np.ones((8, 512), np.float16)  # 8 KB a tracklet: 200 of them are 1.6 MB
     crowd = [
         msgspec.structs.replace(tracklet(n), prototypes=looks, quality=np.zeros(8, np.float32))
         for n in range(200)

@@ -67,6 +67,7 @@ CREATE TABLE commands (
 
 # Numbers stay used when all that named them is gone.
 _CREATE_USED = "ALTER TABLE deleted ADD COLUMN largest_id INTEGER NOT NULL DEFAULT 0"
+_BUSY_S = 5.0  # how long somebody else may write
 _PRUNED_AT_ONCE = 5000  # events deleted between two looks at the sockets: some 50 ms
 
 
@@ -89,7 +90,7 @@ class EventLog:
             # Events say who was where: nobody else's business. SQLite gives its WAL the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             sync_folder(path.parent)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S)
         try:
             with self._explained("opened"):
                 self._prepare()
@@ -178,12 +179,14 @@ class EventLog:
 
     def lost_since(self, since: Place) -> bool:
         """Whether age has deleted events after ``since``."""
-        last = self._db.execute("SELECT epoch, seq FROM deleted").fetchone()
+        with self._explained("read"):
+            last = self._db.execute("SELECT epoch, seq FROM deleted").fetchone()
         return last is not None and tuple(last) > since
 
     def outcome(self, command_id: str) -> wire.Outcome | None:
         """What became of a command, with those of its events that are kept; None when it never came."""
-        found = self._db.execute(f"{_AUDIT} WHERE id = ?", (command_id,)).fetchone()
+        with self._explained("read"):
+            found = self._db.execute(f"{_AUDIT} WHERE id = ?", (command_id,)).fetchone()
         if found is None:
             return None
         epoch, seq, count = found[-3:]
@@ -199,9 +202,9 @@ class EventLog:
 
     def forgotten(self) -> list[int]:
         """Whom an operator has had forgotten, as far back as the audit goes."""
-        return [
-            g for row in self._db.execute(f"{_AUDIT} WHERE verb = 'forget' AND obeyed") for g in _ids(row[4])
-        ]
+        query = f"{_AUDIT} WHERE verb = 'forget' AND obeyed"
+        with self._explained("read"):
+            return [g for row in self._db.execute(query) for g in _ids(row[4])]
 
     def speaks_of(self, global_id: int) -> bool:
         """Whether any kept event names this identity."""
@@ -244,7 +247,8 @@ class EventLog:
 
     def count(self) -> int:
         """Events kept."""
-        return int(self._one("SELECT count(*) FROM events"))
+        with self._explained("read"):
+            return int(self._one("SELECT count(*) FROM events"))
 
     def largest_id(self) -> int:
         """The largest identity that any event of this log ever named, deleted ones included; 0 for none."""
@@ -253,25 +257,34 @@ class EventLog:
             "SELECT max(other_id) FROM events WHERE other_id IS NOT NULL",
             "SELECT max(largest_id) FROM deleted",
         )
-        return max(*(self._one(query) or 0 for query in named), *self.forgotten(), 0)
+        with self._explained("read"):
+            return max(*(self._one(query) or 0 for query in named), *self.forgotten(), 0)
 
     @property
     def size_bytes(self) -> int:
         """What is kept takes so much of the file; what was deleted leaves room in it for what comes."""
-        pages, free, size = (
-            self._one(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")
-        )
+        with self._explained("read"):
+            pages, free, size = (
+                self._one(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")
+            )
         return int((pages - free) * size)
 
-    def prune(self, before_ns: int, most_bytes: int | None = None, at_once: int = _PRUNED_AT_ONCE) -> int:
+    def prune(
+        self,
+        before_ns: int,
+        most_bytes: int | None = None,
+        at_once: int = _PRUNED_AT_ONCE,
+        through: Place = (1 << 62, 0),
+    ) -> int:
         """Delete the oldest events: those of before ``before_ns`` (capture time), or what is too much.
 
         Args:
-            most_bytes: delete while the log is larger; None: however large it is.
+            most_bytes: delete while the log is larger, as many as are needed; None: however large it is.
             at_once: at most so many events.
+            through: none after this one. What a linker's checkpoint does not know of it compares when it starts again.
 
         Returns:
-            How many are gone. As many as ``at_once``: there may be more to delete.
+            How many are gone. Any: there may be more to delete.
 
         Raises:
             StorageError: the disk is full or broken; nothing is deleted.
@@ -279,11 +292,14 @@ class EventLog:
         with self._explained("written"):
             if not self._is_wal_clean:
                 self._empty_wal()
-            query = "SELECT epoch, seq FROM events WHERE t_ns < ? ORDER BY t_ns LIMIT ?"
-            old = self._db.execute(query, (before_ns, at_once)).fetchall()
-            if not old and most_bytes is not None and self.size_bytes > most_bytes:
-                query = "SELECT epoch, seq FROM events ORDER BY epoch, seq LIMIT ?"
-                old = self._db.execute(query, (at_once,)).fetchall()
+            kept = "FROM events WHERE (epoch, seq) <= (?, ?)"
+            query = f"SELECT epoch, seq {kept} AND t_ns < ? ORDER BY t_ns LIMIT ?"
+            old = self._db.execute(query, (*through, before_ns, at_once)).fetchall()
+            excess_bytes = 0 if old or most_bytes is None else self.size_bytes - most_bytes
+            if excess_bytes > 0:
+                needed = math.ceil(excess_bytes * self.count() / self.size_bytes)  # they are alike in size
+                query = f"SELECT epoch, seq {kept} ORDER BY epoch, seq LIMIT ?"
+                old = self._db.execute(query, (*through, min(needed, at_once))).fetchall()
             aged = self._one(f"SELECT count(*) FROM commands WHERE t_ns < {int(before_ns)}")
             if not old and not aged:
                 return 0
@@ -331,10 +347,16 @@ class EventLog:
 
     def _empty_wal(self) -> None:
         """What was deleted still stands in the WAL until it is folded into the file and cut."""
-        self._is_wal_clean = False
-        busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        was_clean, self._is_wal_clean = self._is_wal_clean, False
+        self._db.execute(
+            "PRAGMA busy_timeout = 0"
+        )  # who reads the log may do so for long: nobody waits for that
+        try:
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {round(1000 * _BUSY_S)}")
         self._is_wal_clean = not busy
-        if busy:
+        if busy and was_clean:
             log.warning("%s: another program reads the log; deleted events leave its WAL later", self.path)
 
     def _one(self, query: str) -> Any:

@@ -263,7 +263,10 @@ class LinkerLoop:
     def _tidy(self, now_ns: int, now_s: float) -> None:
         """Delete what is too old or too much, a little at a time."""
         try:
-            gone = self._events.prune(now_ns - int(self._keep_s * 1e9), self._keep_bytes)
+            saved = self._journal.saved
+            assert saved is not None, "a life begins with a checkpoint"
+            before_ns = now_ns - int(self._keep_s * 1e9)
+            gone = self._events.prune(before_ns, self._keep_bytes, through=(saved.epoch, saved.seq))
         except StorageError as error:
             self._fall_behind(error)
             gone = 0
