@@ -717,6 +717,24 @@ def test_a_clock_that_is_behind_is_found_and_taken_off_once_no_message_was_promp
     assert times[-1] == clock.now_ns() and figures["worker_clock_offset_s"] == pytest.approx(-3.1)
 
 
+def test_clocks_that_are_off_are_those_of_cameras_now(tmp_path: Path) -> None:
+    """Each run of a worker whose clock was off used to count once more, and for ever."""
+    clock, hour_ns = ReplayClock(1000 * 10**9), 3600 * 10**9
+    with Hub(local_endpoints(tmp_path)) as hub, Journal(tmp_path) as journal:
+        with EventLog(tmp_path / "events.sqlite", started_ns=1) as log:
+            loop = LinkerLoop(Plain(), hub, log, journal, cameras=["a", "b"], clock=clock)
+            off = []
+            # a: ahead in two runs; b: ahead, then set right in the same run; a: right in a third run.
+            for n, (camera, run, ahead_ns) in enumerate(
+                (("a", 1, hour_ns), ("a", 2, hour_ns), ("b", 1, hour_ns), ("b", 1, 0), ("a", 3, 0))
+            ):
+                clock.sleep_until((1001 + n) * 10**9)
+                loop._take(update(camera, run, n, clock.now_ns() + ahead_ns))
+                off.append(loop.counters()["clocks_off"])
+            assert off == [1, 1, 2, 1, 0]
+            assert {camera_id for camera_id, _ in loop._off_ns} == {"b"}
+
+
 def test_a_camera_that_is_none_of_the_sites_is_refused(tmp_path: Path) -> None:
     with Running(tmp_path, cameras=["a"]) as running, Uplink(running.bus, ["a"]) as uplink:
         now_ns = time.time_ns()
@@ -737,6 +755,21 @@ def test_a_changed_embedder_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert (
         sum("the embedder changed (model bbbb, before aaaa)" in r.getMessage() for r in caplog.records) == 1
     )
+
+
+def test_two_embedders_at_once_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Workers with different models used to give a line for every message."""
+    with (
+        Hub(local_endpoints(tmp_path)) as hub,
+        EventLog(tmp_path / "events.sqlite", started_ns=1) as log,
+        Journal(tmp_path) as journal,
+    ):
+        loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
+        for seq, model in enumerate(("aaaa", "bbbb", "aaaa", "bbbb", "cccc", "bbbb")):
+            one = msgspec.structs.replace(tracklet("a", 1, seq, 10 + seq), model_hash=model)
+            loop._take(update("a", 1, seq, 10 + seq, one))
+    told = [r.getMessage() for r in caplog.records if "the embedder changed" in r.getMessage()]
+    assert [t.split("(model ")[1][:17] for t in told] == ["bbbb, before aaaa", "cccc, before bbbb"]
 
 
 def test_boxes_carry_identities(tmp_path: Path) -> None:
@@ -905,6 +938,35 @@ def test_what_is_refused_is_said_why_and_changes_nothing(tmp_path: Path) -> None
         assert not any(o.obeyed or o.events for o in told)
         assert site.people() == before
         assert [o.reason for o in site.operator.audit()] == ["", *(o.reason for o in told)]
+
+
+@pytest.mark.parametrize("kind", [StorageError, UserError])  # the disk is busy, or the file is damaged
+def test_a_log_that_cannot_be_read_ends_no_linker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[UserError]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise kind("the event log cannot be read (disk I/O error)")
+
+    command = Command(t_ns=0, verb="merge", global_ids=(1, 2), id="once")
+    with Watched(tmp_path) as site:
+        loop = site.running.loop
+        for name, ask in (
+            ("outcome", lambda: site.operator.send(command)),
+            ("absorbed_by", lambda: site.operator.send(command)),
+            ("audit", lambda: list(site.operator.audit())),
+            ("lost_since", lambda: next(listen(site.bus))),
+        ):
+            errors = loop.storage_errors
+            with monkeypatch.context() as patch, pytest.raises(UserError, match="log cannot be read now"):
+                patch.setattr(EventLog, name, broken)
+                ask()
+            assert loop.storage_errors == errors + 1
+        with monkeypatch.context() as patch:
+            patch.setattr(EventLog, "prune", broken)
+            loop._tidied_s = -float("inf")
+            until(lambda: loop.storage_errors == 5, lambda: site.operator.view())
+        assert site.operator.send(command).obeyed
+        assert tracks_of(take(listen(site.bus), 3)) == ["a/1/1", "a/1/2", "a/1/3"]
 
 
 def test_a_command_is_done_once_however_often_it_is_said(tmp_path: Path) -> None:

@@ -87,7 +87,11 @@ OF_PROCESS: dict[str, Told] = {
     "limited": ("limited_total", "counter", "Messages beyond what one peer may send."),
     "again": ("again_total", "counter", "Updates that had come before, byte for byte."),
     "denied": ("denied_total", "counter", "Connections that were not let in."),
-    "storage_errors": ("storage_errors_total", "counter", "Times that something could not be put on disk."),
+    "storage_errors": (
+        "storage_errors_total",
+        "counter",
+        "Times that something could not be put on disk, or read from it.",
+    ),
     "unstored_s": ("unstored_seconds", "gauge", "For how long nothing could be put on disk; 0 when all can."),
     "unsaid": ("unsaid", "gauge", "Events that wait to be put on disk and published."),
     "unsaid_dropped": (

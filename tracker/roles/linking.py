@@ -57,9 +57,13 @@ _KEYS_KEPT = 100_000  # ended tracklets remembered, so that a repeated one is kn
 _MOST_UNSAID = 20_000  # events held in memory while none can be put on disk: some 20 MB
 _RETRY_S = 2.0  # between two tries then: each writes a whole checkpoint
 _TIDY_S = 60.0  # between two looks for what is too old, or too much
+_MODELS_TOLD = 100  # changes of the embedder that are said; two that take turns are said once each
 _ID_LENGTH = 64  # characters of a command's id; a UUID has 36
 _NO_SPACE = (
     "nothing can be put on disk now, so nothing can be put on record; send it again when there is space"
+)
+_UNREADABLE = (
+    "the event log cannot be read now; ask again. A command may have been done: sent again, it is done once"
 )
 _FAILED = "the linker failed on it and goes on as before; its own log says why"
 
@@ -111,6 +115,7 @@ class LinkerLoop:
         self._runs: dict[CameraId, int] = dict.fromkeys(cameras, 0)
         self._ended: OrderedDict[TrackKey, bool] = OrderedDict()  # ended tracklets, and whether they are safe
         self._model_hash = ""
+        self._models: set[str] = set()  # that were said to be in use
         self._looks = ("", 0)  # the network that looks come from, and their size; 0 while that is unknown
         # What is not in the log yet. An outcome carries what its command caused.
         self._waiting: list[Event | wire.Outcome] = []
@@ -152,10 +157,7 @@ class LinkerLoop:
             self.commit()
         for address, question in self._hub.questions():
             self.commit()  # a view must not know more than the log
-            if isinstance(question, Command):
-                self._hub.answer(address, self._obey(question))
-            else:
-                self._hub.answer(address, self._answers.to(question))
+            self._hub.answer(address, self._reply(question))
         if now_s - self._beat_s >= HEARTBEAT_S:
             self._beat_s = now_s
             self._hub.heartbeat(self._events.place, now_ns)
@@ -253,8 +255,8 @@ class LinkerLoop:
         self._journal.begin(self._linker.checkpoint(), self._events.place, self._waiting, forget=forget)
         self.checkpoints += 1
 
-    def _fall_behind(self, error: StorageError) -> None:
-        """A checkpoint or a deletion that did not work is tried again in its time."""
+    def _fall_behind(self, error: UserError) -> None:
+        """A checkpoint, a deletion or an answer that did not work is tried again in its time."""
         self.storage_errors += 1
         if not self._is_behind:
             self._is_behind = True
@@ -267,7 +269,7 @@ class LinkerLoop:
             assert saved is not None, "a life begins with a checkpoint"
             before_ns = now_ns - int(self._keep_s * 1e9)
             gone = self._events.prune(before_ns, self._keep_bytes, through=(saved.epoch, saved.seq))
-        except StorageError as error:
+        except UserError as error:
             self._fall_behind(error)
             gone = 0
         if not gone:
@@ -342,6 +344,7 @@ class LinkerLoop:
         clock = self._clocks.get(source)
         if clock is None:
             self._clocks = {s: c for s, c in self._clocks.items() if s[0] != source[0]}
+            self._off_ns = {s: off_ns for s, off_ns in self._off_ns.items() if s[0] != source[0]}
             clock = self._clocks[source] = StreamClock(most_latency_ns=self._patience_ns)
         placed_ns = clock.place(message.t_ns, self._clock.now_ns(), message.t_ns)
         if source not in self._off_ns:
@@ -399,6 +402,13 @@ class LinkerLoop:
             self._journal.write(message)
         except StorageError as error:
             self._cannot_store(error)
+
+    def _reply(self, question: wire.Ask | Command) -> wire.Answer | bytes:
+        try:
+            return self._obey(question) if isinstance(question, Command) else self._answers.to(question)
+        except UserError as error:  # the log cannot be read, now or at all; tracking goes on
+            self._fall_behind(error)
+            return wire.Refused(reason=_UNREADABLE)
 
     def _obey(self, command: Command) -> wire.Outcome | wire.Refused:
         """Do at once what an operator says, and once only: said again it is answered again.
@@ -492,7 +502,10 @@ class LinkerLoop:
     def _notice_model(self, model_hash: str) -> None:
         if not model_hash or model_hash == self._model_hash:
             return
-        if self._model_hash:
+        is_new = model_hash not in self._models and len(self._models) < _MODELS_TOLD
+        if is_new:
+            self._models.add(model_hash)
+        if is_new and self._model_hash:
             log.warning(
                 "the embedder changed (model %.12s, before %.12s): looks remembered from before cannot be compared, "
                 "so nobody from before is recognised by looks",
@@ -627,7 +640,7 @@ class LinkerLoop:
             "failed": self.failed,
             "unknown": self.unknown,
             "misfits": self.misfits,
-            "clocks_off": len(self._off_ns),
+            "clocks_off": sum(not clock.is_believed for clock in self._clocks.values()),
             "checkpoints": self.checkpoints,
             "refused": self._hub.counters.refused,
             "limited": self._hub.counters.limited,
