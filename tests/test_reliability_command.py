@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +17,8 @@ import pytest
 
 from benchmarks.accuracy import Row, least, most
 from benchmarks.reliability import __main__ as command
-from benchmarks.reliability.bench import Bench, CannotRun
+from benchmarks.reliability.bench import Bench, CannotRun, holdings
+from benchmarks.reliability.events import Cast, Watch
 
 
 def held(bench: Bench) -> Row:
@@ -92,3 +97,33 @@ def test_a_wrong_name_is_a_mistake() -> None:
     with pytest.raises(SystemExit) as end:
         command.main(["--only", "nothing"])
     assert end.value.code == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="read from /proc")
+def test_a_process_that_is_gone_is_a_failure_and_no_excuse() -> None:
+    """Read as "cannot run here", a worker that died left its row out."""
+    assert holdings().rss_mib > 1
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert holdings(process.pid).threads == 1
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(OSError, match="has ended"):
+            holdings(process.pid)
+    with pytest.raises(OSError, match="No such file"):
+        holdings(process.pid)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pause"), reason="signals of POSIX")
+def test_whoever_dies_of_a_signal_that_nobody_sent_is_reported() -> None:
+    """A negative exit code was taken for one of the row's own kills."""
+    cast = Cast(multiprocessing.get_context("spawn"))
+    try:
+        cast.start("linker", signal.pause)
+        cast.kill("linker")
+        Watch(cast, lambda: 0).look()
+        cast.start("wall", signal.raise_signal, signal.SIGKILL)
+        cast.running["wall"].join()
+        with pytest.raises(RuntimeError, match=r"^wall \(-9\) ended by themselves"):
+            Watch(cast, lambda: 0).look()
+    finally:
+        cast.end()

@@ -74,16 +74,16 @@ def holdings(pid: int | None = None) -> Holdings:
     """Of a process (None: this one), from /proc.
 
     Raises:
-        CannotRun: this system has no /proc, or the process is gone.
+        CannotRun: this system has no /proc.
+        OSError: the process is gone: who measures one wants it alive, so that is a failure and no excuse.
     """
+    if not Path("/proc/self").exists():
+        raise CannotRun("what a process holds is read from /proc")
     root = Path("/proc") / str(os.getpid() if pid is None else pid)
-    try:
-        status = dict(
-            line.split(":", 1) for line in (root / "status").read_text().splitlines() if ":" in line
-        )
-        tasks = list((root / "task").iterdir())
-        children = sum(len((task / "children").read_text().split()) for task in tasks)
-        descriptors = len(list((root / "fd").iterdir()))
-    except OSError as error:
-        raise CannotRun(f"what a process holds is read from /proc ({error})") from error
+    status = dict(line.split(":", 1) for line in (root / "status").read_text().splitlines() if ":" in line)
+    if "VmRSS" not in status:
+        raise ProcessLookupError(f"process {root.name} has ended")  # and nobody has asked how
+    tasks = list((root / "task").iterdir())
+    children = sum(len((task / "children").read_text().split()) for task in tasks)
+    descriptors = len(list((root / "fd").iterdir()))
     return Holdings(int(status["VmRSS"].split()[0]) / 1024, len(tasks), children, descriptors)

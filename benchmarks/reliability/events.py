@@ -304,7 +304,7 @@ class Cast:
 
     context: Any
     running: dict[str, BaseProcess] = field(default_factory=dict)
-    kills: int = 0
+    killed: set[BaseProcess] = field(default_factory=set)
 
     def start(self, name: str, target: Any, *arguments: Any) -> None:
         process = self.context.Process(target=target, args=arguments, name=name, daemon=True)
@@ -312,6 +312,7 @@ class Cast:
         self.running[name] = process
 
     def kill(self, name: str) -> None:
+        self.killed.add(self.running[name])
         self.running[name].kill()
         self.running[name].join()
 
@@ -478,9 +479,14 @@ class Watch:
             [p.sentinel for name, p in running.items() if not name.startswith("worker") and p.is_alive()],
             0.05,
         )
-        dead = [name for name, p in running.items() if not p.is_alive() and (p.exitcode or 0) > 0]
+        # A negative code is a signal's: a crash, or too much memory.
+        dead = [
+            f"{name} ({p.exitcode})"
+            for name, p in running.items()
+            if not p.is_alive() and p.exitcode and p not in self._cast.killed
+        ]
         if dead:
-            raise RuntimeError(f"{', '.join(dead)} ended by themselves; see their traceback above")
+            raise RuntimeError(f"{', '.join(dead)} ended by themselves; see their traceback above, if any")
         now = self._progress()
         if now != self._last:
             self._last, self._moved_s = now, time.monotonic()

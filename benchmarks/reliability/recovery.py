@@ -26,6 +26,9 @@ from tracker.io.bus import Uplink
 from tracker.types import TrackKey, View
 
 SERVES_S = 2.0
+SERVES_WALL_S = (
+    10.0  # what waits for nothing takes as long as it works, and the disk and the system some more
+)
 PAUSE_S = 0.05  # between two people who come: a busy hall
 
 
@@ -38,6 +41,7 @@ def run(bench: Bench) -> Row:
     wanted = {
         "same ids, %": least(100),
         "serving again, s of one core": bench.within(SERVES_S),
+        "serving again, s as it was": bench.within(SERVES_WALL_S),
         "acknowledged tracklets lost": most(0),
         "acknowledged tracklets told twice": most(0),
         "events heard and not in the log": most(0),

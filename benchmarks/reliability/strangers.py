@@ -67,7 +67,9 @@ def run(bench: Bench) -> Row:
         "safe people lost",
         "people told wrongly",
     )
-    return Row("strangers", figures, dict.fromkeys(nothing, most(0)) | {"tries": least(9 * bench.of(3, 100))})
+    return Row(
+        "strangers", figures, dict.fromkeys(nothing, most(0)) | {"tries": least(11 * bench.of(3, 100))}
+    )
 
 
 def stage(bench: Bench, folder: Path) -> dict[str, float]:
@@ -103,6 +105,7 @@ def stage(bench: Bench, folder: Path) -> dict[str, float]:
             "a session played again": ("denied", strange.play_again),
             "a subscriber's key that pushes": ("denied", lambda: strange.push(keys / "nosy")),
             "a worker's key that commands": ("denied", lambda: strange.command(keys / "mad")),
+            "a subscriber's key that commands": ("refused", lambda: strange.ask_too_much(keys / "nosy")),
             "2 MiB": ("refused", lambda: strange.say(b"\0" * (2 << 20))),
             "no message": ("refused", lambda: strange.say(b"\0" * 100)),
             "an update again": ("again", lambda: strange.say(strange.said)),
@@ -172,10 +175,16 @@ class Strangers:
             there.send(wire.encode(frame("c3", STRANGE_RUN, time.time_ns() % 1_000_000)), zmq.NOBLOCK)
 
     def command(self, keys: Path | None) -> None:
-        """A command with keys that may not."""
+        """A command with keys that may not even ask."""
         with self._trying(zmq.DEALER, self._own.replay, keys) as there, contextlib.suppress(zmq.Again):
-            order = Command(t_ns=0, verb="forget", global_ids=(1,), id=str(time.time_ns()))
-            there.send_multipart([b"", wire.encode(order)], zmq.NOBLOCK)
+            there.send_multipart([b"", wire.encode(_order())], zmq.NOBLOCK)
+
+    def ask_too_much(self, keys: Path) -> None:
+        """A command with keys that may ask: answered, that it is refused. Raises TimeoutError when it is not."""
+        with self._socket(zmq.DEALER, self._own.replay, keys) as there:
+            there.send_multipart([b"", wire.encode(_order())])
+            self.until(lambda: there.poll(0) > 0)
+            self.answered += not isinstance(wire.decode(there.recv_multipart()[-1]), wire.Refused)
 
     def plain(self, data: bytes) -> None:
         """Bytes that are no session, until the linker hangs up."""
@@ -262,9 +271,11 @@ class Strangers:
             yield there
             if told.poll(round(PATIENCE_S * 1000)):
                 event = parse_monitor_message(told.recv_multipart())["event"]
-                self.let_in += event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            if kind == zmq.DEALER:
-                self.answered += there.poll(0) > 0
+                is_in = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+                self.let_in += is_in
+                # Whoever was let in is answered sooner or later, if at all; whoever was not has nobody to hear.
+                if is_in and kind == zmq.DEALER:
+                    self.answered += there.poll(round(PATIENCE_S * 1000)) > 0
         finally:
             there.disable_monitor()
             told.close(linger=0)
@@ -320,6 +331,10 @@ def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [s.getsockname()[1] for s in sockets]
+
+
+def _order() -> Command:
+    return Command(t_ns=0, verb="forget", global_ids=(1,), id=uuid.uuid4().hex)
 
 
 def _send(there: zmq.Socket[bytes], update: CameraUpdate) -> None:
