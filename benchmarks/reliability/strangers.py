@@ -142,9 +142,14 @@ class Strangers:
         self._own, self._keys, self._folder, self._watch = own, keys, folder, watch
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._session = self._recorded()
-        self._mad = self._socket(zmq.PUSH, own.ingest, keys / "mad")
+        with self._context.socket(zmq.PAIR) as told:
+            self._mad = self._socket(zmq.PUSH, own.ingest, keys / "mad", told)
+            told.poll(round(PATIENCE_S * 1000))
+            self._mad.disable_monitor()
         self.said = wire.encode(frame("c3", 1, 0))
         self._mad.send(self.said)
+        # Whoever is still shaking hands counts as not let in, until they are.
+        self.until(lambda: counters(folder)["denied"] == 0)
         self.let_in = self.answered = 0
 
     def until(self, true: Callable[[], bool]) -> None:
