@@ -420,6 +420,7 @@ def test_nothing_that_ever_runs_is_a_mistake_to_be_told(
 def test_whose_loop_hangs_is_ended_and_started_again(
     tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """By what it tells its parent: on a full disk nobody's figures get into a file, and sound processes were ended."""
     monkeypatch.setattr(family, "_run_child", stand_ins.child)
     with family._Family(site, tmp_path, LogSettings()) as children:
         linker, good, _ = children._all
@@ -428,8 +429,8 @@ def test_whose_loop_hangs_is_ended_and_started_again(
         while (
             now_s < begin_s + 63
         ):  # the clock is an argument: looks every 3 s, in which the linker tells something
-            metrics = Metrics(name="linker", wall_s=now_s)
-            write_whole(tmp_path / "metrics" / "linker.json", msgspec.json.encode(metrics))
+            linker.pipe.send(("figures", Metrics(name="linker")))
+            until(children, lambda: linker.is_news)
             children.tell(Health(), now_s)
             now_s += 3
         until(children, lambda: good.starts == 2 and good.is_serving)
@@ -438,3 +439,44 @@ def test_whose_loop_hangs_is_ended_and_started_again(
         children.tell(Health(), now_s + 3600)  # all stood still: nobody is blamed
         assert good.heard_s > heard_s + 3000 and good.process.is_alive()
     assert "worker-0: nothing heard of it for" in caplog.text
+
+
+def test_all_workers_together_have_one_time_to_stop(
+    tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each had its own: three that hung made a service manager kill all, the linker before it had written its state."""
+    monkeypatch.setattr(family, "_run_child", stand_ins.child)
+    waited_s: list[float] = []
+    clock = Clock()
+
+    def none_in_time(sentinels: list[int], timeout_s: float) -> list[int]:
+        waited_s.append(timeout_s)
+        clock.now_s += timeout_s
+        return []
+
+    site = SimpleNamespace(cameras=dict.fromkeys("abc"), live=SimpleNamespace(workers=3))
+    with family._Family(site, tmp_path, LogSettings()) as children:
+        hang = [children._all[1], children._all[3]]
+        until(children, lambda: all(child.is_ready for child in hang))
+        for child in hang:
+            (tmp_path / f"{child.name}.deaf").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(family, "wait", none_in_time)
+            patch.setattr(family, "time", SimpleNamespace(monotonic=clock))
+            (tmp_path / "linker.deaf").touch()
+            children.stop()
+    # The workers' time and the linker's; no look takes longer than the next one has to wait.
+    assert sum(waited_s) == pytest.approx(2 * family._STOP_S) and max(waited_s) <= 0.2
+    assert all(
+        f"{name} does not stop; killing it" in caplog.text for name in ("worker-0", "worker-2", "linker")
+    )
+
+
+def test_of_two_lives_counts_are_added_up_and_of_all_else_the_last_is_told() -> None:
+    """Latencies and the clocks' offsets were added up as well."""
+    before = {"read": 10, "lost": 1, "fps": 9.5, "latency_p50_s": 0.1, "latency_p99_s": 0.4, "state": "up"}
+    before |= {"worker_clock_offset_s": 2.0, "worker_clock_drift_ppm": 50.0}
+    now = {"read": 5, "lost": 0, "fps": 8.0, "latency_p50_s": 0.2, "latency_p99_s": 0.3, "state": "gone"}
+    now |= {"worker_clock_offset_s": 2.1, "worker_clock_drift_ppm": 49.0}
+    assert family._summed(before, now) == now | {"read": 10 + 5, "lost": 1 + 0}
+    assert family._summed(before, {}) == before and family._summed({}, now) == now

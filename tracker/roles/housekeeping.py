@@ -39,13 +39,23 @@ class Metrics(msgspec.Struct, kw_only=True):
     cameras: dict[CameraId, dict[str, Any]] = {}
 
 
+def _report(metrics: Metrics) -> None:
+    """Who started this process hears its figures; nobody, unless somebody is named."""
+
+
+def report_to(tell: Callable[[Metrics], None]) -> None:
+    """From here on ``tell`` hears all figures of this process: those in files only say that there is a disk."""
+    global _report
+    _report = tell
+
+
 class MetricsFile:
     """Writes a process's metrics now and then, always whole."""
 
     def __init__(
         self, path: Path | None, run: int = 0, *, tell: Callable[[Metrics], None] = lambda metrics: None
     ) -> None:
-        """``path``: None writes nothing. ``tell`` hears the same figures."""
+        """``path``: None writes nothing. ``tell`` hears the same figures, and so does whom ``report_to`` named."""
         self._path, self._run, self._tell = path, run, tell
         self._began_s = self._written_s = time.monotonic()
         self._processed: deque[tuple[float, dict[CameraId, int]]] = deque(maxlen=_RATE_OF + 1)
@@ -66,6 +76,7 @@ class MetricsFile:
             cameras=self._with_rates(cameras),
         )
         self._tell(metrics)
+        _report(metrics)
         if self._path is not None:
             write_whole(self._path, msgspec.json.encode(metrics))
 
