@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import http.client
 import os
 import re
@@ -126,6 +128,49 @@ def test_slow_clients_hold_nobody_up(server: StatusServer) -> None:
     assert slow[0].recv(100) == b""  # hung up on, long before its time was over
     for client in slow:
         client.close()
+
+
+def test_for_everybody_too_many_another_one_goes(
+    server: StatusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst hung up on the same client again and again, and all of the burst stayed."""
+
+    class Transport:
+        aborted = 0
+
+        def abort(self) -> None:
+            self.aborted += 1
+
+    class Never:
+        async def readuntil(self, mark: bytes) -> bytes:
+            return await asyncio.get_running_loop().create_future()
+
+    transports = [Transport() for _ in range(MAX_CLIENTS + 5)]
+
+    async def burst() -> list[int]:
+        meetings = [
+            asyncio.ensure_future(server._meet(Never(), SimpleNamespace(transport=one)))  # type: ignore[arg-type]
+            for one in transports
+        ]
+        await asyncio.sleep(0)  # each runs up to where it waits for its client
+        aborted = [one.aborted for one in transports]
+        for one in meetings:
+            one.cancel()
+        await asyncio.gather(*meetings, return_exceptions=True)
+        return aborted
+
+    assert asyncio.run(burst()) == [1] * 5 + [0] * MAX_CLIENTS
+
+
+def test_whoever_is_connected_when_all_closes_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    with StatusServer("127.0.0.1:0", {"/": lambda: Page("")}, exchange_s=PATIENCE_S) as server:
+        clients = [connected(server) for _ in range(3)]
+        assert get(server, "/")[0] == 200  # whoever came before has been met
+    assert [client.recv(100) for client in clients] == [b""] * 3
+    for client in clients:
+        client.close()
+    assert server.counts.closed == 3
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_an_exchange_has_an_end(server: StatusServer) -> None:
@@ -306,6 +351,28 @@ def test_a_linker_alone_speaks_for_itself(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 # Files, and the service manager
+
+
+def test_a_full_disk_is_said_once_and_its_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every process said it every two seconds, for as long as it lasted."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = MetricsFile(tmp_path / "m" / "w.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        for _ in range(3):
+            file.write({}, {})
+        assert list((tmp_path / "m").iterdir()) == []  # nothing half written takes what space there is
+    for _ in range(3):
+        file.write({}, {})
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "cannot be written ([Errno 28] No space left on device); trying on",
+        "can be written again",
+    ]
 
 
 def test_what_a_role_writes_is_its_owners_alone(tmp_path: Path) -> None:

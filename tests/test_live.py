@@ -28,7 +28,7 @@ from tracker.io.bus import Hub, Operator, Uplink, local_endpoints, replay_endpoi
 from tracker.io.clock import ReplayClock, WallClock
 from tracker.io.store import EventLog, Journal
 from tracker.io.tape import TapeReader, TapeWriter
-from tracker.roles import family, linking
+from tracker.roles import family, following, linking
 from tracker.roles.following import Camera, Capture, Inbox, Inference, Outbox, Retry, run_worker
 from tracker.roles.housekeeping import Metrics
 from tracker.roles.linking import LinkerLoop
@@ -1186,6 +1186,26 @@ def test_a_connection_that_never_returns_stops_neither_the_others_nor_the_end(tm
     lost = next(event for event in seen if isinstance(event, CameraLost))
     assert lost.camera_id == "a" and "hangs for 0.05 s" in lost.reason
     assert told[0].cameras["a"]["hung"] >= 1 and told[0].cameras["b"]["lost"] == 0
+
+
+def test_a_network_thread_that_fails_ends_its_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker went on reading, said that its cameras are up, and sent nothing."""
+
+    class Broken(Uplink):
+        def repeat(self, now_s: float) -> None:
+            raise RuntimeError("a bug")
+
+    class UntilStopped(Feed):
+        def __iter__(self) -> Iterator[Frame]:
+            yield frame("a", 0, time.time_ns())
+            stop.wait(PATIENCE_S)
+
+    monkeypatch.setattr(following, "Uplink", Broken)
+    stop = threading.Event()
+    cameras = [Camera("a", UntilStopped(), Walk("a", 1), ends=True)]
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_worker(cameras, step_all, local_endpoints(tmp_path), stop, run=1, clock=WallClock())
+    assert stop.is_set()
 
 
 def test_a_camera_says_up_before_its_first_frame_stalled_when_silent_and_up_again() -> None:

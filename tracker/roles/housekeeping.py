@@ -23,6 +23,7 @@ from tracker.types import (
 log = logging.getLogger(__name__)
 
 _METRICS_S = 2.0  # how often a process writes its figures
+_unwritten: set[Path] = set()  # files of this process that could not be written when last tried
 _RATE_OF = 5  # times that it has written them: frames a second are those of the last ten seconds
 
 
@@ -107,7 +108,10 @@ def private_folder(path: Path) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 that nobody ever sees half written. A full disk costs the figures, not the run."""
+    """Write a file of mode 0600 that nobody ever sees half written. A full disk costs the figures, not the run.
+
+    That it cannot be written is said once, and once that it can be again.
+    """
     fresh = path.with_name(path.name + ".new")
     try:
         private_folder(path.parent)
@@ -116,7 +120,15 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
         os.replace(fresh, path)
     except OSError as error:
-        log.warning("%s: cannot be written (%s)", path, error)
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        if path not in _unwritten:
+            _unwritten.add(path)
+            log.warning("%s: cannot be written (%s); trying on", path, error)
+    else:
+        if path in _unwritten:
+            _unwritten.remove(path)
+            log.warning("%s: can be written again", path)
 
 
 def tell_systemd(state: str) -> None:
