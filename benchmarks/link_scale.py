@@ -12,7 +12,6 @@ programs disturb little; with OPENBLAS_NUM_THREADS=1 it is that of one core.
 from __future__ import annotations
 
 import argparse
-import copy
 import cProfile
 import gc
 import json
@@ -66,6 +65,7 @@ from tracker.types import (
 )
 
 F = NDArray[np.float64]
+FORGETS_NOBODY = LinkSettings(remember_s=1e9)
 RETURNED_S = 3.0  # away from a camera for longer: a new visit
 
 
@@ -272,7 +272,7 @@ WARM_S = 25.0  # of the busy site's tape, before steps are timed: by then many h
 
 def remembering(people: Iterable[CameraUpdate]) -> Linker:
     """A linker that has seen these people and forgets none of them, however long ago it was."""
-    linker = Linker(LinkSettings(remember_s=1e9))
+    linker = Linker(FORGETS_NOBODY)
     for update in people:
         linker.step(update)
     return linker
@@ -410,10 +410,12 @@ def cost(bench: Bench) -> Row:
     by_cameras: dict[int, Cost] = {}
     print("cost: cameras, remembered, " + ", ".join(Cost.NAMES))
     for gallery in GALLERIES:
-        linker = remembering(past(gallery, site))
+        remembered = remembering(past(gallery, site)).checkpoint()
         for cameras in CAMERAS if gallery == GALLERIES[-1] else CAMERAS[-1:]:
             is_last = (cameras, gallery) == (CAMERAS[-1], GALLERIES[-1])
-            one = cost_of(copy.deepcopy(linker), tape, site, cameras, site.seconds if is_last else SWEEP_S)
+            linker = Linker(FORGETS_NOBODY)
+            linker.restore(remembered)
+            one = cost_of(linker, tape, site, cameras, site.seconds if is_last else SWEEP_S)
             print(
                 f"  {cameras:2d} {gallery:6d}" + "".join(f"{v:9.2f}" for v in one.figures().values()),
                 flush=True,
@@ -432,7 +434,12 @@ def cost(bench: Bench) -> Row:
         }
         draw(bench.work / f"cost_{name}.png", lines, title="Linker.step", across=across, up="ms")
     # A step must be over before the next picture of the same camera comes, and all steps together in time.
-    wanted = {"max ms": most(1e3 / site.fps), "load %": most(100), "played s": least(site.seconds - 1)}
+    wanted = {
+        "p99 ms": most(5),
+        "max ms": most(1e3 / site.fps),
+        "load %": most(100),
+        "played s": least(site.seconds - 1),
+    }
     return Row("cost", by_gallery[GALLERIES[-1]].figures(), wanted)
 
 

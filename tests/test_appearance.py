@@ -131,6 +131,22 @@ def test_where_nobody_is_seen_twice_what_was_believed_stays():
     assert model.llr(*asked) == pytest.approx(before, abs=0.3)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_where_light_differs_and_nobody_is_seen_twice_looks_still_say_something(seed: int):
+    rng = np.random.default_rng(seed)
+    n, dimensions = 60, 12
+    camera = np.repeat([0, 1], n // 2)
+    looks = unit(rng.normal(size=(n, dimensions)) + rng.normal(size=(2, dimensions))[camera])
+    two = (camera[:, None] == camera) & ~np.eye(n, dtype=bool)
+    pictures = rng.choice([3.0, 12.0, 480.0], n)
+    model = AppearanceModel(common=0.0)
+    for _ in range(40):
+        model.fit(looks @ looks.T, pictures, two, camera[:, None] != camera)
+    said = model.llr(np.linspace(-1, 1, 21)[:, None, None], pictures[:, None], pictures)
+    assert np.isfinite(said).all() and (np.diff(said, axis=0) >= 0).all()
+    assert model.llr(np.array(0.95), np.array(12.0), np.array(12.0)) > 1
+
+
 def test_of_nobody_nothing_is_learned():
     model = AppearanceModel()
     fitted(model, np.zeros((0, 0)), np.zeros((0, 0), bool), np.zeros((0, 0), bool))

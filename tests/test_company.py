@@ -132,3 +132,21 @@ def test_it_comes_back_from_its_state():
     for one in (company, again):
         watch(one, "a", 0.9, [A1, A2], [300, 600], [(0, 0), (3, 0)])
     assert again.to_state() == company.to_state()
+
+
+def test_who_is_certainly_two_stays_so_when_joined_with_a_glimpse_and_over_a_checkpoint():
+    company = Company()
+    keys = [TrackKey(camera_id="a", run=0, number=n) for n in range(3)]
+    for key in keys:
+        company.add(key)
+    boxes = np.array([[0, 0, 50, 100], [300, 0, 350, 100]], float)
+    nowhere = np.full((2, 2), np.nan), np.full(2, np.nan)
+    for n in range(20):
+        company.watch("a", n * 10**8, keys[:2], boxes, *nowhere)
+    for n in range(40, 200):  # as one body, far longer
+        company.watch("a", n * 10**8, [keys[0], keys[2]], boxes[[0, 0]], *nowhere)
+    assert company.are_two(keys)[0].tolist() == [False, True, False]
+    company.join(keys[2], keys[1])
+    again = Company.from_state(company.to_state())
+    for one in (company, again):
+        assert one.are_two([keys[0], keys[2]])[0, 1]

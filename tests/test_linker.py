@@ -565,25 +565,18 @@ def hurried(monkeypatch):
 
 def test_a_revision_in_parts_is_told_later_and_goes_on_from_a_checkpoint_in_the_midst_of_it(hurried):
     messages = closed(in_time_order(scene(0)[1]))
-    whole, under_way = Linker(), 0
+    straight, stopped, under_way = Linker(), Linker(), 0
+    said = [encode(straight.step(message)) for message in messages]
     for n, message in enumerate(messages):
-        again = Linker()
+        # Nothing hangs on when a checkpoint is made, nor on whether there is one.
+        checkpoint = stopped.checkpoint()
         if n % 5 == 0:
-            again.restore(whole.checkpoint())
-            under_way += whole._revision is not None
-            part = messages[n : n + 40]
-            ahead = Linker()
-            ahead.restore(whole.checkpoint())
-            assert told(part, again) == told(part, ahead)
-        whole.step(message)
+            again = Linker()
+            again.restore(checkpoint)
+            under_way += stopped._revision is not None
+            assert [encode(again.step(m)) for m in messages[n : n + 40]] == said[n : n + 40]
+        assert encode(stopped.step(message)) == said[n]
     assert under_way > 10
-    # Nothing hangs on when a checkpoint was made, nor on whether there was one.
-    straight, stopped = Linker(), Linker()
-    said = []
-    for message in messages:
-        said.append(encode(stopped.step(message)))
-        stopped.checkpoint()
-    assert said == [encode(straight.step(message)) for message in messages]
 
 
 def test_in_parts_people_are_who_they_are_all_at_once(monkeypatch):
@@ -603,10 +596,46 @@ def test_an_operators_word_is_not_overtaken_by_a_revision_under_way(hurried):
     heard.see("b", 1, 8, 10, look(0))
     assert heard.linker._revision is not None
     heard(Command(t_ns=at(10.1), verb="split", global_ids=(1,), track_keys=(key("b", 1),)))
-    assert heard.linker._revision is None  # it is said first
+    assert heard.linker._revision is None  # it knew nothing of this, and is put aside
     parted = heard.identity("b", 1)
     heard(Advance(t_ns=at(12), final=True))
     assert heard.identity("b", 1) == parted != heard.identity("a", 1)
+
+
+def test_whoever_is_to_be_forgotten_while_a_revision_is_under_way_is_forgotten(hurried):
+    heard = Heard()
+    heard.see("a", 1, 0, 6, look(0))
+    heard.see("b", 1, 8, 10, look(0, 1.2))  # somebody new at first
+    heard.see("b", 2, 10, 14, look(0))
+    assert heard.linker._revision is not None
+    ids = [identity.global_id for identity in heard.linker.view().identities]
+    for global_id in ids:
+        assert heard.linker.objection(Command(t_ns=at(14.1), verb="forget", global_ids=(global_id,))) == ""
+    heard(Command(t_ns=at(14.1), verb="forget", global_ids=tuple(ids)))
+    assert heard.linker.view().identities == ()
+    looks_of = np.asarray(look(0), np.float32).tobytes()
+    assert looks_of not in heard.linker.checkpoint().state
+
+
+def test_a_revision_under_way_ends_and_people_are_forgotten_though_all_cameras_are_silent(hurried):
+    heard = Heard(Linker(LinkSettings(remember_s=600, revise_s=60, max_gap_s=60)))
+    heard.see("a", 1, 0, 6, look(0))
+    heard.see("b", 1, 8, 10, look(0))
+    assert heard.linker._revision is not None
+    for t in range(11, 2000, 60):
+        heard(Advance(t_ns=at(t)))
+    assert heard.linker._revision is None
+    assert heard.linker.view().identities == ()
+
+
+def test_work_that_was_too_much_is_not_owed_for_ever(hurried):
+    heard, owed = Heard(), []
+    for n in range(60):  # somebody new in every step
+        t = n / 5
+        heard(update("a", t, [tracklet("a", n + 1, t, t, look(n % 30))], [(n + 1, person_box(300))]))
+        if n and heard.linker._t_revised_ns == at(t):
+            owed.append(-heard.linker._left / (n + 1) ** 2)  # in operations on each pair of tracklets
+    assert len(owed) > 10 and owed == sorted(owed, reverse=True)  # of a part of a revision, and no more
 
 
 def test_a_restored_linker_knows_which_cameras_see_the_same_place():

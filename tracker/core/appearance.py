@@ -18,6 +18,9 @@ F = NDArray[np.float64]
 
 MANY_PICTURES = 12.0  # more pictures of one tracklet show little new
 PIECES = 3.0  # tracklets of one walk in a crowd: they share its light and the side one shows
+# Places lay between .48 and .90. Where hardly anybody is seen twice and light differs from camera to camera, or few
+# looks recur, what is found may be anything.
+LEAST_SAME, MOST_SAME = 0.3, 0.9
 MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many pictures there are
 # The mean over so many people weighs as much as the guess before it, which is 0 for all cameras together, and theirs
 # for each: the variance between people over that between sites, and over that between cameras. (clothes, person, visit
@@ -139,7 +142,8 @@ class AppearanceModel:
         expected = (1 - max(self.strangers()[0], 0.0)) * np.sqrt(own[:, None] * own)
         found = float((one * expected * (alike - self.strangers()[0])).sum()) / 2
         known = self.same_strength + float((one * expected**2).sum()) / 2
-        self._same = (self.same_strength * self.same + found) / known
+        same = (self.same_strength * self.same + found) / known
+        self._same = float(np.clip(same, LEAST_SAME, MOST_SAME))
 
     @property
     def _expected(self) -> float:

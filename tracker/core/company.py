@@ -236,6 +236,8 @@ class Company:
                     (self._sums[:, rows[:, None], rows] != _FIRST[:, None, None]).any(axis=0)
                 )
             ],
+            # Not all that are stand in the sums: who was joined keeps whom it was seen beside.
+            "two": np.argwhere(np.triu(self._two[np.ix_(rows, rows)])).tolist(),
             "feet": self._places()[rows].tobytes(),
             "seen_ns": self._seen_ns,
             "foot_errors": self.foot_errors.log_scales,
@@ -254,7 +256,8 @@ class Company:
         company._take_places(rows, places)
         for i, j, *sums in state["sums"]:
             company._sums[:, rows[i], rows[j]] = sums
-        company._tell_two(np.array(rows, np.intp))
+        for i, j in state["two"]:
+            company._two[rows[i], rows[j]] = company._two[rows[j], rows[i]] = True
         company.foot_errors = FootErrors(
             {name: (along, across) for name, (along, across) in state["foot_errors"].items()}
         )

@@ -277,7 +277,7 @@ class Linker:
         events: list[Event] = []
         if not keys:
             return events
-        self._left -= self._pace  # this is enough for one step
+        self._left -= self._pace // 2  # this is a good part of a step; yet a revision must get on in a rush
         keys = sorted(keys)
         scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
@@ -382,13 +382,17 @@ class Linker:
         allows."""
         events: list[Event] = []
         self._steps += 1
-        if (t_ns - self._t_revised_ns) / 1e9 >= self.settings.revise_every_s:
+        if self._is_due(t_ns):
             events += self._finish(t_ns)
             self._begin(t_ns)
+            self._left = 0
         self._left = min(self._left, 0) + self._pace
         while self._due and self._left > 0:
             events += self._go_on(t_ns)
         return events
+
+    def _is_due(self, t_ns: int) -> bool:
+        return (t_ns - self._t_revised_ns) / 1e9 >= self.settings.revise_every_s
 
     def _begin(self, t_ns: int, *, is_last: bool = False) -> None:
         """Group the recent tracklets anew."""
@@ -433,8 +437,15 @@ class Linker:
                 self._forget_old(t_ns)
                 return events
 
-    def _finish(self, t_ns: int) -> list[Event]:
+    def _conclude(self, t_ns: int) -> list[Event]:
         """Do at once what is left of a revision."""
+        events: list[Event] = []
+        while self._revision is not None:
+            events += self._go_on(t_ns)
+        return events
+
+    def _finish(self, t_ns: int) -> list[Event]:
+        """Do at once what is left of a revision, and what is due after it."""
         events: list[Event] = []
         while self._due:
             events += self._go_on(t_ns)
@@ -542,12 +553,13 @@ class Linker:
         events: list[Event] = []
         if message.final and message.t_ns > self._ended_ns:  # told twice, it is as if told once
             self._ended_ns = message.t_ns
-            events += self._finish(message.t_ns)
+            events += self._conclude(message.t_ns)
             self._begin(message.t_ns, is_last=True)
             self._due.clear()
-            while self._revision is not None:
-                events += self._go_on(message.t_ns)
+            events += self._conclude(message.t_ns)
             events += self._recognise(message.t_ns, everybody=True)
+        elif self._is_due(message.t_ns):  # cameras that are silent must not keep it from being told
+            events += self._finish(message.t_ns)
         events += self._leavers(message.t_ns, everybody=message.final)
         if not message.final and self._revision is None:
             self._forget_old(message.t_ns)
@@ -768,8 +780,10 @@ class Linker:
         """What an operator says; nothing where there is an objection to it."""
         if self.objection(command):
             return []
-        before = self._finish(command.t_ns)
-        return before + (self._do(command) if not before or not self.objection(command) else [])
+        self._revision = (
+            None  # it knows nothing of this yet, and what it would do could make the command void
+        )
+        return self._do(command)
 
     def _do(self, command: Command) -> list[Event]:
         ids = [g for g in dict.fromkeys(command.global_ids) if g in self._people]
@@ -934,7 +948,8 @@ class Linker:
             looked_up = {int(g): float(pictures) for g, pictures in state["looked_up"]}
             site_model = SiteModel.from_text(state["site"])
             now = with_overlaps(site_model, state["overlaps_now"])
-            left, pace, steps, due = state["work"]
+            left, pace, steps = map(int, state["work"][:3])
+            due = [str(name) for name in state["work"][3]]
             under_way = None
             if state["revision"] is not None:
                 found = Finding.from_state(state["revision"]["found"], self.appearance)
@@ -970,7 +985,7 @@ class Linker:
         self._company, self._hopeful = company, hopeful
         self.site_model, self._taught = site_model, known
         self._overlaps_now, self._revision = now, under_way
-        self._left, self._pace, self._steps, self._due = int(left), int(pace), int(steps), list(due)
+        self._left, self._pace, self._steps, self._due = left, pace, steps, due
         self._rulings = rulings
 
 

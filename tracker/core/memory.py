@@ -101,10 +101,6 @@ class Memory:
         """(G,) identities remembered, in the order of `likeness`."""
         return self._ids[: len(self._row)].copy()
 
-    def last_ns(self) -> NDArray[np.int64]:
-        """(G,) when each was seen last."""
-        return self._last_ns[: len(self._row)].copy()
-
     def alike(self, looks: NDArray[np.floating], least: float) -> NDArray[np.int64]:
         """(K,) identities whose cosine with any of (R, D) unit rows is above ``least``; all if that is -inf."""
         end = len(self._row)

@@ -182,7 +182,7 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
 
 def _learn_cosines(appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores) -> None:
     """Who is seen at once in one camera is two people; who was in two cameras may be one."""
-    well = np.flatnonzero([p.pictures >= KNOWN_PICTURES for p in pieces])
+    well = np.flatnonzero(scores.pictures >= KNOWN_PICTURES)
     cameras = np.array([p.key.camera_id for p in pieces])[well]
     two = scores.conflict[np.ix_(well, well)]
     maybe = ~two & (cameras[:, None] != cameras)
