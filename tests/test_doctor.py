@@ -10,7 +10,8 @@ import pytest
 import run_tracker
 from tracker import doctor
 from tracker.config import from_values
-from tracker.io.bus import make_keys
+from tracker.io.bus import local_endpoints
+from tracker.io.keys import make_keys
 from tracker.io.status import StatusServer
 
 CLIP = Path(__file__).resolve().parent.parent / "tracker" / "demo" / "court.mp4"
@@ -75,11 +76,22 @@ def test_taken_endpoints_are_found_before_the_start(tmp_path: Path) -> None:
     with StatusServer("127.0.0.1:0", {}) as taken:
         answers = found(site_file(tmp_path, f"live: {{http: '{taken.endpoint}'}}"), tmp_path)
     assert answers["health"].state == "wrong" and "is this site running already?" in answers["health"].text
+    assert "without health" not in answers["health"].text
     open_to_all = from_values(
         {"cameras": {"a": "0"}, "live": {"http": "0.0.0.0:0"}, "bus": {"events": "tcp://0.0.0.0:0"}},
         source="test",
     )
     assert [one.state for one in doctor.endpoints(open_to_all)] == ["wrong", "wrong"]
+
+
+def test_a_taken_port_that_nobody_asked_for_is_only_worth_knowing(tmp_path: Path) -> None:
+    """``live`` goes on without it, and said so; the doctor told an error, and exited with 1."""
+    bus = local_endpoints(tmp_path).model_dump()
+    with StatusServer("127.0.0.1:0", {}) as taken:
+        site = from_values({"cameras": {"a": "0"}, "bus": bus}, source="test")
+        live = site.live.model_construct(http=taken.endpoint, _fields_set=set())
+        answers = {one.what: one for one in doctor.endpoints(site.model_copy(update={"live": live}))}
+    assert answers["health"].state == "note" and "without health and metrics" in answers["health"].text
 
 
 def test_keys_that_others_can_read_are_found(tmp_path: Path) -> None:
@@ -96,12 +108,23 @@ def test_keys_that_others_can_read_are_found(tmp_path: Path) -> None:
     assert answers["keys"].state == "wrong" and "chmod 600" in answers["keys"].text and "out" not in answers
 
 
-def test_what_retention_takes_is_told_from_the_log_where_there_is_one(tmp_path: Path) -> None:
+def test_what_retention_takes_is_told_from_the_log_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = from_values({"cameras": {"a": "0", "b": "1"}, "store": {"keep_days": 10}}, source="test")
     # 2 cameras x 10 days x 86,400 events x 600 bytes = 1.04e9 bytes
     assert (
         "10 days of events take some 1.0 GiB with two people in view" in doctor.retention(site, tmp_path).text
     )
+    usage = type("Usage", (), {"free": 2**30})
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: usage)
+    years = {"cameras": {"a": "0", "b": "1"}, "store": {"keep_days": 1000, "keep_mib": 512}}
+    bounded = doctor.retention(from_values(years, source="test"), tmp_path)
+    assert bounded.state == "ok"  # 97 GiB would not fit into 1.0, but 0.5 are kept
+    assert "96.6 GiB" in bounded.text and "store.keep_mib keeps the last 0.5 GiB" in bounded.text
+    tapes = {"cameras": {"a": "0"}, "store": {"keep_tapes": True}, "link": {"remember_s": 7200}}
+    taped = doctor.retention(from_values(tapes, source="test"), tmp_path)
+    assert taped.state == "note" and "in 2 h (link.remember_s)" in taped.text
     log = tmp_path / "events.sqlite"
     db = sqlite3.connect(log)
     db.execute("CREATE TABLE events (t_ns INTEGER)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import http.client
 import os
 import re
@@ -126,6 +128,49 @@ def test_slow_clients_hold_nobody_up(server: StatusServer) -> None:
     assert slow[0].recv(100) == b""  # hung up on, long before its time was over
     for client in slow:
         client.close()
+
+
+def test_for_everybody_too_many_another_one_goes(
+    server: StatusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst hung up on the same client again and again, and all of the burst stayed."""
+
+    class Transport:
+        aborted = 0
+
+        def abort(self) -> None:
+            self.aborted += 1
+
+    class Never:
+        async def readuntil(self, mark: bytes) -> bytes:
+            return await asyncio.get_running_loop().create_future()
+
+    transports = [Transport() for _ in range(MAX_CLIENTS + 5)]
+
+    async def burst() -> list[int]:
+        meetings = [
+            asyncio.ensure_future(server._meet(Never(), SimpleNamespace(transport=one)))  # type: ignore[arg-type]
+            for one in transports
+        ]
+        await asyncio.sleep(0)  # each runs up to where it waits for its client
+        aborted = [one.aborted for one in transports]
+        for one in meetings:
+            one.cancel()
+        await asyncio.gather(*meetings, return_exceptions=True)
+        return aborted
+
+    assert asyncio.run(burst()) == [1] * 5 + [0] * MAX_CLIENTS
+
+
+def test_whoever_is_connected_when_all_closes_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    with StatusServer("127.0.0.1:0", {"/": lambda: Page("")}, exchange_s=PATIENCE_S) as server:
+        clients = [connected(server) for _ in range(3)]
+        assert get(server, "/")[0] == 200  # whoever came before has been met
+    assert [client.recv(100) for client in clients] == [b""] * 3
+    for client in clients:
+        client.close()
+    assert server.counts.closed == 3
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_an_exchange_has_an_end(server: StatusServer) -> None:
@@ -308,6 +353,28 @@ def test_a_linker_alone_speaks_for_itself(tmp_path: Path, monkeypatch: pytest.Mo
 # Files, and the service manager
 
 
+def test_a_full_disk_is_said_once_and_its_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every process said it every two seconds, for as long as it lasted."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = MetricsFile(tmp_path / "m" / "w.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        for _ in range(3):
+            file.write({}, {})
+        assert list((tmp_path / "m").iterdir()) == []  # nothing half written takes what space there is
+    for _ in range(3):
+        file.write({}, {})
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "cannot be written ([Errno 28] No space left on device); trying on",
+        "can be written again",
+    ]
+
+
 def test_what_a_role_writes_is_its_owners_alone(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
@@ -420,6 +487,7 @@ def test_nothing_that_ever_runs_is_a_mistake_to_be_told(
 def test_whose_loop_hangs_is_ended_and_started_again(
     tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """By what it tells its parent: on a full disk nobody's figures get into a file, and sound processes were ended."""
     monkeypatch.setattr(family, "_run_child", stand_ins.child)
     with family._Family(site, tmp_path, LogSettings()) as children:
         linker, good, _ = children._all
@@ -428,8 +496,8 @@ def test_whose_loop_hangs_is_ended_and_started_again(
         while (
             now_s < begin_s + 63
         ):  # the clock is an argument: looks every 3 s, in which the linker tells something
-            metrics = Metrics(name="linker", wall_s=now_s)
-            write_whole(tmp_path / "metrics" / "linker.json", msgspec.json.encode(metrics))
+            linker.pipe.send(("figures", Metrics(name="linker")))
+            until(children, lambda: linker.is_news)
             children.tell(Health(), now_s)
             now_s += 3
         until(children, lambda: good.starts == 2 and good.is_serving)
@@ -438,3 +506,44 @@ def test_whose_loop_hangs_is_ended_and_started_again(
         children.tell(Health(), now_s + 3600)  # all stood still: nobody is blamed
         assert good.heard_s > heard_s + 3000 and good.process.is_alive()
     assert "worker-0: nothing heard of it for" in caplog.text
+
+
+def test_all_workers_together_have_one_time_to_stop(
+    tmp_path: Path, site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each had its own: three that hung made a service manager kill all, the linker before it had written its state."""
+    monkeypatch.setattr(family, "_run_child", stand_ins.child)
+    waited_s: list[float] = []
+    clock = Clock()
+
+    def none_in_time(sentinels: list[int], timeout_s: float) -> list[int]:
+        waited_s.append(timeout_s)
+        clock.now_s += timeout_s
+        return []
+
+    site = SimpleNamespace(cameras=dict.fromkeys("abc"), live=SimpleNamespace(workers=3))
+    with family._Family(site, tmp_path, LogSettings()) as children:
+        hang = [children._all[1], children._all[3]]
+        until(children, lambda: all(child.is_ready for child in hang))
+        for child in hang:
+            (tmp_path / f"{child.name}.deaf").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(family, "wait", none_in_time)
+            patch.setattr(family, "time", SimpleNamespace(monotonic=clock))
+            (tmp_path / "linker.deaf").touch()
+            children.stop()
+    # The workers' time and the linker's; no look takes longer than the next one has to wait.
+    assert sum(waited_s) == pytest.approx(2 * family._STOP_S) and max(waited_s) <= 0.2
+    assert all(
+        f"{name} does not stop; killing it" in caplog.text for name in ("worker-0", "worker-2", "linker")
+    )
+
+
+def test_of_two_lives_counts_are_added_up_and_of_all_else_the_last_is_told() -> None:
+    """Latencies and the clocks' offsets were added up as well."""
+    before = {"read": 10, "lost": 1, "fps": 9.5, "latency_p50_s": 0.1, "latency_p99_s": 0.4, "state": "up"}
+    before |= {"worker_clock_offset_s": 2.0, "worker_clock_drift_ppm": 50.0}
+    now = {"read": 5, "lost": 0, "fps": 8.0, "latency_p50_s": 0.2, "latency_p99_s": 0.3, "state": "gone"}
+    now |= {"worker_clock_offset_s": 2.1, "worker_clock_drift_ppm": 49.0}
+    assert family._summed(before, now) == now | {"read": 10 + 5, "lost": 1 + 0}
+    assert family._summed(before, {}) == before and family._summed({}, now) == now

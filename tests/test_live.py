@@ -28,7 +28,7 @@ from tracker.io.bus import Hub, Operator, Uplink, local_endpoints, replay_endpoi
 from tracker.io.clock import ReplayClock, WallClock
 from tracker.io.store import EventLog, Journal
 from tracker.io.tape import TapeReader, TapeWriter
-from tracker.roles import family, linking
+from tracker.roles import family, following, linking
 from tracker.roles.following import Camera, Capture, Inbox, Inference, Outbox, Retry, run_worker
 from tracker.roles.housekeeping import Metrics
 from tracker.roles.linking import LinkerLoop
@@ -1280,6 +1280,26 @@ def test_a_connection_that_never_returns_stops_neither_the_others_nor_the_end(tm
     assert told[0].cameras["a"]["hung"] >= 1 and told[0].cameras["b"]["lost"] == 0
 
 
+def test_a_network_thread_that_fails_ends_its_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker went on reading, said that its cameras are up, and sent nothing."""
+
+    class Broken(Uplink):
+        def repeat(self, now_s: float) -> None:
+            raise RuntimeError("a bug")
+
+    class UntilStopped(Feed):
+        def __iter__(self) -> Iterator[Frame]:
+            yield frame("a", 0, time.time_ns())
+            stop.wait(PATIENCE_S)
+
+    monkeypatch.setattr(following, "Uplink", Broken)
+    stop = threading.Event()
+    cameras = [Camera("a", UntilStopped(), Walk("a", 1), ends=True)]
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_worker(cameras, step_all, local_endpoints(tmp_path), stop, run=1, clock=WallClock())
+    assert stop.is_set()
+
+
 def test_a_camera_says_up_before_its_first_frame_stalled_when_silent_and_up_again() -> None:
     camera = Camera("a", Feed(), Walk("a", 1))
     inbox = Inbox([camera])
@@ -1352,10 +1372,14 @@ def recording(path: Path, frames: int) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_live_restarts_what_dies_and_ends_with_its_recordings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    """Real processes: the first worker and the linker are killed while they play; all goes on, and is counted."""
+    """Real processes: the first worker and the linker are killed while they play; all goes on, and is counted.
+
+    A polite kill that did not come from ``live`` was taken for the end of all recordings.
+    """
     monkeypatch.setattr(family, "_REPORT_S", 0.05)
     site = from_values(
         {
@@ -1375,7 +1399,7 @@ def test_live_restarts_what_dies_and_ends_with_its_recordings(
             path = out / "metrics" / f"{name}.json"
             if path.exists():
                 killed.add(name)
-                os.kill(msgspec.json.decode(path.read_bytes(), type=Metrics).pid, signal.SIGKILL)
+                os.kill(msgspec.json.decode(path.read_bytes(), type=Metrics).pid, how)
 
     figures = roles.live(site, out, report=kill_each_once, stop=threading.Event())
     assert killed == {"linker", "worker-0"}
@@ -1391,6 +1415,30 @@ def test_live_restarts_what_dies_and_ends_with_its_recordings(
     with EventLog(out / "events.sqlite", started_ns=0) as log:
         epochs = log._db.execute("SELECT count(*) FROM epochs").fetchone()[0]
     assert epochs == 3  # two lives of the linker, and this look
+
+
+def test_what_the_processes_count_is_known_where_no_figures_can_be_written(tmp_path: Path) -> None:
+    """As on a full disk: ``live`` knew nothing of its processes then, and ended them."""
+    site = from_values(
+        {
+            "cameras": {"a": recording(tmp_path / "a.mp4", 20)},
+            "embedder": {"kind": "none"},
+            "flow": {"kind": "none"},
+            "bus": dict.fromkeys(("events", "replay"), ANY) | {"boxes": f"ipc://{tmp_path}/boxes"},
+            "live": {"http": None},
+        },
+        source="test",
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "metrics").write_text("no folder")
+    figures = roles.live(site, out, stop=threading.Event())
+    assert (figures["cameras"]["a"]["read"], figures["cameras"]["a"]["state"]) == (20, "ended")
+    assert figures["processes"]["linker"]["counters"]["updates"] > 0
+    assert {name: process["starts"] for name, process in figures["processes"].items()} == {
+        "linker": 1,
+        "worker-0": 1,
+    }
 
 
 def test_live_says_in_one_sentence_what_cannot_be_used(tmp_path: Path) -> None:

@@ -23,7 +23,15 @@ PATIENCE_S = 120.0
     ("text", "masked"),
     [
         ("rtsp://admin:a/b#c@10.0.0.1/live", "rtsp://***@10.0.0.1/live"),  # not as a URL should write it
-        ("rtsp://host:554/a@b", "rtsp://host:554/a@b"),
+        ("rtsp://host:554/a@b", "rtsp://***@b"),  # a password of digits could begin like that
+        ("rtsp://admin:12345/67@h/", "rtsp://***@h/"),
+        ("rtsp://admin:12345?a@h/s", "rtsp://***@h/s"),
+        ("rtsp://h:554/s is away, ask a@b", "rtsp://h:554/s is away, ask a@b"),
+        ("rtsp://h:8554/s?channel=1&subtype=0", "rtsp://h:8554/s?channel=1&subtype=0"),
+        ("rtsp://[::1]:554/cam_1/stream=2", "rtsp://[::1]:554/cam_1/stream=2"),
+        ("rtsp://h/user=admin_password=tlJwpbo6_channel=1", "rtsp://h/user=***_password=***_channel=1"),
+        ("rtsp://h/user=ada&password=a_b_c=&channel=1", "rtsp://h/user=***&password=***&channel=1"),
+        ("http://h/s;password=a_b;channel=1", "http://h/s;password=***;channel=1"),
         (
             "http://h/cgi?user=ada&password=pw1&channel=2 is away",
             "http://h/cgi?user=***&password=***&channel=2 is away",
@@ -39,6 +47,10 @@ def test_credentials_are_masked_wherever_an_address_holds_them(text: str, masked
 def test_a_password_in_so_many_words_is_told_from_one_of_the_environment() -> None:
     assert holds_password("rtsp://viewer:pw@h/s") and holds_password("http://h/s?pwd=pw")
     assert not holds_password("rtsp://viewer:${HALL}@h/s") and not holds_password("http://h/s?pwd=${HALL}")
+    assert holds_password("rtsp://h/user=admin_password=tlJwpbo6_channel=1")
+    assert holds_password("rtsp://admin:12345/67@h/") and holds_password("rtsp://admin:12345?a@h/s")
+    assert not holds_password("rtsp://h/user=admin_password=${HALL}_channel=1")
+    assert not holds_password("rtsp://h:8554/s?channel=1") and not holds_password("rtsp://[::1]:554/cam_1/s")
     assert not holds_password("rtsp://h:554/s") and not holds_password("rtsp://viewer@h/s")
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.accuracy import Row, least, most
 from benchmarks.reliability import __main__ as command
+from benchmarks.reliability import soak
 from benchmarks.reliability.bench import Bench, CannotRun, holdings
 from benchmarks.reliability.events import Cast, Watch
 
@@ -127,3 +128,14 @@ def test_whoever_dies_of_a_signal_that_nobody_sent_is_reported() -> None:
             Watch(cast, lambda: 0).look()
     finally:
         cast.end()
+
+
+@pytest.mark.parametrize(("effort", "least_frames"), [("quick", 64), ("full", 18240), ("release", 218880)])
+def test_a_soak_of_few_frames_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effort: str, least_frames: int
+) -> None:
+    """A share of frames and no deaths were all that was asked for: workers that hardly read passed."""
+    # 16 cameras x 2 a second: 4 s x 32 x 0.5; 600 s x 32 x 0.95; 7200 s x 32 x 0.95
+    for frames, missed in ((least_frames, False), (least_frames - 1, True)):
+        monkeypatch.setattr(soak._Soak, "run", lambda _, frames=frames: {"frames": frames})
+        assert ("frames" in soak.run(Bench(effort, tmp_path)).missed) is missed

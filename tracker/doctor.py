@@ -225,7 +225,13 @@ def endpoints(found: Site) -> Iterator[Finding]:
         )
     if found.live.http is not None:
         where, insecure = found.live.http, found.live.http_insecure
-        yield _tried("health", f"{where} is free", lambda: StatusServer(where, {}, insecure=insecure).close())
+        tried = _tried(
+            "health", f"{where} is free", lambda: StatusServer(where, {}, insecure=insecure).close()
+        )
+        if tried.state == "wrong" and "http" not in found.live.model_fields_set:
+            # Nobody has asked for this one: the program goes on without it.
+            tried = Finding("health", "note", f"{tried.text}; it will go on without health and metrics")
+        yield tried
 
 
 def _tried(what: str, text: str, attempt: Callable[[], None]) -> Finding:
@@ -259,20 +265,29 @@ def private_files(found: Site, file: Path, out: Path) -> Iterator[Finding]:
 
 
 def retention(found: Site, out: Path) -> Finding:
-    """Whether the events of ``store.keep_days`` fit on the disk, by the log that is there, else by a rule of thumb."""
+    """Whether the events of ``store.keep_days``, ``store.keep_mib`` at most, fit on the disk.
+
+    By the log that is there, else by a rule of thumb.
+    """
     place = out.absolute()
     while not place.exists():
         place = place.parent
     rate = _logged_bytes_per_day(out / "events.sqlite")
     by = "as the log has grown so far" if rate else "with two people in view for half of each day"
     rate = rate or EVENT_BYTES * EVENTS_PER_CAMERA_DAY * len(found.cameras)
-    wanted, free = rate * found.store.keep_days, shutil.disk_usage(place).free
-    text = (
-        f"{found.store.keep_days:g} days of events take some {wanted / (1 << 30):.1f} GiB {by}; "
-        f"{free / (1 << 30):.1f} GiB are free"
+    grown, most, free = (
+        rate * found.store.keep_days,
+        found.store.keep_mib * 2**20,
+        shutil.disk_usage(place).free,
     )
+    wanted = min(grown, most)
+    text = f"{found.store.keep_days:g} days of events take some {grown / (1 << 30):.1f} GiB {by}"
+    if grown > most:
+        text += f", of which store.keep_mib keeps the last {most / (1 << 30):.1f} GiB"
+    text += f"; {free / (1 << 30):.1f} GiB are free"
     if found.store.keep_tapes:
-        text += "; store.keep_tapes is on, and nobody but you deletes tapes"
+        hours = found.link.remember_s / 3600
+        text += f"; store.keep_tapes is on: all that the linker hears in {hours:g} h (link.remember_s) comes on top"
     return Finding("retention", "ok" if free > wanted and not found.store.keep_tapes else "note", text)
 
 

@@ -3,15 +3,19 @@
 import re
 
 # User and password of an address: all before its last '@', also where they hold a '/' that should have been written
-# as %2F. One slash: of a URL that has been through a path. A colon before a port is none before a password.
-CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:[^/?#\s:@]*:(?!\d{1,5}[/?#\s])\S*|[^/?#\s]*)@")
-# What cameras take in the query of their address.
+# as %2F. One slash: of a URL that has been through a path. After a colon may come a port or a password of digits: an
+# '@' later on decides.
+CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:[^/?#\s:@]*:\S*|[^/?#\s]*)@")
+# What cameras take in their address: in its query, or in its path as in /user=ada_password=x_channel=1. There a
+# value ends where the next name begins; an '_' of its own does not end it.
 _PARAMETERS = re.compile(
-    r"([?&][\w.-]*(?:user|usr|login|pass|pwd|token|auth|key|secret|sig)[\w.-]*=)[^&#\s'\"]+", re.IGNORECASE
+    r"([?&/_;][\w.-]*(?:user|usr|login|pass|pwd|token|auth|key|secret|sig)[\w.-]*=)"
+    r"(?:(?![_;][a-z0-9-]+=[^=&#\s'\"])[^&#\s'\"])+",
+    re.IGNORECASE,
 )
 # A password as it stands, and not ${TAKEN_FROM} the environment.
 _PASSWORD = re.compile(
-    r"://[^/?#\s:@]*:(?!\$\{)[^/?#\s]*@|[?&][\w.-]*(?:pass|pwd|token|secret)[\w.-]*=(?!\$\{)[^&\s]",
+    r"://[^/?#\s:@]*:(?!\$\{)\S*@|[?&/_;][\w.-]*(?:pass|pwd|token|secret)[\w.-]*=(?!\$\{)[^&\s]",
     re.IGNORECASE,
 )
 

@@ -119,7 +119,9 @@ class StatusServer:
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = writer.transport
         if len(self._clients) >= MAX_CLIENTS:
-            next(iter(self._clients)).abort()
+            first = next(iter(self._clients))
+            del self._clients[first]  # now: who comes next must not find the same one
+            first.abort()
         self._clients[client] = None
         said = False
         try:
@@ -133,8 +135,8 @@ class StatusServer:
                     for _ in range(_MAX_REST_BYTES // MAX_HEAD_BYTES):
                         if not await reader.read(MAX_HEAD_BYTES):
                             break
-        except (TimeoutError, OSError):
-            pass  # counted below; who is slow or gone is no news
+        except (TimeoutError, OSError, asyncio.CancelledError):
+            pass  # counted below; who is slow or gone, or hung up on when all closes, is no news
         finally:
             self._clients.pop(client, None)
             client.abort()

@@ -7,6 +7,7 @@ import json
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from tracker.roles.health import Health, Process, serving
 from tracker.roles.housekeeping import (
     Metrics,
     private_folder,
+    report_to,
     resident_bytes,
     stopped_by_signals,
     tell_systemd,
@@ -44,7 +46,7 @@ from tracker.types import (
 log = logging.getLogger(__name__)
 
 _REPORT_S = 10.0
-_LOOK_S = 1.0  # how often the children's figures are read; they write them every two seconds
+_LOOK_S = 1.0  # how often the children's figures are told on; they come every two seconds
 # Who dies again and again is started again after 0, 1, 2, 4, ... 60 s, forgiven after a life of a minute.
 _MOST_PAUSE_S = 60.0
 _SOUND_LIFE_S = 60.0
@@ -52,16 +54,22 @@ _TRIES = 3  # starts that come to nothing, while nothing runs yet: then it is a 
 _HUNG_S = (
     60.0  # without figures, twice what /healthz allows: a process whose loop does not come round is ended
 )
+_STOP_S = 15.0  # for all workers, then for the linker: less together than a service manager waits
 _AWAY_S = (
     5.0  # between two looks: it was this process that stood still, and the others with it (a paused machine)
 )
-_GAUGES = (
-    "fps",
-    "waiting",
-    "clock_offset_s",
-    "clock_drift_ppm",
-    "clock_jumps",
-)  # of a camera: not to be added up over its worker's lives
+_COUNTERS = (
+    "read",
+    "processed",
+    "dropped",
+    "disordered",
+    "failed",
+    "lost",
+    "read_warm",
+    "dropped_warm",
+    "hung",
+    "resized",
+)  # of a camera: added up over its worker's lives; of all else the newest counts
 
 
 def live(
@@ -147,7 +155,7 @@ def _for_children(site: Site, folder: Path) -> Site:
 
 @dataclass
 class _Child:
-    """One process, and the pipe on which it says 'ready' or why not, and hears 'begin' and 'stop'."""
+    """One process, and the pipe on which it says 'ready' or why not and how it does, and hears 'begin' and 'stop'."""
 
     name: str
     camera_ids: list[CameraId] | None  # None: the linker
@@ -160,8 +168,9 @@ class _Child:
     deaths: int = 0  # one soon after the other
     again_s: float | None = None  # dead: when it is started again
     problem: str = ""  # what it said that it cannot use, before it ended
-    heard_s: float = 0.0  # when its figures last changed
-    last: Metrics | None = None  # its figures as last heard
+    heard_s: float = 0.0  # when its figures last came
+    figures: Metrics | None = None  # of this life, as last heard
+    is_news: bool = False  # they have come since the last look
     cpu_s: float = 0.0  # of its earlier lives
     earlier: dict[CameraId, dict[str, Any]] = field(default_factory=dict)
 
@@ -232,9 +241,9 @@ class _Family:
         told = [Process("live", "live", own, now_s)]
         for child in self._all:
             child.heard_s += away_s
-            metrics = self._metrics(child)
-            if metrics is not None and (child.last is None or metrics.wall_s != child.last.wall_s):
-                child.last, child.heard_s = metrics, now_s
+            metrics = child.figures
+            if child.is_news:
+                child.is_news, child.heard_s = False, now_s
             if child.is_over or self._begin_ns is None:  # nothing to tell any more, or yet
                 child.heard_s = now_s
             if child.is_serving and now_s - child.heard_s > _HUNG_S:
@@ -258,17 +267,25 @@ class _Family:
             for child in children:
                 with contextlib.suppress(OSError):
                     child.pipe.send(("stop", None))
+            over_s = time.monotonic() + _STOP_S
+            while living := [child for child in children if child.process.is_alive()]:
+                left_s = over_s - time.monotonic()
+                if left_s <= 0:
+                    break
+                wait([child.process.sentinel for child in living], min(left_s, 0.2))
+                for child in living:
+                    self._hear(child)  # nobody may wait to be heard
+            for child in living:
+                log.warning("%s does not stop; killing it", child.name)
+                child.process.kill()
             for child in children:
-                child.process.join(15.0)
-                if child.process.is_alive():
-                    log.warning("%s does not stop; killing it", child.name)
-                    child.process.kill()
-                    child.process.join()
+                child.process.join()
+                self._hear(child)
                 child.is_over = True
 
     def figures(self, wall_s: float) -> dict[str, Any]:
-        """What all processes have counted, as last written by them."""
-        found = {child.name: self._metrics(child) for child in self._all}
+        """What all processes have counted, as last heard from them."""
+        found = {child.name: child.figures for child in self._all}
         cameras: dict[CameraId, dict[str, Any]] = {}
         for child in self._workers:
             metrics = found[child.name]
@@ -315,15 +332,19 @@ class _Family:
                 child.pipe.send(("begin", self._begin_ns))
 
     def _hear(self, child: _Child) -> None:
-        while child.pipe.poll():
+        while True:
             try:
-                word, text = child.pipe.recv()
+                if not child.pipe.poll():
+                    return
+                word, told = child.pipe.recv()
             except (EOFError, OSError):
                 return
+            if word == "figures":
+                child.figures, child.is_news = told, True
             if word == "problem":
-                if self._begin_ns is None:
-                    raise UserError(text)
-                child.problem = text
+                if self._begin_ns is None and not self._stopping:
+                    raise UserError(told)
+                child.problem = told
             if word == "ready":
                 child.is_ready, child.heard_s = True, time.monotonic()
                 if child.camera_ids is not None:
@@ -348,12 +369,13 @@ class _Family:
             mask_url(child.problem) or f"exit code {child.process.exitcode}",
             f" in {pause_s:.0f} s" if pause_s else "",
         )
-        metrics = self._metrics(child)
-        if metrics is not None:
-            child.cpu_s += metrics.cpu_s
-            for camera_id, counts in metrics.cameras.items():
+        if child.figures is not None:
+            child.cpu_s += child.figures.cpu_s
+            for camera_id, counts in child.figures.cameras.items():
                 child.earlier[camera_id] = _summed(child.earlier.get(camera_id, {}), counts)
-            self._metrics_path(child).unlink(missing_ok=True)
+            child.figures, child.is_news = None, False
+        with contextlib.suppress(OSError):  # for readers: these figures are nobody's any more
+            (self._out / "metrics" / f"{child.name}.json").unlink()
         child.pipe.close()
         child.is_ready, child.problem = False, ""
 
@@ -369,15 +391,6 @@ class _Family:
         )
         child.again_s = None
         child.starts += 1
-
-    def _metrics_path(self, child: _Child) -> Path:
-        return self._out / "metrics" / f"{child.name}.json"
-
-    def _metrics(self, child: _Child) -> Metrics | None:
-        try:
-            return msgspec.json.decode(self._metrics_path(child).read_bytes(), type=Metrics)
-        except (OSError, msgspec.MsgspecError):
-            return None
 
     def __enter__(self) -> Self:
         return self
@@ -415,12 +428,8 @@ def _cores() -> int:
 
 def _summed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Two lives of one camera's counts."""
-    numbers = {
-        name: value + now.get(name, 0)
-        for name, value in before.items()
-        if isinstance(value, int | float) and name not in _GAUGES
-    }
-    return {**before, **now, **numbers}
+    counts = {name: before[name] + now.get(name, 0) for name in _COUNTERS if name in before}
+    return {**before, **now, **counts}
 
 
 def _told(figures: Mapping[str, Any]) -> str:
@@ -472,14 +481,23 @@ def _run_child(
         begun.wait()
         return begin_ns[0]
 
+    def tell(metrics: Metrics) -> None:
+        # Not where nobody listens: a parent that stands still holds no child up.
+        with contextlib.suppress(OSError):  # live is gone; listen() hears of it
+            if os.name != "posix" or select.select([], [pipe], [], 0)[1]:
+                pipe.send(("figures", metrics))
+
+    report_to(tell)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=listen, name="parent", daemon=True).start()
     try:
         if camera_ids is None:
             linker(site, out, stop=stop, ready=lambda: pipe.send(("ready", None)))
         else:
-            worker(site, camera_ids, stop=stop, name=name, out=out, begin_ns=agree)
-        pipe.send(("over", None))
+            metrics = worker(site, camera_ids, stop=stop, name=name, out=out, begin_ns=agree)
+            # Whoever ends for another reason, a signal from outside, say, is missed and started again.
+            if all(counts["state"] == "ended" for counts in metrics.cameras.values()):
+                pipe.send(("over", None))
     except (UserError, ModelError) as error:
         pipe.send(("problem", str(error)))
     except BrokenPipeError:

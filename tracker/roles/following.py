@@ -565,14 +565,14 @@ def run_worker(
         metrics: file of the figures, written now and then; ``tell`` hears them as well.
 
     Raises:
-        UserError: a bad endpoint or key.
+        UserError: a bad endpoint or key. Whatever else ends the network thread is raised, too.
     """
     inbox, outbox = Inbox(cameras), Outbox()
     inference = Inference(
         cameras, step, inbox, outbox.put, run=run, clock=clock, stalled_after_s=stalled_after_s
     )
     done = threading.Event()
-    problems: list[UserError] = []
+    problems: list[Exception] = []
     counters: dict[str, float] = {}
 
     def network() -> None:
@@ -580,7 +580,7 @@ def run_worker(
             with Uplink(bus, list(inbox.counts)) as uplink:
                 _send_all(uplink, outbox, done)
                 counters.update(msgspec.structs.asdict(uplink.counters))
-        except UserError as error:
+        except Exception as error:  # noqa: BLE001  (raised below: whoever sends nothing must not go on)
             problems.append(error)
             stop.set()
 

@@ -23,6 +23,7 @@ from tracker.types import (
 log = logging.getLogger(__name__)
 
 _METRICS_S = 2.0  # how often a process writes its figures
+_unwritten: set[Path] = set()  # files of this process that could not be written when last tried
 _RATE_OF = 5  # times that it has written them: frames a second are those of the last ten seconds
 
 
@@ -39,13 +40,22 @@ class Metrics(msgspec.Struct, kw_only=True):
     cameras: dict[CameraId, dict[str, Any]] = {}
 
 
+_report: Callable[[Metrics], None] = lambda metrics: None  # noqa: E731  (see report_to)
+
+
+def report_to(tell: Callable[[Metrics], None]) -> None:
+    """From here on ``tell`` hears all figures of this process: those in files only say that there is a disk."""
+    global _report
+    _report = tell
+
+
 class MetricsFile:
     """Writes a process's metrics now and then, always whole."""
 
     def __init__(
         self, path: Path | None, run: int = 0, *, tell: Callable[[Metrics], None] = lambda metrics: None
     ) -> None:
-        """``path``: None writes nothing. ``tell`` hears the same figures."""
+        """``path``: None writes nothing. ``tell`` hears the same figures, and so does whom ``report_to`` named."""
         self._path, self._run, self._tell = path, run, tell
         self._began_s = self._written_s = time.monotonic()
         self._processed: deque[tuple[float, dict[CameraId, int]]] = deque(maxlen=_RATE_OF + 1)
@@ -66,6 +76,7 @@ class MetricsFile:
             cameras=self._with_rates(cameras),
         )
         self._tell(metrics)
+        _report(metrics)
         if self._path is not None:
             write_whole(self._path, msgspec.json.encode(metrics))
 
@@ -96,7 +107,10 @@ def private_folder(path: Path) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 that nobody ever sees half written. A full disk costs the figures, not the run."""
+    """Write a file of mode 0600 that nobody ever sees half written. A full disk costs the figures, not the run.
+
+    That it cannot be written is said once, and once that it can be again.
+    """
     fresh = path.with_name(path.name + ".new")
     try:
         private_folder(path.parent)
@@ -105,7 +119,15 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
         os.replace(fresh, path)
     except OSError as error:
-        log.warning("%s: cannot be written (%s)", path, error)
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        if path not in _unwritten:
+            _unwritten.add(path)
+            log.warning("%s: cannot be written (%s); trying on", path, error)
+    else:
+        if path in _unwritten:
+            _unwritten.remove(path)
+            log.warning("%s: can be written again", path)
 
 
 def tell_systemd(state: str) -> None:
