@@ -90,9 +90,9 @@ _COUNTS_AS_ONE = (
 _ASKS_S = 1000  # questions a second that one peer may ask: its share of the linker's time
 _VIEW_COUNTS_AS = 100  # of these: a view of 20,000 people takes as long
 _PEERS = 10_000  # whose shares are remembered
-_DIGESTS = (
-    1 << 16
-)  # updates remembered, to know one that comes again: four minutes of ten cameras at 25 a second
+# Updates remembered, to know one that comes again: 16 s of ten cameras at 25 a second. More would only take memory: of
+# an older one the linker hears no revision that it has already had.
+_DIGESTS = 1 << 12
 _LOOK_S = 1.0  # how often the folder of keys is looked at
 _TOPIC_BYTES = 4096  # of a subscription
 # Kind of socket, messages that wait for or from one peer, bytes of one received: four times what is refused with a
