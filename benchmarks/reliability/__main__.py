@@ -46,7 +46,12 @@ def measure(name: str, bench: Bench) -> Row:
     bench.commands = []
     start = time.perf_counter()
     module = importlib.import_module(f"benchmarks.reliability.{name}")
-    row: Row = module.run(bench)
+    ours = logging.getLogger("tracker")
+    level = ours.level
+    try:
+        row: Row = module.run(bench)
+    finally:
+        ours.setLevel(level)  # trouble that is staged need not be told, but only as long as it is
     return Row(
         row.name, row.figures, row.wanted, bench.commands, round(time.perf_counter() - start, 1), row.note
     )
