@@ -238,7 +238,10 @@ def _tried(what: str, text: str, attempt: Callable[[], None]) -> Finding:
     try:
         attempt()
     except (UserError, OSError) as problem:
-        return Finding(what, "wrong", f"{problem} (is this site running already?)")
+        is_taken = "in use" in str(problem)
+        return Finding(
+            what, "wrong", f"{problem} (is this site running already?)" if is_taken else str(problem)
+        )
     return Finding(what, "ok", text)
 
 

@@ -361,7 +361,8 @@ class Hub:
                 if isinstance(message, Command) and not is_operator:
                     reason = "your key may ask, not command: it has not the role of an operator, nor lies in operators/"
                 if message is not None or len(frame) > _MAX_RECEIVED:
-                    self._refuse(f"a message of {len(frame)} bytes from {asker} is no question")
+                    who = asker if self._door is None else self._door.name(asker)
+                    self._refuse(f"a message of {len(frame)} bytes from {who}: {reason}")
                 self.answer(address, wire.Refused(reason=reason))
 
     def _look(self) -> None:
@@ -901,9 +902,10 @@ class _Follower:
             yield from self._follow(context, since)
         except _TimeOver:
             if not self._heard:
+                key = "does it ask for keys" if self._keys is None else "does it let this key in"
                 raise UserError(
                     f"{self._endpoint}: no linker answered within {self._timeout_s:g} s; is it running there, "
-                    "and does it ask for keys?"
+                    f"and {key}?"
                 ) from None
         finally:
             if self._live is not None:

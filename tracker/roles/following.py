@@ -542,7 +542,10 @@ def _send_all(uplink: Uplink, outbox: Outbox, done: threading.Event, *, flush_s:
             last_s = last_s or now_s + flush_s
             if not uplink.pending or now_s >= last_s:
                 if uplink.pending:
-                    log.warning("the linker has not acknowledged %d ended tracklets", uplink.pending)
+                    log.warning(
+                        "the linker has not acknowledged %d ended tracklets, or refuses this worker's key",
+                        uplink.pending,
+                    )
                 return
 
 
