@@ -86,6 +86,7 @@ def _recorded(place: Place, people: int) -> list[Op]:
     place.stop()
     if not path.exists():
         raise CannotRun("SQLite is no library of its own in this Python, so its writes cannot be recorded")
+    # Of our own child, in a folder that only we may enter.
     recorded: list[Op] = pickle.loads(path.read_bytes())
     return recorded
 
