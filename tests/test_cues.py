@@ -8,6 +8,7 @@ import pytest
 from tests.scenes import at, look, person_box, tracklet
 from tracker.config import LinkSettings
 from tracker.core.appearance import AppearanceModel
+from tracker.core.columns import Columns
 from tracker.core.company import Company
 from tracker.core.cues import RETURN_S, score_pieces
 from tracker.core.grouping import Piece
@@ -24,7 +25,7 @@ def test_coming_back_into_the_view_one_left_by_its_edge_counts_in_full_and_less_
         company.add(piece.key)
     link = [
         score_pieces(
-            [gone, back],
+            Columns.of([gone, back], company, AppearanceModel()),
             LinkSettings(return_log_odds=odds),
             AppearanceModel(),
             company,

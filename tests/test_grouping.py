@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.scenes import at, look, person_box, tracklet
 from tracker.core import grouping
 from tracker.core.appearance import AppearanceModel, unit
-from tracker.core.cues import own_looks
+from tracker.core.columns import own_looks
 from tracker.core.feet import Feet
 from tracker.core.grouping import (
     AT_ONCE,

@@ -1237,9 +1237,9 @@ def test_a_crowd_is_looked_at_again_in_bounded_time(monkeypatch):
     looked_at = []
 
     def counting(plain):
-        def counted(pieces, *more, **options):
-            looked_at.append([p.key for p in pieces])
-            return plain(pieces, *more, **options)
+        def counted(columns, *more, **options):
+            looked_at.append([p.key for p in columns.pieces])
+            return plain(columns, *more, **options)
 
         return counted
 

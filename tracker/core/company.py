@@ -73,6 +73,10 @@ class Company:
         self._row[key] = row = self._free.pop()
         self._camera[row] = self._cameras.setdefault(key.camera_id, len(self._cameras))
 
+    def row_of(self, key: TrackKey) -> int:
+        """The row in which a tracklet is kept until it is forgotten. Raises KeyError."""
+        return self._row[key]
+
     def forget(self, key: TrackKey) -> None:
         """A tracklet that is dropped."""
         row = self._row.pop(key, None)
@@ -193,9 +197,13 @@ class Company:
     def beside(self, keys: Sequence[TrackKey], of: int | None = None) -> Beside:
         """Each of N tracklets beside each, or the first ``of`` beside all."""
         rows = np.array([self._row[k] for k in keys], np.intp)
-        sums = self._sums[:6].take(rows[:of], axis=1).take(rows, axis=2)
+        return self.beside_of(rows[:of], rows)
+
+    def beside_of(self, some: NDArray[np.intp], rows: NDArray[np.intp]) -> Beside:
+        """As `beside`: of tracklets kept in (R,) rows, beside those in (N,) rows."""
+        sums = self._sums[:6].take(some, axis=1).take(rows, axis=2)
         back = (
-            self._sums[3:5].take(rows[:of], axis=2).take(rows, axis=1).transpose(0, 2, 1)
+            self._sums[3:5].take(some, axis=2).take(rows, axis=1).transpose(0, 2, 1)
         )  # by the other's frames
         seconds, frames, as_one, looks, place, sights = sums.astype(float)
         looks, place = looks + back[0], place + back[1]
@@ -203,7 +211,10 @@ class Company:
 
     def are_two(self, keys: Sequence[TrackKey]) -> NDArray[np.bool_]:
         """(N, N) which of N tracklets are certainly two people."""
-        rows = np.array([self._row[k] for k in keys], np.intp)
+        return self.are_two_of(np.array([self._row[k] for k in keys], np.intp))
+
+    def are_two_of(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """As `are_two`, of tracklets kept in (N,) rows."""
         return self._two.take(rows, axis=0).take(rows, axis=1)
 
     def still(self) -> Company:

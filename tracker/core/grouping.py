@@ -77,8 +77,8 @@ class Piece:
         self.held_looks: NDArray[np.float32] | None = None  # (D,) unit row of the person's own in their looks
         self.held_pictures, self._held_boxes = 0.0, 0
         self._looks: NDArray[np.float32] | None = None
-        self.own: Own | None = None  # kept by `cues.own_looks`
-        self._walk: tuple[float, float, float, float, float] | None = None
+        self.own: Own | None = None  # kept by `columns.own_looks`
+        self._speed_m_s: tuple[float, float] | None = None
         self._take_looks()
 
     def update(self, tracklet: Tracklet) -> None:
@@ -121,12 +121,11 @@ class Piece:
             self.walked = bool(off > WALKED_HEIGHTS * (first[3] - first[1]))
         if np.isfinite(floor_xy_m).all() and np.isfinite(sigma_m):
             self.place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
-            self._walk = None
             self.sigma_m = float(sigma_m)
             t_s = t_ns / 1e9
             if not self.steps or t_s - self.steps[-1][0] >= STEP_S:
                 step = (t_s, *self.place, self.sigma_m, float(near_xy_m[0]), float(near_xy_m[1]))
-                self.steps = [*self.steps, step][-STEPS:]
+                self.steps, self._speed_m_s = [*self.steps, step][-STEPS:], None
                 if len(self.first_steps) < STEPS:
                     self.first_steps = [*self.first_steps, step]
             if self.first_place is None:
@@ -135,23 +134,23 @@ class Piece:
     def still(self) -> Piece:
         """As it is now; it sees no more."""
         one = Piece.__new__(Piece)
-        one.__dict__.update(self.__dict__)
+        one.__dict__ = self.__dict__.copy()
         return one
 
     @property
     def speed_m_s(self) -> tuple[float, float]:
         """Velocity on the floor over the last places; NaN where it is not known."""
-        if self.place is None or len(self.steps) < 2:
+        if len(self.steps) < 2:
             return float("nan"), float("nan")
-        (t0, x0, y0), (t1, x1, y1) = self.steps[0][:3], self.steps[-1][:3]
-        return (x1 - x0) / (t1 - t0), (y1 - y0) / (t1 - t0)
+        if self._speed_m_s is None:
+            (t0, x0, y0), (t1, x1, y1) = self.steps[0][:3], self.steps[-1][:3]
+            self._speed_m_s = (x1 - x0) / (t1 - t0), (y1 - y0) / (t1 - t0)
+        return self._speed_m_s
 
     @property
     def walk(self) -> tuple[float, float, float, float, float]:
         """Where it was last on the floor, its error and velocity: x_m, y_m, sigma_m, m/s, m/s; NaN where not known."""
-        if self._walk is None:
-            self._walk = (*(self.place or (float("nan"), float("nan"))), self.sigma_m, *self.speed_m_s)
-        return self._walk
+        return (*(self.place or (float("nan"), float("nan"))), self.sigma_m, *self.speed_m_s)
 
     @property
     def looks(self) -> NDArray[np.float32] | None:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from tracker.config import LinkSettings
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.assign import assign_or_new
+from tracker.core.columns import Table, own_looks
 from tracker.core.company import Company
-from tracker.core.cues import own_looks, score_pieces
+from tracker.core.cues import score_pieces
 from tracker.core.grouping import AT_ONCE, CREDIT, KNOWN_PICTURES, MERGED, SPLIT, Piece, Scores
 from tracker.core.memory import Memory
 from tracker.core.returns import Asked, Spans, recognised
@@ -136,6 +137,7 @@ class Linker:
         self._people: dict[int, Person] = {}
         self._cameras: dict[str, str] = {}
         self._company = Company()
+        self._table = Table()  # of all pieces, in the company's rows
         self.site_model = site_model or SiteModel()
         self._overlaps_now = self.site_model  # with who is seen at once right now
         self._taught: set[TrackKey] = set()  # tracklets that the site model has learned from
@@ -221,17 +223,19 @@ class Linker:
                 self._revision = None  # of looks that cannot be compared any more
                 for piece in self._pieces.values():
                     piece.forget_looks()
+                self._table.forget_looks()
                 self._memory.forget_looks()
                 self.appearance.forget()
             self.model_hash = tracklet.model_hash
         if known is None:
-            self._pieces[tracklet.key] = piece = Piece(tracklet)
+            self._pieces[tracklet.key] = known = Piece(tracklet)
             self._fresh[tracklet.key] = None
             self._company.add(tracklet.key)
             for seen in self._hopeful.pop(tracklet.key, []):
-                piece.see(*seen)
+                known.see(*seen)
         else:
             known.update(tracklet)
+        self._table.put(self._company.row_of(tracklet.key), known)
 
     def _watch(self, update: CameraUpdate) -> None:
         """Where everybody is, and who is seen beside whom in one frame."""
@@ -239,6 +243,7 @@ class Linker:
         seen = [n for n in range(len(tracks)) if tracks.detections[n] != NO_DETECTION]
         keys = [self._key(update, int(tracks.ids[n])) for n in seen]
         self._give_up(update, keys)
+        told: list[int] = []
         for n, key in zip(seen, keys, strict=True):
             piece = self._pieces.get(key)
             what = (
@@ -250,9 +255,17 @@ class Linker:
             )
             if piece is not None:
                 piece.see(*what)
+                told.append(n)
             elif tracks.states[n] == TENTATIVE:
                 self._company.add(key)
                 self._hopeful.setdefault(key, []).append(what)
+        self._table.see(
+            [self._company.row_of(self._key(update, int(tracks.ids[n]))) for n in told],
+            update.t_ns,
+            tracks.boxes[told],
+            tracks.floor_xy_m[told],
+            tracks.floor_sigma_m[told],
+        )
         self._company.watch(
             update.camera_id,
             update.t_ns,
@@ -305,31 +318,23 @@ class Linker:
         Returns:
             Scores of N; (N,) whose each is, as a place in what follows, -1 for the new ones; the open identities.
         """
-        recent = self._recent(t_ns)
-        scores = self._scores([self._pieces[k] for k in (*keys, *recent)], t_ns, of=len(keys))
-        open_ids = sorted({self._owner[k] for k in recent})
-        place = {g: n for n, g in enumerate(open_ids)}
-        scores.people = len(open_ids)
-        return (
-            scores,
-            np.array([*[-1] * len(keys), *(place[self._owner[k]] for k in recent)], np.intp),
-            open_ids,
-        )
-
-    def _scores(self, pieces: list[Piece], t_ns: int, *, of: int) -> Scores:
-        """As `score_pieces`, with what this linker and this site know."""
+        new, recent = np.array([self._company.row_of(k) for k in keys], np.intp), self._recent(t_ns)
+        columns = self._table.at(np.concatenate((new, recent)), self.appearance)
+        owners = [self._owner[p.key] for p in columns.pieces[len(keys) :]]
+        open_ids, owner = np.unique(np.array(owners, np.int64), return_inverse=True)
         scores = score_pieces(
-            pieces,
+            columns,
             self.settings,
             self.appearance,
             self._company,
             self.site_model,
             self._overlaps_now,
             t_ns,
-            of=of,
+            of=len(keys),
         )
         self._company.note_sights(scores.notes)
-        return scores
+        scores.people = len(open_ids)
+        return scores, np.concatenate((np.full(len(keys), -1), owner)), open_ids.tolist()
 
     def _handed_over(
         self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence | None, t_ns: int
@@ -399,15 +404,15 @@ class Linker:
         since_s = min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s)
         self._pace = max(WORK_AT_ONCE, int(WORK_PER_S * since_s / max(self._steps, 1)))
         self._t_revised_ns, self._steps, self._due = t_ns, 0, ["look up", "tidy"]
-        keys = self._recent(t_ns)
+        columns = self._table.at(self._recent(t_ns), self.appearance)
+        keys = [p.key for p in columns.pieces]
         if len(keys) < 2:
             return
-        own_looks([self._pieces[k] for k in keys], self.appearance)
         conflict = self._company.are_two(keys)
         people = self._respect_operators(keys, conflict)
         known = Known(
             t_ns=t_ns,
-            pieces=[self._pieces[k].still() for k in keys],
+            columns=columns._replace(pieces=[p.still() for p in columns.pieces]),
             said=[self._owner[k] for k in keys],
             conflict=conflict,
             people=people,
@@ -632,6 +637,8 @@ class Linker:
         else:
             looks, pictures = own_looks([piece], self.appearance)
             later.hold(piece, looks[0], float(pictures[0]))
+            self._table.put(self._company.row_of(later.key), later)
+            self._table.drop(self._company.row_of(key))
             self._people[owner].was_seen(piece.tracklet.t_first_ns, piece.t_last_ns)
             self._company.join(later.key, key)
             for held, _ in piece.holds:
@@ -670,6 +677,7 @@ class Linker:
         person = self._people[global_id]
         self._pieces[piece.key] = piece
         self._company.add(piece.key)
+        self._table.put(self._company.row_of(piece.key), piece)
         self._taught.add(piece.key)
         self._owner[piece.key] = global_id
         person.keys.append(piece.key)
@@ -694,6 +702,7 @@ class Linker:
         person = None if owner is None else self._people.get(owner)
         heirs: list[TrackKey] = []
         if piece is not None:
+            self._table.drop(self._company.row_of(key))
             for held, _ in piece.holds:
                 self._held_by.pop(held, None)
         if person is not None and key in person.keys:
@@ -856,20 +865,11 @@ class Linker:
         probability = max(LEAST_PROBABILITY, 1 - self.settings.false_merge_rate * (1 + CREDIT))
         return float(np.log(probability / (1 - probability)))
 
-    def _recent(self, t_ns: int) -> list[TrackKey]:
-        """The tracklets whose identity is still looked at; older ones keep what was said last."""
-        horizon_ns = t_ns - int(self.settings.revise_s * 1e9)
-        recent = sorted(  # almost in order already, which costs less than it seems
-            k
-            for k, p in self._pieces.items()
-            if (p.t_last_ns >= horizon_ns or p.t_recalled_ns >= horizon_ns) and k not in self._fresh
-        )
-        if len(recent) > MOST_PIECES:
-            seen_ns = np.array(
-                [max(self._pieces[k].t_last_ns, self._pieces[k].t_recalled_ns) for k in recent]
-            )
-            recent = [recent[n] for n in np.sort(np.argsort(-seen_ns, kind="stable")[:MOST_PIECES])]
-        return recent
+    def _recent(self, t_ns: int) -> NDArray[np.intp]:
+        """Rows of the tracklets whose identity is still looked at; older ones keep what was said last."""
+        fresh = {self._company.row_of(k) for k in self._fresh}
+        rows, seen_ns = self._table.recent(t_ns - int(self.settings.revise_s * 1e9), fresh)
+        return rows[np.sort(np.argsort(-seen_ns, kind="stable")[:MOST_PIECES])]
 
     def _new_person(self, key: TrackKey | None, sighting: Sighting) -> Person:
         person = Person(global_id_of(self.site, self._next), [], sighting, sighting)
@@ -983,6 +983,9 @@ class Linker:
         self._held_by = {held: p.key for p in pieces for held, _ in p.holds}
         self._memory, self._put_away, self._looked_up = memory, put_away, looked_up
         self._company, self._hopeful = company, hopeful
+        self._table = Table()
+        for piece in pieces:
+            self._table.put(company.row_of(piece.key), piece)
         self.site_model, self._taught = site_model, known
         self._overlaps_now, self._revision = now, under_way
         self._left, self._pace, self._steps, self._due = left, pace, steps, due

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
 from tracker.core.appearance import AppearanceModel
+from tracker.core.columns import Columns, rows_of
 from tracker.core.company import Company, Note
-from tracker.core.cues import rows_of, scoring
+from tracker.core.cues import scoring
 from tracker.core.grouping import (
     KNOWN_PICTURES,
     Doubt,
@@ -42,7 +43,7 @@ class Known:
     """What a revision begins with: N pieces, and all that is known of them. It may write on all of it."""
 
     t_ns: int
-    pieces: list[Piece]
+    columns: Columns
     said: list[int]  # (N,) the identity each has
     conflict: NDArray[np.bool_]  # (N, N) cannot be one, by what cameras saw and operators said
     people: list[set[int]]  # rows that operators joined
@@ -127,9 +128,9 @@ class Finding:
 
 def revising(known: Known) -> Work[Finding]:
     """Group the pieces anew, and see where that differs from what was said."""
-    n, pieces, appearance = len(known.pieces), known.pieces, known.appearance
+    n, pieces, appearance = len(known.said), known.columns.pieces, known.appearance
     scores = yield from scoring(
-        pieces,
+        known.columns,
         known.settings,
         appearance,
         known.company,
@@ -217,7 +218,7 @@ def _learn_cameras(
 
 def _moves(known: Known, groups: Sequence[Sequence[int]], scores: Scores) -> Iterator[Move]:
     """Every group stays under the identity that knows most of it; the rest moves."""
-    pieces, said = known.pieces, known.said
+    pieces, said = known.columns.pieces, known.said
     claims: list[tuple[int, int, int]] = []  # weight, identity, group
     for n, members in enumerate(groups):
         weight: dict[int, int] = {}
