@@ -32,6 +32,7 @@ class Columns(NamedTuple):
     rows: NDArray[np.intp]  # of `Company`
     names: NDArray[np.str_]  # of cameras
     camera: NDArray[np.intp]  # among these names
+    owner: NDArray[np.int64]  # the identity that each has; -1: none yet
     first_ns: NDArray[np.int64]
     last_ns: NDArray[np.int64]
     size: F  # (N, 2) of the picture
@@ -66,6 +67,7 @@ class Table:
         self._order: list[int] = []  # their rows
         self._names: list[str] = []
         self._camera = np.zeros(0, np.intp)
+        self._owner = np.zeros(0, np.int64)
         self._times_ns = np.zeros((0, 3), np.int64)  # first, last, recalled
         self._numbers = np.zeros((0, BEGAN.stop))
         self._looks = np.zeros((0, 1))
@@ -83,7 +85,7 @@ class Table:
             self._order.insert(at, row)
             if piece.key.camera_id not in self._names:
                 self._names.append(piece.key.camera_id)
-            self._camera[row] = self._names.index(piece.key.camera_id)
+            self._camera[row], self._owner[row] = self._names.index(piece.key.camera_id), -1
         self._pieces[row] = piece
         told = piece.tracklet
         self._times_ns[row] = told.t_first_ns, piece.t_last_ns, piece.t_recalled_ns
@@ -98,6 +100,10 @@ class Table:
         )
         self._numbers[row] = np.concatenate(numbers, dtype=np.float64)
         self._is_known[row] = False
+
+    def give(self, row: int, owner: int) -> None:
+        """Whose a piece is."""
+        self._owner[row] = owner
 
     def drop(self, row: int) -> None:
         """A piece that is looked at no more."""
@@ -148,6 +154,7 @@ class Table:
             rows,
             np.array(self._names, np.str_),
             self._camera[rows],
+            self._owner[rows],
             self._times_ns[rows, 0],
             self._times_ns[rows, 1],
             *(numbers[:, of] for of in (SIZE, FIRST_BOX, LAST_BOX, VELOCITY, WALK, BEGAN)),
@@ -172,7 +179,7 @@ class Table:
 
     def _grow(self) -> None:
         more = max(FIRST_ROWS, len(self._camera))
-        for name in ("_camera", "_times_ns", "_numbers", "_looks", "_pictures", "_is_known"):
+        for name in ("_camera", "_owner", "_times_ns", "_numbers", "_looks", "_pictures", "_is_known"):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros((more, *old.shape[1:]), old.dtype))))
 

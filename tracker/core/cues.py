@@ -300,7 +300,10 @@ class _Sights:
         self.notes: list[Note] = []
         self._columns, self._in_view, self._site = columns, in_view, site
         names = columns.names.tolist()
-        self._taught = np.array([[(min(a, b), max(a, b)) in site.meetings for b in names] for a in names])
+        at = np.array([(names.index(a), names.index(b)) for a, b in site.meetings if a in names and b in names])
+        self._taught = np.zeros((len(names), len(names)), bool)
+        self._taught[tuple(at.reshape(-1, 2).astype(int).T)] = True
+        self._taught |= self._taught.T
         self._both_ways = of is None
         self._noted = np.full((len(in_view[:of]), len(in_view) if site.meetings else 0), np.nan)
 

@@ -447,10 +447,11 @@ class Scores:
     def pooled(self, owner: NDArray[np.intp], groups: int) -> tuple[csr_array, F, F]:
         """(G, N) 1 where a group has a piece, (G, D) unit rows and (G,) pictures of the groups."""
         if self._pooled is None or self._pooled[0] is not owner:
-            rows = np.flatnonzero(owner >= 0)
-            places = owner[rows], rows
-            member = csr_array((np.ones(len(rows)), places), shape=(groups, len(owner)))
-            weight = csr_array((self.pictures[rows], places), shape=(groups, len(owner)))
+            rows = np.argsort(owner, kind="stable")[np.count_nonzero(owner < 0) :]
+            ends = np.cumsum(np.bincount(owner[rows], minlength=groups))
+            places = rows, np.append(0, ends)
+            member = csr_array((np.ones(len(rows)), *places), shape=(groups, len(owner)))
+            weight = csr_array((self.pictures[rows], *places), shape=(groups, len(owner)))
             self._pooled = owner, (member, unit(weight @ self.looks), np.asarray(weight.sum(axis=1)))
         return self._pooled[1]
 

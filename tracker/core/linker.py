@@ -320,8 +320,7 @@ class Linker:
         """
         new, recent = np.array([self._company.row_of(k) for k in keys], np.intp), self._recent(t_ns)
         columns = self._table.at(np.concatenate((new, recent)), self.appearance)
-        owners = [self._owner[p.key] for p in columns.pieces[len(keys) :]]
-        open_ids, owner = np.unique(np.array(owners, np.int64), return_inverse=True)
+        open_ids, owner = np.unique(columns.owner[len(keys) :], return_inverse=True)
         scores = score_pieces(
             columns,
             self.settings,
@@ -413,7 +412,7 @@ class Linker:
         known = Known(
             t_ns=t_ns,
             columns=columns._replace(pieces=[p.still() for p in columns.pieces]),
-            said=[self._owner[k] for k in keys],
+            said=columns.owner.tolist(),
             conflict=conflict,
             people=people,
             is_taught=np.array([k in self._taught for k in keys], bool),
@@ -680,6 +679,7 @@ class Linker:
         self._table.put(self._company.row_of(piece.key), piece)
         self._taught.add(piece.key)
         self._owner[piece.key] = global_id
+        self._table.give(self._company.row_of(piece.key), global_id)
         person.keys.append(piece.key)
         for other in sorted(self._memory.apart(global_id) - {to}):
             for key in self._people[other].keys if other in self._people else ():
@@ -883,6 +883,7 @@ class Linker:
         person.keys.append(key)
         person.here = True
         self._owner[key] = person.global_id
+        self._table.give(self._company.row_of(key), person.global_id)
         self._fresh.pop(key, None)
 
     # ---- checkpoint ------------------------------------------------------------------------------------------
@@ -985,7 +986,9 @@ class Linker:
         self._company, self._hopeful = company, hopeful
         self._table = Table()
         for piece in pieces:
-            self._table.put(company.row_of(piece.key), piece)
+            row = company.row_of(piece.key)
+            self._table.put(row, piece)
+            self._table.give(row, self._owner.get(piece.key, -1))
         self.site_model, self._taught = site_model, known
         self._overlaps_now, self._revision = now, under_way
         self._left, self._pace, self._steps, self._due = left, pace, steps, due
