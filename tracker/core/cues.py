@@ -119,6 +119,7 @@ def scoring(
         appearance,
     )
     onward = scores.onward = np.zeros(shape)
+    goes_on: list[NDArray[np.intp]] = []
     yield 10 * len(first) ** 2
     for start in range(0, shape[0], ROWS):
         rows = slice(start, min(start + ROWS, shape[0]))
@@ -166,14 +167,16 @@ def scoring(
         scores.link[rows], scores.gap_s[rows], scores.met[rows] = link, gap_s, met
         scores.meeting[rows] = meeting * np.where(placed, PLACE_WEIGHT, SHARED_VIEW_WEIGHT)
         scores.placed[rows], scores.walked[rows] = placed, walked
+        after_s = (first - last[rows, None]) / 1e9
+        goes_on.append(np.argwhere(here & walked & (after_s > 0) & (after_s <= BOND_S)) + (start, 0))
         yield 150 * link.size
     scores.core = (pictures > 0) & (last - first >= CORE_S * 1e9)
     scores.notes = sights.notes
     if of is None and scores.walked.any():
         scores.walks, scores.longest_s = _places(columns.pieces, company), settings.max_gap_s
         yield 2000 * len(first)
-        scores.bonds = _bonds(columns, scores.walked)
-        yield 10 * link.size
+        scores.bonds = _bonds(columns, *np.concatenate(goes_on).T)
+        yield 10 * len(first) ** 2
     else:
         scores.walked, scores.onward = np.zeros_like(scores.conflict), scores.link
     return scores
@@ -230,19 +233,14 @@ def _walks(
     return walks, known[rows, None] & known
 
 
-def _bonds(columns: Columns, walked: NDArray[np.bool_]) -> F:
-    """(N, N) log-odds of one camera's tracks, both of whom ``walked``, going on as one another at once, against all
-    others; 0 for the rest."""
-    gap_s = (columns.first_ns[None, :] - columns.last_ns[:, None]) / 1e9
-    could = walked & (columns.camera[:, None] == columns.camera)
-    i, j = np.nonzero(could & (gap_s > 0) & (gap_s <= BOND_S))
-    bonds = np.zeros(gap_s.shape)
-    if len(i):
-        value = head_llr(
-            columns.last_box[i], columns.velocity_px_s[i], columns.first_box[j], gap_s[i, j]
-        )
-        bonds[i, j] = np.clip(one_to_one(i, j, value), *BOND_LIMITS)
-    return bonds + bonds.T
+def _bonds(columns: Columns, i: NDArray[np.intp], j: NDArray[np.intp]) -> F:
+    """(N, N) log-odds of one camera's tracks ``i`` going on as ``j`` at once, against all others; 0 for the rest."""
+    gap_s = (columns.first_ns[j] - columns.last_ns[i]) / 1e9
+    bonds = np.zeros((len(columns.rows), len(columns.rows)))
+    value = head_llr(columns.last_box[i], columns.velocity_px_s[i], columns.first_box[j], gap_s)
+    bonds[i, j] = np.clip(one_to_one(i, j, value), *BOND_LIMITS)
+    bonds[j, i] = bonds[i, j]
+    return bonds
 
 
 def _places(pieces: Sequence[Piece], company: Company) -> Walks:

@@ -39,6 +39,7 @@ MOST_BESIDES = 12.0  # log-odds that looks and time may add to a walk's
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
 NEW_EXPONENT = 0.4  # who comes is none of N known people with odds N^this: python -m benchmarks.cue_weights
 PART = 64  # rows that are weighed at once
+SOME = 16  # of what takes longer
 FEW = 16  # joins are weighed one by one where they are so many times fewer than a product of matrices weighs
 LEAST_GAIN = 2.0  # log-odds by which a change of a reading must be better
 CREDIT = (
@@ -559,8 +560,8 @@ def grouping(
     Returns:
         The groups, each a rising list of rows, ordered by their first row.
     """
-    nodes = _Nodes(scores, said)
-    yield 20 * len(said) ** 2
+    nodes = _Nodes(scores)
+    yield from nodes.know(scores, said)
     if begun is not None:
         yield from nodes.begin(begun)
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
@@ -587,25 +588,32 @@ def grouping(
 class _Nodes:
     """Groups while they are being joined, each in the row of one of its pieces; what is known of every pair of them."""
 
-    def __init__(self, scores: Scores, said: Sequence[int]) -> None:
+    def __init__(self, scores: Scores) -> None:
         n = len(scores)
         self.members: list[list[int]] = [[i] for i in range(n)]
         self.seen_only = False
         self.appearance, self.new = scores.appearance, scores.new
         self.looks, self.pictures = scores.looks.copy(), scores.pictures.copy()
         self.core = scores.core.copy()
+        self.gone = np.zeros(n, bool)  # rows that are part of another
+        self.changed = np.ones(n, bool)  # rows that `S` does not know yet
         self.link, self.gap = scores.link.copy(), scores.gap_s.copy()
-        placed = scores.met & scores.placed
-        guessed = scores.met & ~scores.placed
+
+    def know(self, scores: Scores, said: Sequence[int]) -> Work[None]:
+        """What is known of every pair of pieces."""
+        n = len(scores)
+        yield 4 * n**2
         self.met = scores.met.astype(float)  # pairs of pieces that met
-        self.place = np.where(placed, scores.meeting, 0.0)
+        self.place = np.where(scores.met & scores.placed, scores.meeting, 0.0)
+        yield 4 * n**2
+        guessed = scores.met & ~scores.placed
         self.guesses, self.guess = guessed.astype(float), np.where(guessed, scores.meeting, 0.0)
+        yield 4 * n**2
         self.conflict, self.forced = scores.conflict.copy(), scores.forced.copy()
         np.fill_diagonal(self.conflict, True)
         self.same_said = np.array(said)[:, None] == np.array(said)[None, :]
-        self.gone = np.zeros(n, bool)  # rows that are part of another
         self.S = np.full((n, n), -np.inf)
-        self.changed = np.ones(n, bool)  # rows that `S` does not know yet
+        yield 4 * n**2
 
     def groups(self) -> list[list[int]]:
         """The groups, ordered by their first row."""
@@ -771,9 +779,13 @@ def continuing(groups: Sequence[Sequence[int]], scores: Scores, threshold: float
         return sorted(list(members) for members in groups)
     begins, ends = ends_of(walks, groups)
     yield 60 * count * count
-    walk = onward_llr(ends, begins, scores.longest_s)
+    walk = np.empty((count, count))
+    for start in range(0, count, SOME):
+        some = slice(start, start + SOME)
+        walk[some] = onward_llr(ends.at(some), begins, scores.longest_s)
+        yield 80 * SOME * count
     value = np.full(walk.shape, -np.inf)
-    walk = walk - crowding_llr(begins, scores.longest_s)
+    walk -= crowding_llr(begins, scores.longest_s)
     yield 10 * count * count
     owner = np.full(len(scores), -1)
     for g, members in enumerate(groups):
@@ -786,6 +798,7 @@ def continuing(groups: Sequence[Sequence[int]], scores: Scores, threshold: float
     value[likely] = (walk + looks + _nearest(scores.onward, scores.gap_s, groups) - threshold)[likely]
     yield 20 * count * count
     after = followed(value)
+    yield 10 * count * count
     joined = [list(members) for members in groups]
     for a in np.argsort(-begins.t_s, kind="stable").tolist():  # from the last on, so that chains add up
         if after[a] >= 0:

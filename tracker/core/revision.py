@@ -172,6 +172,7 @@ def revising(known: Known) -> Work[Finding]:
 def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     least, rate = known.threshold, known.settings.false_merge_rate
     standing = scores.standing()
+    yield 10 * len(known.said) ** 2
     found = yield from grouping(standing, known.said, least, rate)
     found = yield from refining(found, standing)
     if scores.walks is None:
@@ -207,10 +208,11 @@ def _learn_cameras(
     person = np.zeros(len(pieces), np.intp)
     for n, members in enumerate(groups):
         person[list(members)] = n
-    beside = (person[:, None] == person) & (cameras[:, None] == cameras)
     known = np.array([p.tracklet.embeddings_seen >= KNOWN_PICTURES for p in pieces], bool)
     known &= looks.any(axis=1)
-    share = known / np.maximum(beside @ known.astype(float), 1.0)
+    names, camera = np.unique(cameras, return_inverse=True)
+    where = person * len(names) + camera
+    share = known / np.maximum(np.bincount(where, known)[where], 1.0)
     settled = appearance.cameras.learn(cameras, looks, share * counts)
     appearance.cameras = settled
     appearance.cameras_now = settled.learn(cameras, looks, share * untaught)

@@ -47,6 +47,10 @@ class Ends(NamedTuple):
     state: F  # (G, 4) place in metres, velocity in metres a second
     covariance: F  # (G, 4, 4)
 
+    def at(self, index: slice) -> Ends:
+        """Of some groups."""
+        return Ends(*(column[index] for column in self))
+
 
 def ends_of(walks: Walks, groups: Sequence[Sequence[int]]) -> tuple[Ends, Ends]:
     """Beginnings and ends of groups of pieces; infinite times where no place is known."""
@@ -89,7 +93,7 @@ def _fitted(at_s: F, group: NDArray[np.intp], t_s: F, place: F, covariance: F) -
 
 
 def onward_llr(ends: Ends, begins: Ends, longest_s: float) -> F:
-    """(G, G) of walks that end and begin: one person's, against anybody's anywhere and in any direction.
+    """(G, H) of walks that end and begin: one person's, against anybody's anywhere and in any direction.
 
     By place and velocity; -inf where it cannot be.
 
@@ -137,8 +141,12 @@ def crowding_llr(begins: Ends, longest_s: float) -> float:
 
 def followed(value: F) -> NDArray[np.intp]:
     """(G,) who goes on as whom, -1 for nobody: the assignment of the largest sum of (G, G) values, none below 0."""
-    count = len(value)
-    nobody = np.where(np.eye(count, dtype=bool), 0.0, np.inf)
-    cost = np.concatenate((np.where(value > 0, -value, np.inf), nobody), axis=1)
+    after = np.full(len(value), -1)
+    rows, columns = (np.flatnonzero((value > 0).any(axis=axis)) for axis in (1, 0))
+    cost = -value[np.ix_(rows, columns)]
+    nobody = np.where(np.eye(len(rows), dtype=bool), 0.0, np.inf)
+    cost = np.concatenate((np.where(cost < 0, cost, np.inf), nobody), axis=1)
     _, chosen = linear_sum_assignment(np.where(np.isfinite(cost), cost, 1e6))
-    return np.where(chosen < count, chosen, -1)
+    is_known = chosen < len(columns)
+    after[rows[is_known]] = columns[chosen[is_known]]
+    return after
