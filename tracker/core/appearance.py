@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.core.work import Work, done
+
 F = NDArray[np.float64]
 
 MANY_PICTURES = 12.0  # more pictures of one tracklet show little new
@@ -26,6 +28,7 @@ MAX_APPEARANCE_LLR = 10.0  # looks are never surer than 22,000 : 1, however many
 # for each: the variance between people over that between sites, and over that between cameras. (clothes, person, visit
 # and sides) / common = .41 / .14, and / camera = .41 / .07, of `scenes.appearance.UNSEEN_SITE`.
 SITE_PEOPLE, CAMERA_PEOPLE = 3.0, 6.0
+PART = 64  # rows that are fitted to at once
 MOST_PEOPLE = 100.0  # that a camera remembers: light changes
 
 
@@ -114,6 +117,10 @@ class AppearanceModel:
         return self.cameras_now.taken_off(looks, cameras)
 
     def fit(self, alike: F, pictures: F, two: NDArray[np.bool_], maybe: NDArray[np.bool_]) -> None:
+        """`fitting`, all at once."""
+        done(self.fitting(alike, pictures, two, maybe))
+
+    def fitting(self, alike: F, pictures: F, two: NDArray[np.bool_], maybe: NDArray[np.bool_]) -> Work[None]:
         """Learn from the cosines of N people's looks, of whom nobody needs to know who is who: one step of EM.
 
         What is known of strangers comes from who certainly is two, what is known of one person from who may be one, as
@@ -125,22 +132,33 @@ class AppearanceModel:
             two: (N, N) who certainly are two people.
             maybe: (N, N) who may be one.
         """
-        odds = np.exp(self.llr(alike, pictures[:, None], pictures))
+        n = len(alike)
+        odds = np.empty_like(alike)
+        for start in range(0, n, PART):
+            rows = slice(start, start + PART)
+            odds[rows] = np.exp(self.llr(alike[rows], pictures[rows, None], pictures))
+            yield 20 * PART * n
         number = two.sum(axis=1).astype(float)
         off = two * (alike - self._expected)
         mean = off.sum(axis=1) / np.maximum(number, 1e-12)
+        yield 5 * n * n
         inside = float((two * (alike - self._expected - mean[:, None]) ** 2).sum())
         w = self.prior_strength
         self._off = float(off.sum()) / (w + float(number.sum()))
         self._sigma = float(
             np.sqrt((w * self.different_sigma**2 + inside) / (w + float(np.maximum(number - 1, 0.0).sum())))
         )
-        one = maybe * odds / (odds + max(len(alike), 1))
+        yield 6 * n * n
+        one = maybe * odds / (odds + max(n, 1))
         many = np.maximum(one.sum(axis=1), 1.0)  # all that are somebody's say as much as one
+        yield 5 * n * n
         one /= np.sqrt(many[:, None] * many)
+        yield 4 * n * n
         own = self._own_share(pictures) / self._same_here  # of every unit of ``same``, about where it is now
         expected = (1 - max(self.strangers()[0], 0.0)) * np.sqrt(own[:, None] * own)
+        yield 4 * n * n
         found = float((one * expected * (alike - self.strangers()[0])).sum()) / 2
+        yield 5 * n * n
         known = self.same_strength + float((one * expected**2).sum()) / 2
         same = (self.same_strength * self.same + found) / known
         self._same = float(np.clip(same, LEAST_SAME, MOST_SAME))

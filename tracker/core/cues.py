@@ -27,6 +27,7 @@ from tracker.core.grouping import (
     NEVER,
     Piece,
     Scores,
+    Step,
     one_to_one,
     shares_of_picture,
     sights_at_once,
@@ -53,9 +54,10 @@ CARRY_S = 2.0  # a walker's velocity leads nowhere after this
 BOND_S = 1.1  # after this a head may be anywhere
 BOND_LIMITS = (-1.0, 4.0)  # a track may have begun on somebody else
 SIGHT_WORK = 10_000  # that comparing two pieces' places in two pictures counts as
+PLACED = 128  # whose places are gathered at once
 SOME_SIGHTS = 16  # compared at once
 LEARNED_WORK = 60  # that the way from one piece to another counts as
-ROWS = 16  # weighed against all at once: what a processor's cache holds
+ROWS = 8  # weighed against all at once: what a processor's cache holds
 IN_VIEW_S = 0.15  # seen this short ago: still there
 # Cues lean on each other, so that their sum is surer than it should be. What each counts for beside looks, which count
 # in full, is fitted to whose new tracklets were: python -m benchmarks.cue_weights
@@ -169,12 +171,11 @@ def scoring(
         scores.placed[rows], scores.walked[rows] = placed, walked
         after_s = (first - last[rows, None]) / 1e9
         goes_on.append(np.argwhere(here & walked & (after_s > 0) & (after_s <= BOND_S)) + (start, 0))
-        yield 150 * link.size
+        yield 130 * link.size
     scores.core = (pictures > 0) & (last - first >= CORE_S * 1e9)
     scores.notes = sights.notes
     if of is None and scores.walked.any():
-        scores.walks, scores.longest_s = _places(columns.pieces, company), settings.max_gap_s
-        yield 2000 * len(first)
+        scores.walks, scores.longest_s = (yield from _places(columns.pieces, company)), settings.max_gap_s
         scores.bonds = _bonds(columns, *np.concatenate(goes_on).T)
         yield 10 * len(first) ** 2
     else:
@@ -243,9 +244,12 @@ def _bonds(columns: Columns, i: NDArray[np.intp], j: NDArray[np.intp]) -> F:
     return bonds
 
 
-def _places(pieces: Sequence[Piece], company: Company) -> Walks:
+def _places(pieces: Sequence[Piece], company: Company) -> Work[Walks]:
     """The first and last places of every piece."""
-    noted = [dict.fromkeys((*p.first_steps, *p.steps)) for p in pieces]
+    noted: list[dict[Step, None]] = []
+    for start in range(0, len(pieces), PLACED):
+        noted += [dict.fromkeys((*p.first_steps, *p.steps)) for p in pieces[start : start + PLACED]]
+        yield 1500 * PLACED
     table = np.fromiter(chain.from_iterable(chain.from_iterable(noted)), float).reshape(-1, 6)
     piece = np.repeat(np.arange(len(pieces)), [len(steps) for steps in noted])
     scale = company.foot_errors.scale([p.key.camera_id for p in pieces])

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 from tracker.core.appearance import MANY_PICTURES, AppearanceModel, unit
 from tracker.core.company import Note
 from tracker.core.meeting import PLACES, place_of
-from tracker.core.walking import Walks, crowding_llr, ends_of, followed, onward_llr
+from tracker.core.walking import Walks, crowding_llr, ending, followed, onward_llr
 from tracker.core.work import Work, done
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
 
@@ -578,8 +578,7 @@ def grouping(
                 pairs.append((i, j))
             yield 5 * len(said) ** 2
             if pairs:
-                nodes.join(*np.array(pairs, np.intp).T)
-                yield 20 * len(pairs) * len(said)
+                yield from nodes.joining(*np.array(pairs, np.intp).T)
                 break
             stage += 1
     return nodes.groups()
@@ -628,8 +627,7 @@ class _Nodes:
             pairs = [pair for members in waiting for pair in zip(members[::2], members[1::2], strict=False)]
             for start in range(0, len(pairs), PART):
                 part = pairs[start : start + PART]
-                self.join(*np.array(part, np.intp).T)
-                yield 20 * len(part) * len(self.S)
+                yield from self.joining(*np.array(part, np.intp).T)
             waiting = [members[::2] for members in waiting]  # the first row stands for both
         self.seen_only = True
 
@@ -640,21 +638,24 @@ class _Nodes:
 
     def odds(self, least: float) -> Work[Odds]:
         """Each join against all that excludes it, as in `competing`."""
-        rows = np.flatnonzero(self.changed)
-        for start in range(0, len(rows), PART):
-            some = rows[start : start + PART]
-            self.S[some] = self._alone(some)
-            yield 20 * len(some) * len(self.S)
+        rows, looks = np.flatnonzero(self.changed), unit(self.looks)
+        parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
+        for some in parts:
+            self.S[some] = self._alone(some, looks)
+            yield 16 * len(some) * len(self.S)
         self.S[:, rows] = self.S[rows].T
-        both = self.S[np.ix_(rows, rows)]
-        self.S[np.ix_(rows, rows)] = np.maximum(both, both.T)  # which of equals told may differ
         self.changed[:] = False
-        yield len(self.S) ** 2
-        return competing(self.S, self.conflict, least)
+        yield 3 * len(rows) * len(self.S)
+        for some in parts:  # which of equals told may differ
+            both = np.ix_(some, rows)
+            self.S[both] = np.maximum(self.S[both], self.S[np.ix_(rows, some)].T)
+            yield 4 * len(some) * len(rows)
+        odds = competing(self.S, self.conflict, least)
+        yield 3 * len(self.S) ** 2
+        return odds
 
-    def _alone(self, rows: NDArray[np.intp]) -> F:
-        """(R, N) log-odds of each join of these rows by itself."""
-        looks = unit(self.looks)
+    def _alone(self, rows: NDArray[np.intp], looks: F) -> F:
+        """(R, N) log-odds of each join of these rows by itself; (N, D) unit rows of all looks."""
         looks = self.appearance.llr(looks[rows] @ looks.T, self.pictures[rows, None], self.pictures)
         place = self.place[rows] + self.guess[rows] / np.maximum(self.guesses[rows], 1)
         place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
@@ -670,7 +671,7 @@ class _Nodes:
             barred |= ~((self.pictures[rows, None] > 0) & (self.pictures > 0) | self.forced[rows])
         return np.where(barred, -np.inf, S)
 
-    def join(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> None:
+    def joining(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> Work[None]:
         """Take groups ``j`` into groups ``i``, pair by pair; nobody is in two pairs."""
         weight = np.maximum(self.pictures[i] + self.pictures[j], 1e-12)[:, None]
         self.looks[i] = (
@@ -682,10 +683,12 @@ class _Nodes:
         for gap, link in ((self.gap, self.link), (self.gap.T, self.link.T)):  # rows, then columns
             nearer = np.where(alike[:, None], gap[j] < gap[i], self.core[j][:, None])
             gap[i], link[i] = np.where(nearer, gap[j], gap[i]), np.where(nearer, link[j], link[i])
+            yield 8 * len(i) * len(gap)
         self.core[i] |= self.core[j]
         for sums in (self.met, self.place, self.guesses, self.guess):
             sums[i] += sums[j]
             sums[:, i] += sums[:, j]
+            yield 6 * len(i) * len(sums)
         for flags in (self.conflict, self.forced, self.same_said):
             flags[i] |= flags[j]
             flags[:, i] |= flags[:, j]
@@ -731,12 +734,16 @@ def refining(groups: Sequence[Sequence[int]], scores: Scores) -> Work[list[list[
     rows, owner = np.arange(n), np.zeros(n, np.intp)
     for g, members in enumerate(groups):
         owner[list(members)] = g
+    yield 3 * n * n
     conflict = scores.conflict.astype(float)
     member = (owner[:, None] == np.arange(len(groups))).astype(float)
-    gain, barred = weight @ member, conflict @ member
-    yield 10 * n * n
+    gain = weight @ member
+    yield 5 * n * n
+    barred = conflict @ member
+    yield 5 * n * n
     free = np.asarray(~scores.forced.any(axis=1) & weight.any(axis=1), bool)
     pairs = np.argwhere(np.triu(scores.conflict, 1) & free[:, None] & free)
+    yield 2 * n * n
     for _ in range(n):
         better = gain - gain[rows, owner][:, None]
         better[rows, owner] = -np.inf
@@ -777,8 +784,7 @@ def continuing(groups: Sequence[Sequence[int]], scores: Scores, threshold: float
     walks, count = scores.walks, len(groups)
     if walks is None or not len(walks.piece) or count < 2:
         return sorted(list(members) for members in groups)
-    begins, ends = ends_of(walks, groups)
-    yield 60 * count * count
+    begins, ends = yield from ending(walks, groups)
     walk = np.empty((count, count))
     for start in range(0, count, SOME):
         some = slice(start, start + SOME)
@@ -795,8 +801,9 @@ def continuing(groups: Sequence[Sequence[int]], scores: Scores, threshold: float
     impossible = member @ (member @ (scores.conflict | scores.met).astype(float)).T > 0
     likely = (walk > threshold - MOST_BESIDES) & ~impossible
     yield 20 * count * count
-    value[likely] = (walk + looks + _nearest(scores.onward, scores.gap_s, groups) - threshold)[likely]
-    yield 20 * count * count
+    nearest = yield from _nearest(scores.onward, scores.gap_s, groups)
+    value[likely] = (walk + looks + nearest - threshold)[likely]
+    yield 10 * count * count
     after = followed(value)
     yield 10 * count * count
     joined = [list(members) for members in groups]
@@ -807,7 +814,7 @@ def continuing(groups: Sequence[Sequence[int]], scores: Scores, threshold: float
     return sorted(sorted(members) for members in joined if members)
 
 
-def _nearest(values: F, gap_s: F, groups: Sequence[Sequence[int]]) -> F:
+def _nearest(values: F, gap_s: F, groups: Sequence[Sequence[int]]) -> Work[F]:
     """(G, G) of values (N, N) those of the two pieces of two groups that are nearest in time."""
     by_size: dict[int, list[int]] = {}
     for g, members in enumerate(groups):
@@ -818,6 +825,7 @@ def _nearest(values: F, gap_s: F, groups: Sequence[Sequence[int]]) -> F:
             rows = np.array([groups[g] for g in some])
             at = gap_s[rows].argmin(axis=1)[:, None]
             value[some], gap[some] = (np.take_along_axis(m[rows], at, axis=1)[:, 0] for m in (values, gap_s))
+            yield 6 * rows.size * values.shape[1]
         values, gap_s = value.T, gap.T
     return values
 

@@ -78,8 +78,8 @@ UPDATED_EVERY_NS = 1_000_000_000
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
 # A revision's work is spread over the steps after it begins, by how many came since the one before: one of
 # `MOST_PIECES` takes some 0.8 s of capture time at this pace, one of few is done in the step in which it is due.
-WORK_PER_S = 100_000_000  # pairs of tracklets times operations on each
-WORK_AT_ONCE = 600_000
+WORK_PER_S = 130_000_000  # pairs of tracklets times operations on each
+WORK_AT_ONCE = 800_000
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last

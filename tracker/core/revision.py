@@ -139,8 +139,7 @@ def revising(known: Known) -> Work[Finding]:
         known.t_ns,
     )
     yield 10 * n * n
-    _learn_cosines(appearance, pieces, scores)
-    yield 20 * n * n
+    yield from _learning_cosines(appearance, pieces, scores)
     scores.conflict, scores.people = known.conflict, len(set(known.said))
     yield 10 * n * n
     groups = united((yield from _parting(known, scores)), known.people)
@@ -161,8 +160,10 @@ def revising(known: Known) -> Work[Finding]:
     yield 10 * n * n
     _learn_cameras(appearance, pieces, groups, counts, untaught)
     yield 10 * n * n
+    names = _names(known, groups)
+    yield 4 * n * n
     moves: list[Move] = []
-    for move in _moves(known, groups, scores):
+    for move in _moves(known, groups, names, scores):
         moves.append(move)
         yield 4 * n * n
     keys = [pieces[i].key for i in np.flatnonzero(counts)]
@@ -182,14 +183,19 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     return (yield from grouping(scores, known.said, least, rate, begun=begun))
 
 
-def _learn_cosines(appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores) -> None:
+def _learning_cosines(
+    appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores
+) -> Work[None]:
     """Who is seen at once in one camera is two people; who was in two cameras may be one."""
     well = np.flatnonzero(scores.pictures >= KNOWN_PICTURES)
     cameras = np.array([p.key.camera_id for p in pieces])[well]
     two = scores.conflict[np.ix_(well, well)]
     maybe = ~two & (cameras[:, None] != cameras)
+    yield 4 * len(well) ** 2
     looks = scores.looks[well]
-    appearance.fit(looks @ looks.T, scores.pictures[well], two, maybe)
+    alike = looks @ looks.T
+    yield 4 * len(well) ** 2
+    yield from appearance.fitting(alike, scores.pictures[well], two, maybe)
 
 
 def _learn_cameras(
@@ -218,8 +224,8 @@ def _learn_cameras(
     appearance.cameras_now = settled.learn(cameras, looks, share * untaught)
 
 
-def _moves(known: Known, groups: Sequence[Sequence[int]], scores: Scores) -> Iterator[Move]:
-    """Every group stays under the identity that knows most of it; the rest moves."""
+def _names(known: Known, groups: Sequence[Sequence[int]]) -> list[int | None]:
+    """Of every group the identity that knows most of it; None: somebody new."""
     pieces, said = known.columns.pieces, known.said
     claims: list[tuple[int, int, int]] = []  # weight, identity, group
     for n, members in enumerate(groups):
@@ -233,7 +239,14 @@ def _moves(known: Known, groups: Sequence[Sequence[int]], scores: Scores) -> Ite
         if n not in name_of and g not in named:
             name_of[n] = g
             named.add(g)
-    names = [name_of.get(n) for n in range(len(groups))]
+    return [name_of.get(n) for n in range(len(groups))]
+
+
+def _moves(
+    known: Known, groups: Sequence[Sequence[int]], names: Sequence[int | None], scores: Scores
+) -> Iterator[Move]:
+    """Every group stays under its name; the rest moves."""
+    pieces, said = known.columns.pieces, known.said
     reading = np.zeros(len(pieces), np.intp)  # the group of each
     for n, members in enumerate(groups):
         reading[list(members)] = n

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from tracker.core.grouping import KNOWN_PICTURES, Piece, Scores, sights_at_once
 from tracker.core.topology import Crossings, Passages, SiteModel
@@ -87,9 +86,9 @@ def seen_at_once(
     met = scores.met & known[:, None] & known
     together = met & (person[:, None] == person)
     names, at = np.unique(cameras, return_inverse=True)
-    camera = csr_array((np.ones(len(pieces)), (np.arange(len(pieces)), at)), shape=(len(pieces), len(names)))
+    camera = np.eye(len(names))[at]  # (N, C)
     # Of each camera's pieces that count, how many were found in each other camera, and how many could have been.
-    found, could = (camera.T @ (((m @ camera) > 0) & counts[:, None]).astype(float) for m in (together, met))
+    found, could = (camera[counts].T @ (m[counts] @ camera > 0) for m in (together, met))
     pairs = [(int(a), int(b)) for a, b in np.argwhere(could) if a != b]
     site = site.learn_overlaps(
         {(str(names[a]), str(names[b])): (float(found[a, b]), float(could[a, b])) for a, b in pairs}

@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 
 from tracker.core.feet import FLOOR_M2, Feet
+from tracker.core.work import Work, done
 
 F = NDArray[np.float64]
 
@@ -29,6 +30,7 @@ CARRY_S = 2.0  # a velocity leads nowhere after this
 WALK_M_S = 1.3
 MAX_AGAINST_LLR = 20.0
 CROWD = 10  # beginnings from which their number says anything
+FIT_WORK = 200  # that fitting to one place counts as
 ROUNDS, OFF = 3, 3.0  # of fitting, with less weight for what lies this many standard deviations off
 
 
@@ -53,6 +55,11 @@ class Ends(NamedTuple):
 
 
 def ends_of(walks: Walks, groups: Sequence[Sequence[int]]) -> tuple[Ends, Ends]:
+    """`ending`, all at once."""
+    return done(ending(walks, groups))
+
+
+def ending(walks: Walks, groups: Sequence[Sequence[int]]) -> Work[tuple[Ends, Ends]]:
     """Beginnings and ends of groups of pieces; infinite times where no place is known."""
     owner = np.full(1 + max((m for g in groups for m in g), default=0), -1)
     for g, members in enumerate(groups):
@@ -65,11 +72,13 @@ def ends_of(walks: Walks, groups: Sequence[Sequence[int]]) -> tuple[Ends, Ends]:
     first, last = np.full(len(groups), np.inf), np.full(len(groups), -np.inf)
     np.minimum.at(first, group, t_s)
     np.maximum.at(last, group, t_s)
-    begins, ends = (_fitted(at, group, t_s, feet.place, covariance) for at in (first, last))
+    yield FIT_WORK * len(mine)
+    begins = yield from _fitting(first, group, t_s, feet.place, covariance)
+    ends = yield from _fitting(last, group, t_s, feet.place, covariance)
     return begins, ends
 
 
-def _fitted(at_s: F, group: NDArray[np.intp], t_s: F, place: F, covariance: F) -> Ends:
+def _fitting(at_s: F, group: NDArray[np.intp], t_s: F, place: F, covariance: F) -> Work[Ends]:
     """Lines through the places near ``at_s`` (G,), by weighted least squares with less weight for outliers."""
     near = np.flatnonzero(np.abs(t_s - at_s[group]) <= RECENT_S)
     group, place = group[near], place[near]
@@ -89,6 +98,7 @@ def _fitted(at_s: F, group: NDArray[np.intp], t_s: F, place: F, covariance: F) -
         off = place - np.einsum("kij,kj->ki", line, state[group])
         surprise = np.einsum("ki,kij,kj->k", off, information, off)
         weight = OFF**2 / np.maximum(surprise, OFF**2)
+        yield FIT_WORK * len(near)
     return Ends(at_s, state, spread)
 
 
