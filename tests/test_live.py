@@ -20,7 +20,7 @@ import pytest
 
 import run_tracker
 from tracker import roles
-from tracker.config import BusSettings, from_values
+from tracker.config import BusSettings, LinkSettings, from_values
 from tracker.core.linker import Linker
 from tracker.errors import StorageError, UserError
 from tracker.io import store, wire
@@ -575,6 +575,48 @@ def test_what_is_acknowledged_outlives_a_checkpoint_that_was_not_for_sure(
             loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
             assert all(loop._linker.identity_of(key) for key in safe)
             assert [str(e.track) for e in log.read() if isinstance(e, Appeared)] == ["a/1/1", "a/1/2"]
+
+
+def test_whose_acknowledgement_went_missing_is_told_once_however_many_lives_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tracklet that a worker repeats after its linker had been killed used to be somebody new, who had let it go."""
+    clock, safe, brief = ReplayClock(10**9), list[TrackKey](), LinkSettings(max_gap_s=5, revise_s=5)
+    ended = tracklet("a", 1, 1, 10**9, ended=True)
+    again = wire.Repeated(camera_id="a", run=1, tracklets=(ended,))
+    with Hub(local_endpoints(tmp_path)) as hub:
+        monkeypatch.setattr(hub, "acknowledge", safe.extend)
+        for life in range(4):
+            with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+                loop = LinkerLoop(Linker(brief), hub, log, journal, cameras=[], clock=clock)
+                loop._take(again)
+                loop.commit()
+                if life == 1:
+                    for _ in range(10):  # nobody looks at them any more
+                        clock.sleep_until(clock.now_ns() + 10**9)
+                        loop._take(update("a", 1, 2 + clock.now_ns() // 10**9, clock.now_ns()))
+                    assert loop._linker.identity_of(ended.key) is None
+                if life > 0:
+                    loop.save()
+                assert tracks_of(log.read()) == ["a/1/1"]
+                # Killed here.
+    assert safe == [ended.key] * 4
+
+
+def test_what_waits_for_its_turn_when_a_checkpoint_is_made_is_heard_in_the_next_life(tmp_path: Path) -> None:
+    ended = tracklet("a", 1, 1, 10**9, ended=True)
+    with Hub(local_endpoints(tmp_path)) as hub:
+        for message in (
+            update("a", 1, 1, 10**9, ended),  # held back: nothing has been heard of b
+            wire.Repeated(camera_id="a", run=1, tracklets=(ended,)),
+        ):
+            with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+                loop = LinkerLoop(Plain(), hub, log, journal, cameras=["a", "b"], clock=ReplayClock(10**9))
+                assert log.read() == []
+                loop._take(message)
+                loop.save()
+                told = tracks_of(log.read())
+    assert told == ["a/1/1"]
 
 
 def test_one_failing_camera_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -303,4 +303,4 @@ def lay_down(place: Place, linker: Linker, events: Sequence[Event]) -> None:
         Journal(place.out) as journal,
     ):
         log.append(events)
-        journal.begin(linker.checkpoint(), log.place)
+        journal.begin(linker.checkpoint(), log.place, ended=Told.by(events).identity)

@@ -16,7 +16,7 @@ import logging
 import math
 import os
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from tracker.types import (
     LinkerInput,
     Merged,
     Split,
+    TrackKey,
     Updated,
 )
 
@@ -480,6 +481,7 @@ class Journal:
         place: Place,
         unsaid: Sequence[Event | wire.Outcome] = (),
         *,
+        ended: Iterable[TrackKey] = (),
         forget: bool = False,
     ) -> None:
         """Save a checkpoint; what is written from here on comes after it.
@@ -487,6 +489,7 @@ class Journal:
         Args:
             place: The last event in the log that the checkpoint knows of.
             unsaid: What it knows of besides, in its order, and the log does not yet.
+            ended: Tracklets that it has heard to the end, however long ago.
             forget: Delete all earlier tapes, also those that would be kept.
 
         Raises:
@@ -505,6 +508,7 @@ class Journal:
             journal=number,
             forget=forget,
             unsaid=tuple(unsaid),
+            ended=tuple(ended),
         )
         # Of a life that ended before it had deleted them.
         left_over = self.saved.journal if self.saved is not None and self.saved.forget else 0

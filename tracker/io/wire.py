@@ -138,6 +138,7 @@ class Saved(Record, frozen=True, tag="saved"):
     journal: int  # number of the first tape that was written after it
     forget: bool = False  # earlier tapes hold somebody who is forgotten: none of them is kept
     unsaid: tuple[Event | Outcome, ...] = ()  # what it knows of besides, in its order: the log may lack it
+    ended: tuple[TrackKey, ...] = ()  # tracklets that it has heard to the end: workers may say them again
 
 
 class Page(Record, frozen=True, tag="page"):

@@ -252,7 +252,15 @@ class LinkerLoop:
             (self._fall_behind if self._journal.is_open else self._cannot_store)(error)
 
     def _begin_journal(self, *, forget: bool = False) -> None:
-        self._journal.begin(self._linker.checkpoint(), self._events.place, self._waiting, forget=forget)
+        # Those that still wait for their turn the linker has not heard: after a crash they must be taken.
+        heard = [key for key, is_safe in self._ended.items() if is_safe]
+        self._journal.begin(
+            self._linker.checkpoint(),
+            self._events.place,
+            self._waiting,
+            ended=itertools.chain(heard, self._to_acknowledge),
+            forget=forget,
+        )
         self.checkpoints += 1
 
     def _fall_behind(self, error: UserError) -> None:
@@ -571,6 +579,8 @@ class LinkerLoop:
             since = (saved.epoch, saved.seq)
             self._model_hash = saved.checkpoint.model_hash
             restore(self._linker, saved.checkpoint)
+            for key in saved.ended:
+                self._remember(key, safe=True)
         said = _Said(self._events, since)
         for one in saved.unsaid if saved is not None else ():
             if not isinstance(one, wire.Outcome):
