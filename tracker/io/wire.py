@@ -309,6 +309,9 @@ def _check(value: Any, owner: type | None = None, field: str = "") -> None:
                 bad = np.isinf(value) if (owner, field) in _NAN_IS_UNKNOWN else ~np.isfinite(value)
                 if bad.any():
                     raise WireError(f"{field}: holds a number that is not finite")
+        case TrackKey():  # of which a checkpoint names many
+            if not (_INT64_MIN <= value.run <= _INT64_MAX and _INT64_MIN <= value.number <= _INT64_MAX):
+                raise WireError(f"{field}: {value} is beyond 64 bits")
         case tuple():
             for item in value:
                 _check(item, owner, field)

@@ -606,14 +606,15 @@ class LinkerLoop:
         if isinstance(self._linker, Linker):
             sizes = (len(total) for total in self._linker.appearance.cameras.sums.values())
             self._looks = (self._model_hash, next(sizes, 0))
-        self._here = {person.global_id for person in self._linker.view().identities if person.here}
+        people = self._linker.view().identities
+        self._here = {person.global_id for person in people if person.here}
         if saved is not None:
             log.info("going on from the checkpoint and %d messages after it", messages)
         if self._journal.damaged:
             log.warning("%d messages of the journal could not be read", self._journal.damaged)
         if said.differs:
             log.warning("the linker now reads the past in another way; what it says next mends what was said")
-        self._largest_told = max(0, *(one.global_id for one in self._linker.view().identities), 0)
+        self._largest_told = max((person.global_id for person in people), default=0)
         self._begin_journal(forget=forgets)
         self._say()
         self._latency_s.clear()  # how long nobody was here is no latency
