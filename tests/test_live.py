@@ -603,6 +603,24 @@ def test_whose_acknowledgement_went_missing_is_told_once_however_many_lives_ago(
     assert safe == [ended.key] * 4
 
 
+def test_whoever_was_forgotten_is_not_brought_back_by_a_worker_that_says_them_again(tmp_path: Path) -> None:
+    clock, number = ReplayClock(10**9), 0x71717171
+    ended = tracklet("a", 1, number, 10**9, ended=True)
+    again = wire.Repeated(camera_id="a", run=1, tracklets=(ended,))
+    with Hub(local_endpoints(tmp_path)) as hub:
+        for life in range(2):
+            with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+                loop = LinkerLoop(Linker(), hub, log, journal, cameras=[], clock=clock)
+                loop._take(again)
+                loop.commit()
+                if life == 0:
+                    assert tracks_of(log.read()) == [f"a/1/{number}"]
+                    loop._obey(Command(id="x", t_ns=10**9, verb="forget", global_ids=(1,)))
+                assert log.read() == [] == list(loop._linker.view().identities)
+                saved = wire.encode(journal.saved)  # type: ignore[arg-type]
+                assert wire.digest(ended.key) in saved and number.to_bytes(4) not in saved
+
+
 def test_what_waits_for_its_turn_when_a_checkpoint_is_made_is_heard_in_the_next_life(tmp_path: Path) -> None:
     ended = tracklet("a", 1, 1, 10**9, ended=True)
     with Hub(local_endpoints(tmp_path)) as hub:

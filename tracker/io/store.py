@@ -16,7 +16,7 @@ import logging
 import math
 import os
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ from tracker.types import (
     LinkerInput,
     Merged,
     Split,
-    TrackKey,
     Updated,
 )
 
@@ -481,7 +480,7 @@ class Journal:
         place: Place,
         unsaid: Sequence[Event | wire.Outcome] = (),
         *,
-        ended: Iterable[TrackKey] = (),
+        ended: bytes = b"",
         forget: bool = False,
     ) -> None:
         """Save a checkpoint; what is written from here on comes after it.
@@ -489,7 +488,7 @@ class Journal:
         Args:
             place: The last event in the log that the checkpoint knows of.
             unsaid: What it knows of besides, in its order, and the log does not yet.
-            ended: Tracklets that it has heard to the end, however long ago.
+            ended: Digests of the tracklets that it has heard to the end, one after the other.
             forget: Delete all earlier tapes, also those that would be kept.
 
         Raises:
@@ -508,7 +507,7 @@ class Journal:
             journal=number,
             forget=forget,
             unsaid=tuple(unsaid),
-            ended=tuple(ended),
+            ended=ended,
         )
         # Of a life that ended before it had deleted them.
         left_over = self.saved.journal if self.saved is not None and self.saved.forget else 0
