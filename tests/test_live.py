@@ -1501,6 +1501,28 @@ def test_what_the_processes_count_is_known_where_no_figures_can_be_written(tmp_p
     }
 
 
+def test_live_is_over_so_long_after_it_serves_and_says_whether_nothing_was_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The time used to run from the start of the program, which was over before a network was loaded."""
+    said: list[str] = []
+    monkeypatch.setattr(family, "tell_systemd", said.append)
+    site = from_values(
+        {
+            "cameras": {"a": recording(tmp_path / "a.mp4", 60)},
+            "embedder": {"kind": "none"},
+            "flow": {"kind": "none"},
+            "bus": dict.fromkeys(("events", "replay"), ANY) | {"boxes": f"ipc://{tmp_path}/boxes"},
+            "live": {"http": None},
+        },
+        source="test",
+    )
+    figures = roles.live(site, tmp_path / "out", duration_s=0.0, stop=threading.Event())
+    assert "READY=1" in said and said[-1] == "STOPPING=1"
+    was_seen = figures["cameras"]["a"].get("processed", 0) > 0  # that is chance
+    assert ("nothing was seen" in caplog.text) is not was_seen
+
+
 def test_live_says_in_one_sentence_what_cannot_be_used(tmp_path: Path) -> None:
     video = recording(tmp_path / "a.mp4", 2)
     site = from_values({"cameras": {"a": str(tmp_path / "nothing.mp4")}}, source="test")
