@@ -937,7 +937,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "-o", "--out", type=Path, help="folder for log, checkpoints and metrics (default: the site's)"
     )
-    one.add_argument("--for", dest="duration", type=seconds, metavar="S", help="stop after so many seconds")
+    one.add_argument(
+        "--for", dest="duration", type=seconds, metavar="S", help="stop after serving for so many seconds"
+    )
     _insecure(one)
     _common(one)
     _log_options(one)

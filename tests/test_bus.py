@@ -624,6 +624,14 @@ def test_where_operators_are_named_nobody_else_commands(tmp_path: Path) -> None:
     assert [c.global_ids for c in desk.commands] == [(7,)]
 
 
+def test_only_who_commanded_is_told_that_a_command_may_have_been_heard(tmp_path: Path) -> None:
+    with Operator(f"ipc://{tmp_path}/nobody", timeout_s=0.05) as operator:
+        with pytest.raises(UserError, match=r"and does it ask for keys\?$"):
+            operator.view()
+        with pytest.raises(UserError, match="A command may still have been heard: 'identity log' tells"):
+            operator.command("forget", 1)
+
+
 # Chunks
 
 
@@ -686,7 +694,9 @@ def test_pages_of_a_view_are_bounded_in_rows_and_in_bytes(tmp_path: Path) -> Non
 # Cursor
 
 
-def test_a_cursor_goes_on_after_the_last_event_that_was_done_with(tmp_path: Path) -> None:
+def test_a_cursor_goes_on_after_the_last_event_that_was_done_with(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "cursor"
     with Desk(tmp_path, LOOPBACK) as desk:
         desk.publish([appeared(n) for n in range(1, 6)])
@@ -699,6 +709,7 @@ def test_a_cursor_goes_on_after_the_last_event_that_was_done_with(tmp_path: Path
         with pytest.raises(UserError, match="another subscriber goes by this cursor"):
             next(listen(desk, cursor=file))
         events.close()  # type: ignore[attr-defined]
+        assert "goes on after 1:2; since counts only while a cursor holds no place" in caplog.text
         # What is filtered out is done with as well: of five only the fourth, in hand until now, and none again.
         assert list(listen(desk, since=0, cursor=file, kinds="left", timeout_s=0.3)) == []
         assert ids(list(listen(desk, since=0, cursor=file, timeout_s=0.3))) == []
@@ -905,6 +916,8 @@ def test_a_revoked_key_hears_and_says_nothing_more_while_the_linker_runs(
             assert desk.received.get(timeout=PATIENCE_S).seq == 1
             for name in ("wall", "gate"):
                 keys_of.revoke_key(keys, name)
+            # What it hears ends, and it says so.
+            until(lambda: uplink.is_shut_out, lambda: hear(uplink, now_s=0))
             # Over the connection that still stands: refused one by one, from within a second on.
             sent = itertools.count(2)
             until(

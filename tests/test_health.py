@@ -260,8 +260,11 @@ def test_ready_means_a_linker_and_a_live_camera() -> None:
     dead = Process("w", "worker", dark, clock(), is_serving=False)
     health.tell(Process("linker", "linker", linker_metrics(), clock()), dead)
     assert health.readyz() == Page("ready\nw: starting\n", 200)
-    health.alone("worker")(worker_metrics(hall="up"))  # a worker on a machine of its own
+    alone = worker_metrics(hall="up")  # a worker on a machine of its own
+    health.alone("worker")(alone)
     assert health.readyz() == Page("ready\n", 200)
+    health.alone("worker")(msgspec.structs.replace(alone, counters={"shut_out": 1}))
+    assert health.readyz() == Page("not ready\nworker-0: the linker refuses this worker's key\n", 503)
 
 
 SAMPLE = re.compile(r'throughline_[a-z_]+\{([a-z]+="[^"]*"(,[a-z]+="[^"]*")*)?\} (-?[0-9.e+-]+|nan|inf)')
@@ -314,7 +317,7 @@ def test_every_figure_is_explained_where_operators_look() -> None:
     page = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
     names = [name for name, _, _ in OF_CAMERA.values()] + [f"linker_{OF_PROCESS['held'][0]}"]
     names += [
-        f"worker_{name}" if name.startswith(("outbox", "rounds")) else f"linker_{name}"
+        f"worker_{name}" if name.startswith(("outbox", "rounds", "shut_out")) else f"linker_{name}"
         for name, _, _ in OF_PROCESS.values()
     ]
     short = {

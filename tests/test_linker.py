@@ -19,6 +19,7 @@ from tests.scenes import (
     camera_updates,
     in_time_order,
     look,
+    nobody,
     of_kind,
     person_box,
     random_visits,
@@ -577,6 +578,54 @@ def test_a_revision_in_parts_is_told_later_and_goes_on_from_a_checkpoint_in_the_
             assert [encode(again.step(m)) for m in messages[n : n + 40]] == said[n : n + 40]
         assert encode(stopped.step(message)) == said[n]
     assert under_way > 10
+
+
+def eventful(seed: int) -> list[LinkerInput]:
+    """A tape with all that a linker hears: frames, late and repeated tracklets, operators, cameras that go, time."""
+    frames = in_time_order(scene(seed)[1])
+    messages: list[LinkerInput] = []
+    for n, message in enumerate(frames):
+        messages.append(message)
+        t_s = message.t_ns / 1e9
+        if n % 11 == 10:
+            messages.append(Advance(t_ns=message.t_ns))
+        if n % 60 == 59:  # long gone, and said again by a worker whose linker did not answer
+            back = frames[n // 2]
+            messages.append(msgspec.structs.replace(back, tracks=nobody(), seq=0))
+        match n % 150:
+            case 40:
+                messages.append(command("merge", 1, 2 + n // 150, t_s=t_s))
+            case 70:
+                messages.append(command("name", 1, t_s=t_s, name=f"Ada {n}"))
+            case 90:
+                messages.append(command("split", 1, t_s=t_s, tracks=[key("a", 1)]))
+            case 100 | 110 as state:
+                state = "stalled" if state == 100 else "up"
+                messages.append(CameraStatus(camera_id="b", run=0, t_ns=message.t_ns, state=state))
+            case 130:
+                messages.append(command("forget", 1 + n // 150, t_s=t_s))
+    return closed(messages)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("most_s", "most_pieces"), [(1000, 400), (5, 400), (1000, 3)])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_restored_at_any_instant_it_says_what_it_would_have_said(
+    hurried, monkeypatch, seed, most_s, most_pieces
+):
+    """With less time or fewer pieces people are let go: joined to others for good, or only remembered."""
+    monkeypatch.setattr(linker_module, "MOST_PIECES", most_pieces)
+    monkeypatch.setattr(linker_module, "SETTLED_S", 1.0)
+    monkeypatch.setattr(revision_module, "SETTLED_S", 1.0)
+    settings = LinkSettings(max_gap_s=most_s, revise_s=most_s, leave_s=1.0)
+    messages, straight, lives, under_way = eventful(seed), Linker(settings), Linker(settings), 0
+    for message in messages:
+        under_way += lives._revision is not None
+        again = Linker(settings)
+        again.restore(lives.checkpoint())
+        lives = again
+        assert encode(lives.step(message)) == encode(straight.step(message))
+    assert lives.checkpoint() == straight.checkpoint()
+    assert under_way > 50
 
 
 def test_in_parts_people_are_who_they_are_all_at_once(monkeypatch):

@@ -20,7 +20,7 @@ import pytest
 
 import run_tracker
 from tracker import roles
-from tracker.config import BusSettings, from_values
+from tracker.config import BusSettings, LinkSettings, from_values
 from tracker.core.linker import Linker
 from tracker.errors import StorageError, UserError
 from tracker.io import store, wire
@@ -575,6 +575,66 @@ def test_what_is_acknowledged_outlives_a_checkpoint_that_was_not_for_sure(
             loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
             assert all(loop._linker.identity_of(key) for key in safe)
             assert [str(e.track) for e in log.read() if isinstance(e, Appeared)] == ["a/1/1", "a/1/2"]
+
+
+def test_whose_acknowledgement_went_missing_is_told_once_however_many_lives_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tracklet that a worker repeats after its linker had been killed used to be somebody new, who had let it go."""
+    clock, safe, brief = ReplayClock(10**9), list[TrackKey](), LinkSettings(max_gap_s=5, revise_s=5)
+    ended = tracklet("a", 1, 1, 10**9, ended=True)
+    again = wire.Repeated(camera_id="a", run=1, tracklets=(ended,))
+    with Hub(local_endpoints(tmp_path)) as hub:
+        monkeypatch.setattr(hub, "acknowledge", safe.extend)
+        for life in range(4):
+            with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+                loop = LinkerLoop(Linker(brief), hub, log, journal, cameras=[], clock=clock)
+                loop._take(again)
+                loop.commit()
+                if life == 1:
+                    for _ in range(10):  # nobody looks at them any more
+                        clock.sleep_until(clock.now_ns() + 10**9)
+                        loop._take(update("a", 1, 2 + clock.now_ns() // 10**9, clock.now_ns()))
+                    assert loop._linker.identity_of(ended.key) is None
+                if life > 0:
+                    loop.save()
+                assert tracks_of(log.read()) == ["a/1/1"]
+                # Killed here.
+    assert safe == [ended.key] * 4
+
+
+def test_whoever_was_forgotten_is_not_brought_back_by_a_worker_that_says_them_again(tmp_path: Path) -> None:
+    clock, number = ReplayClock(10**9), 0x71717171
+    ended = tracklet("a", 1, number, 10**9, ended=True)
+    again = wire.Repeated(camera_id="a", run=1, tracklets=(ended,))
+    with Hub(local_endpoints(tmp_path)) as hub:
+        for life in range(2):
+            with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+                loop = LinkerLoop(Linker(), hub, log, journal, cameras=[], clock=clock)
+                loop._take(again)
+                loop.commit()
+                if life == 0:
+                    assert tracks_of(log.read()) == [f"a/1/{number}"]
+                    loop._obey(Command(id="x", t_ns=10**9, verb="forget", global_ids=(1,)))
+                assert log.read() == [] == list(loop._linker.view().identities)
+                saved = wire.encode(journal.saved)  # type: ignore[arg-type]
+                assert wire.digest(ended.key) in saved and number.to_bytes(4) not in saved
+
+
+def test_what_waits_for_its_turn_when_a_checkpoint_is_made_is_heard_in_the_next_life(tmp_path: Path) -> None:
+    ended = tracklet("a", 1, 1, 10**9, ended=True)
+    with Hub(local_endpoints(tmp_path)) as hub:
+        for message in (
+            update("a", 1, 1, 10**9, ended),  # held back: nothing has been heard of b
+            wire.Repeated(camera_id="a", run=1, tracklets=(ended,)),
+        ):
+            with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+                loop = LinkerLoop(Plain(), hub, log, journal, cameras=["a", "b"], clock=ReplayClock(10**9))
+                assert log.read() == []
+                loop._take(message)
+                loop.save()
+                told = tracks_of(log.read())
+    assert told == ["a/1/1"]
 
 
 def test_one_failing_camera_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -1439,6 +1499,28 @@ def test_what_the_processes_count_is_known_where_no_figures_can_be_written(tmp_p
         "linker": 1,
         "worker-0": 1,
     }
+
+
+def test_live_is_over_so_long_after_it_serves_and_says_whether_nothing_was_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The time used to run from the start of the program, which was over before a network was loaded."""
+    said: list[str] = []
+    monkeypatch.setattr(family, "tell_systemd", said.append)
+    site = from_values(
+        {
+            "cameras": {"a": recording(tmp_path / "a.mp4", 60)},
+            "embedder": {"kind": "none"},
+            "flow": {"kind": "none"},
+            "bus": dict.fromkeys(("events", "replay"), ANY) | {"boxes": f"ipc://{tmp_path}/boxes"},
+            "live": {"http": None},
+        },
+        source="test",
+    )
+    figures = roles.live(site, tmp_path / "out", duration_s=0.0, stop=threading.Event())
+    assert "READY=1" in said and said[-1] == "STOPPING=1"
+    was_seen = figures["cameras"]["a"].get("processed", 0) > 0  # that is chance
+    assert ("nothing was seen" in caplog.text) is not was_seen
 
 
 def test_live_says_in_one_sentence_what_cannot_be_used(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tracker.config import Site, from_values
 from tracker.core.linker import Linker
 from tracker.errors import UserError
+from tracker.io import wire
 from tracker.io.bus import Operator, Uplink, local_endpoints, subscribe
 from tracker.io.store import EventLog, Journal, identities_of
 from tracker.roles.linking import linker
@@ -303,4 +304,6 @@ def lay_down(place: Place, linker: Linker, events: Sequence[Event]) -> None:
         Journal(place.out) as journal,
     ):
         log.append(events)
-        journal.begin(linker.checkpoint(), log.place)
+        journal.begin(
+            linker.checkpoint(), log.place, ended=b"".join(map(wire.digest, Told.by(events).identity))
+        )

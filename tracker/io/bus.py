@@ -623,14 +623,16 @@ class Uplink:
         keys = Path(self._settings.keys) if self._settings.keys is not None else None
         self._push = _socket(self._context, zmq.PUSH, queue=self._queue)
         self._acks = _socket(self._context, zmq.SUB, queue=1000)
-        self._welcomes = self._context.socket(zmq.PAIR)
-        self._welcomes.set_hwm(0)
-        self._opened += 1
-        told = f"inproc://{self._opened}"
-        self._push.monitor(told, zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        self._welcomes.connect(told)
+        # Of both: the linker ends what a revoked key hears, and not what it sends.
+        self._welcomes = [self._context.socket(zmq.PAIR) for _ in range(2)]
+        self._shut = [False, False]
         sockets = ((self._push, self._settings.ingest), (self._acks, self._settings.boxes))
-        for socket, endpoint in sockets:
+        for welcome, (socket, endpoint) in zip(self._welcomes, sockets, strict=True):
+            self._opened += 1
+            welcome.set_hwm(0)
+            told = f"inproc://{self._opened}"
+            socket.monitor(told, zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+            welcome.connect(told)
             # A link that broke without a word is made anew.
             socket.heartbeat_ivl, socket.heartbeat_timeout = _PING_MS, 4 * _PING_MS
             _act_as_client(socket, keys)
@@ -640,17 +642,21 @@ class Uplink:
 
     def _knock_again(self, now_s: float) -> None:
         """A key that is refused (not yet known, or revoked) is tried again: ZeroMQ itself gives up for good."""
-        with contextlib.suppress(zmq.Again):
-            while True:
-                event = parse_monitor_message(self._welcomes.recv_multipart(zmq.NOBLOCK))["event"]
-                is_refused = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
-                if is_refused and self._refused_s is None:
-                    log.warning(
-                        "%s: the linker refuses this worker's key; asking again every %.0f s",
-                        self._settings.ingest,
-                        _KNOCK_S,
-                    )
-                self._refused_s = now_s if is_refused else None
+        for n, welcome in enumerate(self._welcomes):
+            with contextlib.suppress(zmq.Again):
+                while True:
+                    event = parse_monitor_message(welcome.recv_multipart(zmq.NOBLOCK))["event"]
+                    self._shut[n] = event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+                    if self._shut[n] and self._refused_s is None:
+                        log.warning(
+                            "%s: the linker refuses this worker's key; asking again every %.0f s",
+                            self._settings.ingest,
+                            _KNOCK_S,
+                        )
+                    if self._shut[n]:
+                        self._refused_s = now_s
+                    elif not any(self._shut):
+                        self._refused_s = None
         if self._refused_s is not None and now_s - self._refused_s >= _KNOCK_S:
             self._refused_s = now_s
             self._close_sockets()
@@ -660,6 +666,11 @@ class Uplink:
     def pending(self) -> int:
         """Ended tracklets and statuses that have not safely arrived."""
         return len(self._pending) + len(self._statuses)
+
+    @property
+    def is_shut_out(self) -> bool:
+        """Whether the linker refuses this worker's key, as far as is known."""
+        return self._refused_s is not None
 
     def unacknowledged(self) -> frozenset[TrackKey]:
         """The ended tracklets that the linker has not said are safe."""
@@ -752,10 +763,12 @@ class Uplink:
         self._context.term()
 
     def _close_sockets(self) -> None:
-        self._push.disable_monitor()
+        for socket in (self._push, self._acks):
+            socket.disable_monitor()
         self._push.close()
         self._acks.close(linger=0)
-        self._welcomes.close(linger=0)
+        for welcome in self._welcomes:
+            welcome.close(linger=0)
 
     def __enter__(self) -> Self:
         return self
@@ -896,7 +909,14 @@ class _Follower:
         try:
             if self._cursor_path is not None:
                 self._cursor = Cursor(self._cursor_path)
-                since = self._cursor.place or since
+                if self._cursor.place is not None:
+                    if since is not None:
+                        log.warning(
+                            "%s: goes on after %d:%d; since counts only while a cursor holds no place",
+                            self._cursor_path,
+                            *self._cursor.place,
+                        )
+                    since = self._cursor.place
             self._listen(context)
             self._last_s = time.monotonic()
             yield from self._follow(context, since)
@@ -1140,7 +1160,7 @@ class Operator:
 
         Raises UserError when nobody answers, this key may not command, or the id was that of another command.
         """
-        self._begin()
+        self._begin("A command may still have been heard: 'identity log' tells")
         return self._questions.ask(command, wire.Outcome)
 
     def view(self) -> View:
@@ -1159,7 +1179,8 @@ class Operator:
             yield from found
             last = found[-1].number
 
-    def _begin(self) -> None:
+    def _begin(self, caution: str = "") -> None:
+        self._caution = f" {caution}" if caution else ""
         self._until_s = time.monotonic() + self._timeout_s
 
     def _wait(self, socket: zmq.Socket[bytes], at_most_s: float | None) -> bool:
@@ -1167,7 +1188,7 @@ class Operator:
         if left_s <= 0:
             raise UserError(
                 f"{self._endpoint}: no linker answered within {self._timeout_s:g} s; is it running there, and does "
-                "it ask for keys? A command may still have been heard: 'identity log' tells"
+                f"it ask for keys?{self._caution}"
             )
         return bool(socket.poll(round(1000 * min(left_s, at_most_s or left_s))))
 

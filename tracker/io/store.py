@@ -480,6 +480,7 @@ class Journal:
         place: Place,
         unsaid: Sequence[Event | wire.Outcome] = (),
         *,
+        ended: bytes = b"",
         forget: bool = False,
     ) -> None:
         """Save a checkpoint; what is written from here on comes after it.
@@ -487,6 +488,7 @@ class Journal:
         Args:
             place: The last event in the log that the checkpoint knows of.
             unsaid: What it knows of besides, in its order, and the log does not yet.
+            ended: Digests of the tracklets that it has heard to the end, one after the other.
             forget: Delete all earlier tapes, also those that would be kept.
 
         Raises:
@@ -505,6 +507,7 @@ class Journal:
             journal=number,
             forget=forget,
             unsaid=tuple(unsaid),
+            ended=ended,
         )
         # Of a life that ended before it had deleted them.
         left_over = self.saved.journal if self.saved is not None and self.saved.forget else 0

@@ -11,6 +11,7 @@ for readers in other languages.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import typing
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ FORMAT_VERSION = 1
 MAX_MESSAGE_BYTES = 64 << 20  # the largest sound message is a page of a replay, well under 1 MB
 _DTYPES = ("|i1", "|u1", "<i2", "<i4", "<i8", "<f2", "<f4", "<f8")
 _MAX_DIMENSIONS = 4
+DIGEST_BYTES = 8  # of 100,000 names kept, a new one is like any with a chance of 5e-15
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 # The only places where "unknown" is said by NaN; infinity is said nowhere.
 _NAN_IS_UNKNOWN = {(Tracks, name) for name in ("floor_xy_m", "floor_sigma_m", "floor_near_xy_m")}
@@ -138,6 +140,7 @@ class Saved(Record, frozen=True, tag="saved"):
     journal: int  # number of the first tape that was written after it
     forget: bool = False  # earlier tapes hold somebody who is forgotten: none of them is kept
     unsaid: tuple[Event | Outcome, ...] = ()  # what it knows of besides, in its order: the log may lack it
+    ended: bytes = b""  # `digest` of each tracklet that it has heard to the end: workers may say them again
 
 
 class Page(Record, frozen=True, tag="page"):
@@ -218,6 +221,11 @@ def decode(data: bytes | memoryview, *, max_bytes: int = MAX_MESSAGE_BYTES) -> M
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         raise WireError(f"not a message: {error}") from error
     return record
+
+
+def digest(key: TrackKey) -> bytes:
+    """`DIGEST_BYTES` by which a tracklet is known again: its name must not outlive whoever is forgotten."""
+    return hashlib.blake2b(str(key).encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def kind_of(record: Message) -> str:

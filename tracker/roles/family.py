@@ -87,7 +87,7 @@ def live(
 
     Args:
         out: folder for log, checkpoint, metrics and ``live.json``; None: the site's.
-        duration_s: stop after so long; None: when asked to.
+        duration_s: stop after so long from when it serves; None: when asked to.
         report: is told every ten seconds, and at the end, how it goes.
         logs: how the processes say what happens; None: as much as this one.
 
@@ -116,26 +116,28 @@ def live(
         ) as family,
     ):
         began_s = reported_s = looked_s = time.monotonic()
-        is_said = False
+        serving_s: float | None = None  # since when
         while not asked.is_set() and not family.is_over:
             family.look_after(0.2)
             now_s = time.monotonic()
             if now_s - looked_s >= _LOOK_S:
                 looked_s = now_s
                 family.tell(health, now_s)
-                if family.is_serving and not is_said:
-                    tell_systemd("READY=1")
-                    is_said = True
                 if not health.problems:
                     tell_systemd("WATCHDOG=1")
+            if serving_s is None and family.is_serving:
+                serving_s = now_s
+                tell_systemd("READY=1")
             if now_s - reported_s >= _REPORT_S:
                 reported_s = now_s
                 report(_told(family.figures(now_s - began_s)))
-            if duration_s is not None and now_s - began_s >= duration_s:
+            if duration_s is not None and serving_s is not None and now_s - serving_s >= duration_s:
                 break
         tell_systemd("STOPPING=1")
         family.stop()
         figures = family.figures(time.monotonic() - began_s)
+    if not any(counts.get("processed") for counts in figures["cameras"].values()):
+        log.warning("nothing was seen: no camera gave a frame before the end")
     write_whole(out / "live.json", json.dumps(figures, indent=1).encode())
     report(_told(figures))
     return figures

@@ -359,6 +359,7 @@ class Outbox:
         self._bell.setblocking(False)
         self._ring.setblocking(False)
         self.unsent = 0
+        self.is_shut_out = False  # the network's word: the linker refuses this worker's key
 
     def put(self, message: CameraUpdate | CameraStatus) -> None:
         """Leave a message. When full, an update is counted and only its ended tracklets are kept."""
@@ -538,6 +539,7 @@ def _send_all(uplink: Uplink, outbox: Outbox, done: threading.Event, *, flush_s:
         for update in unsent:
             uplink.remember(update, now_s)
         uplink.repeat(now_s)
+        outbox.is_shut_out = uplink.is_shut_out
         if was_done and not messages:
             last_s = last_s or now_s + flush_s
             if not uplink.pending or now_s >= last_s:
@@ -595,6 +597,7 @@ def run_worker(
             "outbox_unsent": outbox.unsent,
             "outbox_waiting": len(outbox),
             "rounds": inference.rounds,
+            "shut_out": int(outbox.is_shut_out),
         }
 
     captures = [

@@ -103,6 +103,7 @@ OF_PROCESS: dict[str, Told] = {
     "checkpoints": ("checkpoints_total", "counter", "Checkpoints written."),
     "rounds": ("rounds_total", "counter", "Batches that went through the networks."),
     "outbox_waiting": ("outbox_waiting", "gauge", "Messages that wait to be sent, 1000 at most."),
+    "shut_out": ("shut_out", "gauge", "1 while the linker refuses this worker's key."),
     "outbox_unsent": ("outbox_unsent_total", "counter", "Updates that did not fit into the outbox."),
 }
 
@@ -152,7 +153,7 @@ class Health:
         return _page(not problems, problems or ["alive"])
 
     def readyz(self) -> Page:
-        """200 while the linker serves and a camera is live; either way, what is not."""
+        """200 while the linker serves, lets its workers in, and a camera is live; either way, what is not."""
         if not self._processes:
             return _page(False, ["not ready", "starting"])
         lines = list(self.problems)
@@ -163,7 +164,13 @@ class Health:
             for camera_id, (state, reason) in states.items()
             if state != "up"
         ]
-        is_linked = all(p.is_serving for p in self._processes if p.role == "linker") and not self.problems
+        shut_out = [p.name for p in self._processes if p.metrics and p.metrics.counters.get("shut_out")]
+        lines += [f"{name}: the linker refuses this worker's key" for name in shut_out]
+        is_linked = (
+            not shut_out
+            and all(p.is_serving for p in self._processes if p.role == "linker")
+            and not self.problems
+        )
         is_ready = is_linked and any(state == "up" for state, _ in states.values())
         return _page(is_ready, ["ready" if is_ready else "not ready", *lines])
 

@@ -113,7 +113,8 @@ class LinkerLoop:
         self._heard_s = dict.fromkeys(cameras, now_s)
         self._states: dict[CameraId, str] = dict.fromkeys(cameras, "opening")
         self._runs: dict[CameraId, int] = dict.fromkeys(cameras, 0)
-        self._ended: OrderedDict[TrackKey, bool] = OrderedDict()  # ended tracklets, and whether they are safe
+        # Ended tracklets by their digest, and whether they are safe.
+        self._ended: OrderedDict[bytes, bool] = OrderedDict()
         self._model_hash = ""
         self._models: set[str] = set()  # that were said to be in use
         self._looks = ("", 0)  # the network that looks come from, and their size; 0 while that is unknown
@@ -252,7 +253,15 @@ class LinkerLoop:
             (self._fall_behind if self._journal.is_open else self._cannot_store)(error)
 
     def _begin_journal(self, *, forget: bool = False) -> None:
-        self._journal.begin(self._linker.checkpoint(), self._events.place, self._waiting, forget=forget)
+        # Those that still wait for their turn the linker has not heard: after a crash they must be taken.
+        heard = [name for name, is_safe in self._ended.items() if is_safe]
+        self._journal.begin(
+            self._linker.checkpoint(),
+            self._events.place,
+            self._waiting,
+            ended=b"".join(itertools.chain(heard, map(wire.digest, self._to_acknowledge))),
+            forget=forget,
+        )
         self.checkpoints += 1
 
     def _fall_behind(self, error: UserError) -> None:
@@ -366,8 +375,8 @@ class LinkerLoop:
     def _take_repeated(self, message: wire.Repeated) -> None:
         """Ended tracklets whose acknowledgement, or which themselves, went missing."""
         self.repeated += len(message.tracklets)
-        self._to_acknowledge += [t.key for t in message.tracklets if self._ended.get(t.key)]
-        unknown = tuple(t for t in message.tracklets if t.key not in self._ended)
+        self._to_acknowledge += [t.key for t in message.tracklets if self._ended.get(wire.digest(t.key))]
+        unknown = tuple(t for t in message.tracklets if wire.digest(t.key) not in self._ended)
         if unknown:
             unknown = _earlier(unknown, self._off_ns.get((message.camera_id, message.run), 0))
             carrier = CameraUpdate(
@@ -384,8 +393,9 @@ class LinkerLoop:
             self._apply_all([Released(message=carrier, late=True)])
 
     def _remember(self, key: TrackKey, *, safe: bool) -> None:
-        self._ended[key] = safe or self._ended.get(key, False)
-        self._ended.move_to_end(key)
+        name = wire.digest(key)
+        self._ended[name] = safe or self._ended.get(name, False)
+        self._ended.move_to_end(name)
         while len(self._ended) > _KEYS_KEPT:
             self._ended.popitem(last=False)
 
@@ -571,6 +581,8 @@ class LinkerLoop:
             since = (saved.epoch, saved.seq)
             self._model_hash = saved.checkpoint.model_hash
             restore(self._linker, saved.checkpoint)
+            for at in range(0, len(saved.ended), wire.DIGEST_BYTES):
+                self._ended[saved.ended[at : at + wire.DIGEST_BYTES]] = True
         said = _Said(self._events, since)
         for one in saved.unsaid if saved is not None else ():
             if not isinstance(one, wire.Outcome):
@@ -596,14 +608,15 @@ class LinkerLoop:
         if isinstance(self._linker, Linker):
             sizes = (len(total) for total in self._linker.appearance.cameras.sums.values())
             self._looks = (self._model_hash, next(sizes, 0))
-        self._here = {person.global_id for person in self._linker.view().identities if person.here}
+        people = self._linker.view().identities
+        self._here = {person.global_id for person in people if person.here}
         if saved is not None:
             log.info("going on from the checkpoint and %d messages after it", messages)
         if self._journal.damaged:
             log.warning("%d messages of the journal could not be read", self._journal.damaged)
         if said.differs:
             log.warning("the linker now reads the past in another way; what it says next mends what was said")
-        self._largest_told = max(0, *(one.global_id for one in self._linker.view().identities), 0)
+        self._largest_told = max((person.global_id for person in people), default=0)
         self._begin_journal(forget=forgets)
         self._say()
         self._latency_s.clear()  # how long nobody was here is no latency
