@@ -38,6 +38,9 @@ NEVER = -1e6
 MOST_BESIDES = 12.0  # log-odds that looks and time may add to a walk's
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
 NEW_EXPONENT = 0.4  # who comes is none of N known people with odds N^this: python -m benchmarks.cue_weights
+AWAY_S = 1.5  # unseen for longer: nobody followed them, and they may have come from anywhere
+LEAST_NEW_ODDS = 0.1  # of somebody new who was away
+STRANGERS_ODDS = 0.33  # that cues give to a stranger who was away, in the mean; 1 if they leaned on nothing
 PART = 64  # rows that are weighed at once
 SOME = 16  # of what takes longer
 FEW = 16  # joins are weighed one by one where they are so many times fewer than a product of matrices weighs
@@ -342,6 +345,8 @@ class Scores:
         )  # where ``meeting`` is a place seen, not only the cameras' shared view
         self.core = np.ones(len(pictures), bool)  # pieces that may join two people
         self.people = 1  # how many are known
+        self.away = np.zeros_like(conflict)  # one was unseen, and for so long, before the other came
+        self.new_away = 0.0  # as `new`, of these
         self.walks: Walks | None = None  # where they were on the floor
         self.walked = np.zeros_like(conflict)  # both of whom were
         self.bonds = np.zeros_like(link)  # what speaks for one camera's tracks going on as one another
@@ -358,6 +363,24 @@ class Scores:
     def new(self) -> float:
         """Log-odds beforehand of somebody new against one of the known people."""
         return NEW_EXPONENT * float(np.log(max(self.people, 1)))
+
+    def expect(self, people: int, new_share: float) -> None:
+        """So many people are known, and of those who come from where nobody sees them that share is new.
+
+        Who is known is one of those who may have been away, each as likely; the chance of all is one less the share.
+        """
+        self.people = people
+        possible = (self.link > NEVER / 2) & ~self.conflict[: len(self.link)]
+        self.away = possible & ~self.met & (self.gap_s > AWAY_S)
+        others = len(self) - len(self.link) or len(self) - 1
+        candidates = people * float(self.away.sum()) / max(len(self.link) * others, 1)
+        odds = candidates * STRANGERS_ODDS * new_share / (1 - new_share)
+        self.new_away = float(np.log(max(odds, LEAST_NEW_ODDS)))
+
+    @property
+    def after(self) -> F:
+        """(N, N) ``link`` less the log-odds beforehand of somebody new."""
+        return self.link - np.where(self.away, self.new_away, self.new)
 
     def forbid(self, i: int, j: int) -> None:
         """These two are not one person, whatever they look like."""
@@ -411,16 +434,24 @@ class Scores:
         guesses, shared, seen, has_met, excluded = query @ of_groups.T.reshape(len(cues), len(some), groups)
         place = np.clip(seen + shared / np.maximum(guesses, 1), -MAX_MEETING_LLR, MAX_MEETING_LLR)
         # The pieces of both that are nearest in time tell of the walk.
+        after = self.after
         time = np.full((len(queries), groups), float(NEVER))
         of_a_group = np.flatnonzero(owner >= 0)
         for r, pieces in enumerate(queries):
             block = np.ix_(np.array(pieces, np.intp), of_a_group)
             near = self.gap_s[block].argmin(axis=0), np.arange(len(of_a_group))
             order = np.argsort(self.gap_s[block][near], kind="stable")[::-1]
-            time[r, owner[of_a_group[order]]] = self.link[block][near][order]
-        value = looks + np.where(has_met > 0, place, time) - self.new
+            time[r, owner[of_a_group[order]]] = after[block][near][order]
+        value = looks + np.where(has_met > 0, place - self.new, time)
         impossible = (excluded > 0) | ((has_met == 0) & (time <= NEVER / 2))
         return np.where(impossible, -np.inf, value)
+
+    def are_away(self, owner: NDArray[np.intp], groups: int) -> NDArray[np.bool_]:
+        """(R, G) whether a piece would have been away, were it of a group. ``owner``, ``groups`` as in `to_groups`."""
+        near = np.zeros((len(self.link), groups), bool)
+        rows, of = np.nonzero(~self.away & (owner >= 0))
+        near[rows, owner[of]] = True
+        return ~near
 
     def verdict(self, log_odds: F, chosen: int, owner: NDArray[np.intp], groups: int) -> Verdict:
         """How likely it is that a query is of a group's person, beside all others and "somebody new" (odds 1).
@@ -483,10 +514,11 @@ class Scores:
         place = float(np.clip(seen + shared, -MAX_MEETING_LLR, MAX_MEETING_LLR))
         nearest = np.unravel_index(int(self.gap_s[block].argmin()), met.shape)
         time = 0.0 if met.any() else float(self.link[block][nearest])
+        new = self.new_away if self.away[block][nearest] and not met.any() else self.new
         cues = {"appearance": looks, "time": max(time, -50.0), "place": place}
         if self.conflict[block].any() or (not met.any() and time <= NEVER / 2):
             return -np.inf, cues, distance
-        return looks + place + time - self.new, cues, distance
+        return looks + place + time - new, cues, distance
 
 
 def pooled(looks: F, pictures: F) -> tuple[F, float]:
@@ -596,7 +628,7 @@ class _Nodes:
         self.core = scores.core.copy()
         self.gone = np.zeros(n, bool)  # rows that are part of another
         self.changed = np.ones(n, bool)  # rows that `S` does not know yet
-        self.link, self.gap = scores.link.copy(), scores.gap_s.copy()
+        self.link, self.gap = scores.after, scores.gap_s.copy()
 
     def know(self, scores: Scores, said: Sequence[int]) -> Work[None]:
         """What is known of every pair of pieces."""
@@ -661,8 +693,7 @@ class _Nodes:
         place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
         S = (
             looks
-            + np.where(self.met[rows] > 0, place, self.link[rows])
-            - self.new
+            + np.where(self.met[rows] > 0, place - self.new, self.link[rows])
             + SAID_LLR * self.same_said[rows]
         )
         S = np.where(self.forced[rows], -NEVER, S)

@@ -26,6 +26,7 @@ from tracker.core.company import Company
 from tracker.core.cues import score_pieces
 from tracker.core.grouping import AT_ONCE, CREDIT, KNOWN_PICTURES, MERGED, SPLIT, Piece, Scores
 from tracker.core.memory import Memory
+from tracker.core.newcomers import Newcomers
 from tracker.core.returns import Asked, Spans, recognised
 from tracker.core.returns import united as united_spans
 from tracker.core.revision import (
@@ -138,6 +139,7 @@ class Linker:
         self._cameras: dict[str, str] = {}
         self._company = Company()
         self._table = Table()  # of all pieces, in the company's rows
+        self._newcomers = Newcomers()
         self.site_model = site_model or SiteModel()
         self._overlaps_now = self.site_model  # with who is seen at once right now
         self._taught: set[TrackKey] = set()  # tracklets that the site model has learned from
@@ -294,6 +296,7 @@ class Linker:
         keys = sorted(keys)
         scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
+        self._newcomers.learn(gain, scores.are_away(owner, len(open_ids)))
         chosen = assign_or_new(-gain, np.full(len(keys), -self._threshold()))
         for i, key in enumerate(keys):
             piece = self._pieces[key]
@@ -332,7 +335,7 @@ class Linker:
             of=len(keys),
         )
         self._company.note_sights(scores.notes)
-        scores.people = len(open_ids)
+        scores.expect(len(open_ids), self._newcomers.share)
         return scores, np.concatenate((np.full(len(keys), -1), owner)), open_ids.tolist()
 
     def _handed_over(
@@ -415,6 +418,7 @@ class Linker:
             said=columns.owner.tolist(),
             conflict=conflict,
             people=people,
+            new_share=self._newcomers.share,
             is_taught=np.array([k in self._taught for k in keys], bool),
             settings=self.settings,
             threshold=self._threshold(),
@@ -893,6 +897,7 @@ class Linker:
         state: dict[str, Any] = {
             "next": self._next,
             "learned": self.appearance.to_state(),
+            "newcomers": [self._newcomers.new, self._newcomers.known],
             "t_revised_ns": self._t_revised_ns,
             "ended_ns": self._ended_ns,
             "cameras": self._cameras,
@@ -945,6 +950,7 @@ class Linker:
             memory = Memory.from_state(state["memory"])
             told = [msgspec.msgpack.decode(memory.told(int(g)))["person"] for g in memory.ids()]
             people = [_person_of(p) for p in [*state["people"], *told]]
+            newcomers = Newcomers(*map(float, state.get("newcomers", ())))
             put_away = [int(g) for g in state["put_away"]]
             looked_up = {int(g): float(pictures) for g, pictures in state["looked_up"]}
             site_model = SiteModel.from_text(state["site"])
@@ -982,6 +988,7 @@ class Linker:
         self._owner = {k: p.global_id for p in people for k in p.keys}
         self._fresh = {p.key: None for p in pieces if p.key not in self._owner}
         self._held_by = {held: p.key for p in pieces for held, _ in p.holds}
+        self._newcomers = newcomers
         self._memory, self._put_away, self._looked_up = memory, put_away, looked_up
         self._company, self._hopeful = company, hopeful
         self._table = Table()

@@ -47,6 +47,7 @@ class Known:
     said: list[int]  # (N,) the identity each has
     conflict: NDArray[np.bool_]  # (N, N) cannot be one, by what cameras saw and operators said
     people: list[set[int]]  # rows that operators joined
+    new_share: float  # of those who come from where nobody sees them
     is_taught: NDArray[np.bool_]  # (N,) of which the site has learned already
     settings: LinkSettings
     threshold: float  # log-odds from which joining is right
@@ -140,7 +141,8 @@ def revising(known: Known) -> Work[Finding]:
     )
     yield 10 * n * n
     yield from _learning_cosines(appearance, pieces, scores)
-    scores.conflict, scores.people = known.conflict, len(set(known.said))
+    scores.conflict = known.conflict
+    scores.expect(len(set(known.said)), known.new_share)
     yield 10 * n * n
     groups = united((yield from _parting(known, scores)), known.people)
     if any(scores.conflict[np.ix_(g, g)].any() for g in groups):
