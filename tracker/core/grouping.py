@@ -40,7 +40,6 @@ TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of 
 NEW_EXPONENT = 0.4  # who comes is none of N known people with odds N^this: python -m benchmarks.cue_weights
 AWAY_S = 1.5  # unseen for longer: nobody followed them, and they may have come from anywhere
 LEAST_NEW_ODDS = 0.1  # of somebody new who was away
-STRANGERS_ODDS = 0.33  # that cues give to a stranger who was away, in the mean; 1 if they leaned on nothing
 PART = 64  # rows that are weighed at once
 SOME = 16  # of what takes longer
 FEW = 16  # joins are weighed one by one where they are so many times fewer than a product of matrices weighs
@@ -374,7 +373,7 @@ class Scores:
         self.away = possible & ~self.met & (self.gap_s > AWAY_S)
         others = len(self) - len(self.link) or len(self) - 1
         candidates = people * float(self.away.sum()) / max(len(self.link) * others, 1)
-        odds = candidates * STRANGERS_ODDS * new_share / (1 - new_share)
+        odds = candidates * new_share / (1 - new_share)
         self.new_away = float(np.log(max(odds, LEAST_NEW_ODDS)))
 
     @property
