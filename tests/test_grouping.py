@@ -468,3 +468,38 @@ def test_of_somebody_long_unseen_one_look_is_left():
     back.look_like(looks, pictures)
     np.testing.assert_allclose(own_looks([back], AppearanceModel())[0][0], looks, atol=1e-6)
     assert (back.pictures, back.t_last_ns, back.boxes_seen) == (24, piece.t_last_ns, piece.boxes_seen)
+
+
+def test_who_was_away_is_one_of_those_who_may_have_been():
+    given = scores([look(n) for n in range(4)])
+    given.expect(6, 0.75)
+    # Each of 4 may be any of the 3 others, so that each of 6 people may be anybody: 6 * 3 / 1 for somebody new.
+    assert given.new_away == pytest.approx(np.log(6 * 3))
+    some = scores([look(n) for n in range(4)], met=[(0, 1), (2, 3)])
+    some.expect(6, 0.75)
+    assert some.new_away == pytest.approx(np.log(6 * 2 / 3 * 3))  # two of three others are elsewhere
+
+
+def test_in_a_crowd_looks_that_would_do_among_few_do_not():
+    """Somebody new had odds of N^0.4 among N people however they came: a crowd's strangers were taken for each other."""
+    for people, groups in ((3, [[0, 1]]), (300, [[0], [1]])):
+        given = scores([look(0), look(0, 0.8)])
+        given.expect(people, 0.5)
+        assert parted(given) == groups
+        # The same for who comes, to any rounding.
+        alone = given.to_group(1, [0])
+        assert alone == pytest.approx(given.to_groups([[1]], np.array([0, -1]), 1)[0, 0])
+        found = given.between([1], [0])
+        assert found is not None
+        assert np.log(found.probability / (1 - found.probability)) == pytest.approx(alone)
+        assert alone == pytest.approx(sum(found.cues.values()) - np.log(people), abs=0.01)
+
+
+def test_who_is_followed_is_not_asked_how_many_there_are():
+    for gap_s, is_away in ((1.0, False), (2.0, True)):
+        given = scores([look(0), look(0, 0.8)])
+        given.gap_s[:] = gap_s
+        given.expect(300, 0.5)
+        found = given.are_away(np.array([0, -1]), 1)
+        assert found.tolist() == [[False], [is_away]]  # nobody is away from themselves
+        assert given.after[0, 1] == pytest.approx(2.0 - (np.log(300) if is_away else 0.4 * np.log(300)))
