@@ -101,6 +101,10 @@ class Table:
         self._numbers[row] = np.concatenate(numbers, dtype=np.float64)
         self._is_known[row] = False
 
+    def replace(self, row: int, piece: Piece) -> None:
+        """A copy of a piece stands for it from now on."""
+        self._pieces[row] = piece
+
     def give(self, row: int, owner: int) -> None:
         """Whose a piece is."""
         self._owner[row] = owner
@@ -143,6 +147,16 @@ class Table:
         seen_ns = self._times_ns[rows, 1:].max(axis=1, initial=0)
         is_recent = seen_ns >= since_ns
         return rows[is_recent], seen_ns[is_recent]
+
+    def by_age(self) -> list[Piece]:
+        """The longest unseen first; of equals, by their keys."""
+        rows = np.array(self._order, np.intp)
+        return [self._pieces[row] for row in rows[np.argsort(self._times_ns[rows, 1], kind="stable")].tolist()]
+
+    def owners_of(self, rows: NDArray[np.intp]) -> list[int]:
+        """Whose these are, each once, rising; without those who are nobody's."""
+        owners = np.unique(self._owner[[row for row in rows.tolist() if row in self._pieces]])
+        return owners[owners >= 0].tolist()
 
     def at(self, rows: NDArray[np.intp], appearance: AppearanceModel) -> Columns:
         """These pieces as they are now."""
@@ -189,7 +203,7 @@ def own_looks(pieces: Sequence[Piece], appearance: AppearanceModel) -> tuple[F, 
     none, and (N,) of how many pictures each is."""
     new = [p for p in pieces if p.own is None or p.own.version is not appearance.cameras_now]
     rows = rows_of(new)
-    own = appearance.own(rows, np.array([p.key.camera_id for p in new], np.str_))
+    own = appearance.own(rows, np.array([p.key.camera_id for p in new], np.str_)) if new else rows
     for p, row in zip(new, own, strict=True):
         looks, pictures = (row, p.own_pictures) if row.any() else (None, 0.0)
         if p.held_looks is not None and (looks is None or len(looks) == len(p.held_looks)):

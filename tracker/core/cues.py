@@ -248,8 +248,9 @@ def _places(pieces: Sequence[Piece], company: Company) -> Work[Walks]:
     """The first and last places of every piece."""
     noted: list[dict[Step, None]] = []
     for start in range(0, len(pieces), PLACED):
-        noted += [dict.fromkeys((*p.first_steps, *p.steps)) for p in pieces[start : start + PLACED]]
-        yield 1500 * PLACED
+        some = pieces[start : start + PLACED]
+        noted += [dict.fromkeys((*p.first_steps, *p.steps)) for p in some]
+        yield 1500 * len(some)
     table = np.fromiter(chain.from_iterable(chain.from_iterable(noted)), float).reshape(-1, 6)
     piece = np.repeat(np.arange(len(pieces)), [len(steps) for steps in noted])
     scale = company.foot_errors.scale([p.key.camera_id for p in pieces])

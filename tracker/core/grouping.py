@@ -78,6 +78,7 @@ class Piece:
         self.held_looks: NDArray[np.float32] | None = None  # (D,) unit row of the person's own in their looks
         self.held_pictures, self._held_boxes = 0.0, 0
         self._looks: NDArray[np.float32] | None = None
+        self.is_shown = False  # to a revision: whoever would change it takes a copy
         self.own: Own | None = None  # kept by `columns.own_looks`
         self._speed_m_s: tuple[float, float] | None = None
         self._take_looks()
@@ -132,10 +133,10 @@ class Piece:
             if self.first_place is None:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
 
-    def still(self) -> Piece:
-        """As it is now; it sees no more."""
+    def copy(self) -> Piece:
+        """One to be changed while this one stays as it is."""
         one = Piece.__new__(Piece)
-        one.__dict__ = self.__dict__.copy()
+        one.__dict__ = self.__dict__ | {"is_shown": False}
         return one
 
     @property
@@ -789,7 +790,7 @@ def continuing(groups: Sequence[Sequence[int]], scores: Scores, threshold: float
     for start in range(0, count, SOME):
         some = slice(start, start + SOME)
         walk[some] = onward_llr(ends.at(some), begins, scores.longest_s)
-        yield 80 * SOME * count
+        yield 80 * walk[some].size
     value = np.full(walk.shape, -np.inf)
     walk -= crowding_llr(begins, scores.longest_s)
     yield 10 * count * count

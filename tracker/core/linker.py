@@ -9,7 +9,7 @@ the better reading differs from what was said, it is said in the open: ``Merged`
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
@@ -80,6 +80,8 @@ MOST_PIECES = 400  # looked at in one revision; of more, those that are settled 
 # `MOST_PIECES` takes some 0.8 s of capture time at this pace, one of few is done in the step in which it is due.
 WORK_PER_S = 130_000_000  # pairs of tracklets times operations on each
 WORK_AT_ONCE = 800_000
+BEGIN_WORK = 5  # of each pair of tracklets, to begin with
+MOST_LET_GO = 2  # tracklets at once
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
@@ -234,6 +236,7 @@ class Linker:
             for seen in self._hopeful.pop(tracklet.key, []):
                 known.see(*seen)
         else:
+            known = self._to_change(known)
             known.update(tracklet)
         self._table.put(self._company.row_of(tracklet.key), known)
 
@@ -254,7 +257,7 @@ class Linker:
                 tracks.floor_near_xy_m[n],
             )
             if piece is not None:
-                piece.see(*what)
+                self._to_change(piece).see(*what)
                 told.append(n)
             elif tracks.states[n] == TENTATIVE:
                 self._company.add(key)
@@ -388,8 +391,8 @@ class Linker:
         self._steps += 1
         if self._is_due(t_ns):
             events += self._finish(t_ns)
-            self._begin(t_ns)
             self._left = 0
+            self._begin(t_ns)
         self._left = min(self._left, 0) + self._pace
         while self._due and self._left > 0:
             events += self._go_on(t_ns)
@@ -411,7 +414,7 @@ class Linker:
         people = self._respect_operators(keys, conflict)
         known = Known(
             t_ns=t_ns,
-            columns=columns._replace(pieces=[p.still() for p in columns.pieces]),
+            columns=columns,
             said=columns.owner.tolist(),
             conflict=conflict,
             people=people,
@@ -424,7 +427,10 @@ class Linker:
             overlaps=self._overlaps_now,
             is_last=is_last,
         )
+        for piece in columns.pieces:
+            piece.is_shown = True
         self._revision = Job(revising(known))
+        self._left -= BEGIN_WORK * len(keys) ** 2
 
     def _go_on(self, t_ns: int) -> list[Event]:
         """The next part of what there is to do."""
@@ -433,12 +439,14 @@ class Linker:
             self._left -= part
             return [] if part else self._say(t_ns)
         self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
-        match self._due.pop(0):
+        match self._due[0]:
             case "look up":
+                del self._due[0]
                 return self._recognise(t_ns)
             case _:
                 events = self._leavers(t_ns)
-                self._forget_old(t_ns)
+                if self._forget_old(t_ns, MOST_LET_GO):
+                    del self._due[0]
                 return events
 
     def _conclude(self, t_ns: int) -> list[Event]:
@@ -583,29 +591,25 @@ class Linker:
         """Everybody who is not only remembered, by identity."""
         return [self._people[g] for g in sorted(set(self._owner.values()))]
 
-    def _forget_old(self, t_ns: int) -> None:
-        """What is looked at again is bounded by age and by count, and so is who is remembered."""
+    def _forget_old(self, t_ns: int, most: int | None = None) -> bool:
+        """What is looked at again is bounded by age and by count, and so is who is remembered.
+
+        Args:
+            most: tracklets to let go at most; None: all.
+
+        Returns:
+            Whether that was all.
+        """
         s = self.settings
         horizon_ns = t_ns - int(max(s.max_gap_s, s.revise_s) * 1e9)
-        by_age = sorted((p for _, p in sorted(self._pieces.items())), key=lambda p: p.t_last_ns)
-        for piece in by_age:
-            if max(piece.t_last_ns, piece.t_recalled_ns) < horizon_ns:
-                self._let_go(piece)
-            else:
-                stale = [n for n, (_, ended_ns) in enumerate(piece.holds) if ended_ns < horizon_ns]
-                for n in reversed(stale):
-                    del self._held_by[piece.holds.pop(n)[0]]
-        settled_ns = t_ns - int(max(SETTLED_S, s.leave_s) * 1e9)
-        for piece in by_age:  # of too many, first those that go on as others, then the longest unseen
-            if len(self._pieces) <= MOST_PIECES:
-                break
-            if piece.t_last_ns < settled_ns and piece.key in self._taught and self._later(piece):
-                self._let_go(piece)
-        for piece in by_age:
-            if len(self._pieces) <= MOST_PIECES:
-                break
-            if piece.t_last_ns < settled_ns and piece.key in self._pieces:
-                self._let_go(piece)
+        for n, piece in enumerate(self._outlived(t_ns, horizon_ns)):
+            if n == most:
+                return False
+            self._let_go(piece)
+        for piece in self._pieces.values():
+            stale = [n for n, (_, ended_ns) in enumerate(piece.holds) if ended_ns < horizon_ns]
+            for n in reversed(stale):
+                del self._held_by[piece.holds.pop(n)[0]]
         over = max(0, len(self._people) - s.max_identities)
         stale_ns = t_ns - int(s.remember_s * 1e9)
         for g in self._memory.longest_unseen(over, stale_ns):
@@ -614,9 +618,25 @@ class Linker:
             present = sorted(self._present(), key=lambda p: (p.last.t_ns, p.global_id))
             for person in present[: len(self._people) - s.max_identities]:
                 self._drop(person.global_id)
-        self._pieces = dict(
-            sorted(self._pieces.items())
-        )  # as from a checkpoint; `_recent` sorts them all the time
+        return True
+
+    def _outlived(self, t_ns: int, horizon_ns: int) -> Iterator[Piece]:
+        """Tracklets that are not to be looked at again, as long as each is let go before the next one is asked for."""
+        by_age = self._table.by_age()
+        for piece in by_age:
+            if max(piece.t_last_ns, piece.t_recalled_ns) < horizon_ns:
+                yield piece
+        settled_ns = t_ns - int(max(SETTLED_S, self.settings.leave_s) * 1e9)
+        for piece in by_age:  # of too many, first those that go on as others, then the longest unseen
+            if len(self._pieces) <= MOST_PIECES:
+                return
+            if piece.t_last_ns < settled_ns and piece.key in self._taught and self._later(piece):
+                yield piece
+        for piece in by_age:
+            if len(self._pieces) <= MOST_PIECES:
+                return
+            if piece.t_last_ns < settled_ns and piece.key in self._pieces:
+                yield piece
 
     def _later(self, piece: Piece) -> Piece | None:
         """Of the tracklets that its person was seen as later, that most like it; None if it is the last."""
@@ -635,6 +655,7 @@ class Linker:
             self._remember(self._people[owner], piece)
         else:
             looks, pictures = own_looks([piece], self.appearance)
+            later = self._to_change(later)
             later.hold(piece, looks[0], float(pictures[0]))
             self._table.put(self._company.row_of(later.key), later)
             self._table.drop(self._company.row_of(key))
@@ -650,10 +671,8 @@ class Linker:
 
     def _remember(self, person: Person, piece: Piece) -> None:
         """Somebody long unseen is kept as one look, with whom they are not."""
-        g, keys = person.global_id, sorted(self._pieces)
-        beside = self._company.are_two([piece.key, *keys])[0, 1:]
-        not_them = {self._owner[k] for k, two in zip(keys, beside, strict=True) if two and k in self._owner}
-        self._memory.part(g, sorted(not_them))
+        g = person.global_id
+        self._memory.part(g, self._table.owners_of(self._company.others_than(piece.key)))
         parted = [pair for pair in self._rulings.parted() if piece.key in pair]
         self._memory.part(g, sorted({self._owner[k] for pair in parted for k in pair}), certain=True)
         if not piece.t_recalled_ns:
@@ -870,6 +889,13 @@ class Linker:
         fresh = {self._company.row_of(k) for k in self._fresh}
         rows, seen_ns = self._table.recent(t_ns - int(self.settings.revise_s * 1e9), fresh)
         return rows[np.sort(np.argsort(-seen_ns, kind="stable")[:MOST_PIECES])]
+
+    def _to_change(self, piece: Piece) -> Piece:
+        """A piece to be changed: where a revision looks at it, a copy that takes its place."""
+        if piece.is_shown:
+            piece = self._pieces[piece.key] = piece.copy()
+            self._table.replace(self._company.row_of(piece.key), piece)
+        return piece
 
     def _new_person(self, key: TrackKey | None, sighting: Sighting) -> Person:
         person = Person(global_id_of(self.site, self._next), [], sighting, sighting)
