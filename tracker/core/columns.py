@@ -19,6 +19,7 @@ from tracker.types import TrackKey
 F = NDArray[np.float64]
 
 FIRST_ROWS = 64
+AHEAD = 32  # looks worked out before they are asked for
 # The columns of `Table._numbers`, named as in `Columns`.
 SIZE, FIRST_BOX, LAST_BOX, VELOCITY, WALK, BEGAN = (
     slice(a, b) for a, b in pairwise((0, 2, 6, 10, 12, 17, 20))
@@ -73,6 +74,7 @@ class Table:
         self._looks = np.zeros((0, 1))
         self._pictures = np.zeros(0)
         self._is_known = np.zeros(0, bool)  # whether looks and pictures are as they are now
+        self._seen = np.zeros(0)  # pictures, whether their looks can be compared or not
         self._version: object = None  # of what cameras add, that they are without
 
     def put(self, row: int, piece: Piece) -> None:
@@ -99,7 +101,7 @@ class Table:
             (piece.first_sigma_m,),
         )
         self._numbers[row] = np.concatenate(numbers, dtype=np.float64)
-        self._is_known[row] = False
+        self._is_known[row], self._seen[row] = False, piece.pictures
 
     def replace(self, row: int, piece: Piece) -> None:
         """A copy of a piece stands for it from now on."""
@@ -158,6 +160,21 @@ class Table:
         owners = np.unique(self._owner[[row for row in rows.tolist() if row in self._pieces]])
         return owners[owners >= 0].tolist()
 
+    def pictures(self) -> tuple[NDArray[np.int64], F]:
+        """(G,) identities that have pieces, rising, and of how many pictures these are."""
+        rows = np.array(self._order, np.intp)
+        rows = rows[self._owner[rows] >= 0]
+        owners, at = np.unique(self._owner[rows], return_inverse=True)
+        return owners, np.bincount(at, self._seen[rows], len(owners))
+
+    def look_ahead(self, appearance: AppearanceModel) -> None:
+        """Bring some looks up to date, so that it need not be done for all at once."""
+        rows = np.array(self._order, np.intp)
+        if self._version is appearance.cameras_now:
+            rows = rows[~self._is_known[rows]]
+        if len(rows):
+            self._look(rows[:AHEAD], [self._pieces[row] for row in rows[:AHEAD].tolist()], appearance)
+
     def at(self, rows: NDArray[np.intp], appearance: AppearanceModel) -> Columns:
         """These pieces as they are now."""
         pieces = [self._pieces[row] for row in rows.tolist()]
@@ -193,7 +210,7 @@ class Table:
 
     def _grow(self) -> None:
         more = max(FIRST_ROWS, len(self._camera))
-        for name in ("_camera", "_owner", "_times_ns", "_numbers", "_looks", "_pictures", "_is_known"):
+        for name in ("_camera", "_owner", "_times_ns", "_numbers", "_looks", "_pictures", "_is_known", "_seen"):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros((more, *old.shape[1:]), old.dtype))))
 

@@ -81,7 +81,8 @@ MOST_PIECES = 400  # looked at in one revision; of more, those that are settled 
 WORK_PER_S = 130_000_000  # pairs of tracklets times operations on each
 WORK_AT_ONCE = 800_000
 BEGIN_WORK = 5  # of each pair of tracklets, to begin with
-MOST_LET_GO = 2  # tracklets at once
+LOOK_UPS, MOST_LOOKED_UP = 3, 8  # so often after a revision, people at once; the last time, all who are left
+MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
@@ -293,7 +294,8 @@ class Linker:
         events: list[Event] = []
         if not keys:
             return events
-        self._left -= self._pace // 2  # this is a good part of a step; yet a revision must get on in a rush
+        # This is a good part of a step; yet a revision must get on in a rush.
+        self._left -= self._pace if self._steps % 2 else self._pace // 2
         keys = sorted(keys)
         scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
@@ -394,6 +396,7 @@ class Linker:
             self._left = 0
             self._begin(t_ns)
         self._left = min(self._left, 0) + self._pace
+        self._table.look_ahead(self.appearance)
         while self._due and self._left > 0:
             events += self._go_on(t_ns)
         return events
@@ -405,7 +408,7 @@ class Linker:
         """Group the recent tracklets anew."""
         since_s = min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s)
         self._pace = max(WORK_AT_ONCE, int(WORK_PER_S * since_s / max(self._steps, 1)))
-        self._t_revised_ns, self._steps, self._due = t_ns, 0, ["look up", "tidy"]
+        self._t_revised_ns, self._steps, self._due = t_ns, 0, [*["look up"] * LOOK_UPS, "tidy"]
         columns = self._table.at(self._recent(t_ns), self.appearance)
         keys = [p.key for p in columns.pieces]
         if len(keys) < 2:
@@ -438,12 +441,13 @@ class Linker:
             part = self._revision.go_on()
             self._left -= part
             return [] if part else self._say(t_ns)
-        self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
         match self._due[0]:
             case "look up":
+                self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
                 del self._due[0]
-                return self._recognise(t_ns)
+                return self._recognise(t_ns, most=MOST_LOOKED_UP if "look up" in self._due else None)
             case _:
+                self._left -= LET_GO_WORK * MOST_LET_GO * len(self._pieces)
                 events = self._leavers(t_ns)
                 if self._forget_old(t_ns, MOST_LET_GO):
                     del self._due[0]
@@ -732,15 +736,22 @@ class Linker:
 
     # ---- who comes back after long ---------------------------------------------------------------------------
 
-    def _recognise(self, t_ns: int, *, everybody: bool = False) -> list[Event]:
+    def _recognise(
+        self, t_ns: int, *, everybody: bool = False, most: int | None = None
+    ) -> list[Event]:
         """Whoever is seen well enough, and better than before, is looked up among those long unseen; and these
-        once more among each other when they go. In the end, ``everybody``, of many those seen last."""
-        people = [p for p in self._present() if everybody or self._is_seen_better(p)]
+        once more among each other when they go. In the end, ``everybody``, of many those seen last.
+
+        Args:
+            most: people to ask about at most; None: all.
+        """
+        people = (self._present() if everybody else self._seen_better())[:most]
         asked = [a for p in people if (a := self._asked(p)).pictures >= KNOWN_PICTURES]
-        gone = [g for g in self._put_away if g in self._memory]
+        until = None if most is None else most - len(people)
+        gone = [g for g in self._put_away[:until] if g in self._memory]
         if everybody:
             gone = self._memory.last_seen(MOST_ASKED)
-        self._put_away.clear()
+        del self._put_away[:until]
         looks, pictures = self._memory.looks(gone)
         asked += [Asked(g, row, n) for g, row, n in zip(gone, looks, pictures) if n >= KNOWN_PICTURES]
         self._looked_up |= {a.global_id: a.pictures for a in asked if a.global_id not in self._memory}
@@ -778,10 +789,12 @@ class Linker:
         now = [(p.tracklet.t_first_ns, p.t_last_ns) for p in (self._pieces[k] for k in person.keys)]
         return united_spans([*person.spans, *now])
 
-    def _is_seen_better(self, person: Person) -> bool:
-        """Well enough to be looked up, and better than when that was done last."""
-        seen = sum(self._pieces[k].pictures for k in person.keys)
-        return seen >= max(KNOWN_PICTURES, GROWN * self._looked_up.get(person.global_id, 0.0))
+    def _seen_better(self) -> list[Person]:
+        """Who is seen well enough to be looked up, and better than when that was done last."""
+        ids, seen = self._table.pictures()
+        known = np.array([self._looked_up.get(g, 0.0) for g in ids.tolist()])
+        is_better = seen >= np.maximum(KNOWN_PICTURES, GROWN * known)
+        return [self._people[g] for g in ids[is_better].tolist()]
 
     def _most_alike(self, piece: Piece, keys: list[TrackKey]) -> list[TrackKey]:
         """Tracklets in the order in which they could stand for another: by looks, then by age."""
