@@ -229,4 +229,5 @@ class AppearanceModel:
 
 def unit(rows: F) -> F:
     """Rows (..., D) brought to length 1; zero stays."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
+    length = np.sqrt(np.add.reduce(rows * rows, axis=-1, keepdims=True))
+    return np.asarray(rows / np.maximum(length, 1e-12))

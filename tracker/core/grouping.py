@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec
@@ -121,8 +122,9 @@ class Piece:
             first = self.tracklet.first_box
             off = np.hypot(*((box[:2] + box[2:] - first[:2] - first[2:]) / 2))
             self.walked = bool(off > WALKED_HEIGHTS * (first[3] - first[1]))
-        if np.isfinite(floor_xy_m).all() and np.isfinite(sigma_m):
-            self.place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
+        place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
+        if isfinite(place[0]) and isfinite(place[1]) and isfinite(sigma_m):
+            self.place = place
             self.sigma_m = float(sigma_m)
             t_s = t_ns / 1e9
             if not self.steps or t_s - self.steps[-1][0] >= STEP_S:

@@ -248,6 +248,7 @@ class Linker:
         keys = [self._key(update, int(tracks.ids[n])) for n in seen]
         self._give_up(update, keys)
         told: list[int] = []
+        rows: list[int] = []
         for n, key in zip(seen, keys, strict=True):
             piece = self._pieces.get(key)
             what = (
@@ -260,15 +261,12 @@ class Linker:
             if piece is not None:
                 self._to_change(piece).see(*what)
                 told.append(n)
+                rows.append(self._company.row_of(key))
             elif tracks.states[n] == TENTATIVE:
                 self._company.add(key)
                 self._hopeful.setdefault(key, []).append(what)
         self._table.see(
-            [self._company.row_of(self._key(update, int(tracks.ids[n]))) for n in told],
-            update.t_ns,
-            tracks.boxes[told],
-            tracks.floor_xy_m[told],
-            tracks.floor_sigma_m[told],
+            rows, update.t_ns, tracks.boxes[told], tracks.floor_xy_m[told], tracks.floor_sigma_m[told]
         )
         self._company.watch(
             update.camera_id,
@@ -295,7 +293,7 @@ class Linker:
         if not keys:
             return events
         # This is a good part of a step; yet a revision must get on in a rush.
-        self._left -= self._pace if self._steps % 2 else self._pace // 2
+        self._left -= self._pace if self._steps % 4 else self._pace // 2
         keys = sorted(keys)
         scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
