@@ -607,7 +607,7 @@ class Linker:
         for n, piece in enumerate(self._outlived(t_ns, horizon_ns)):
             if n == most:
                 return False
-            self._let_go(piece)
+            self._let_go(self._pieces[piece.key])  # it may have been replaced by a copy
         for piece in self._pieces.values():
             stale = [n for n, (_, ended_ns) in enumerate(piece.holds) if ended_ns < horizon_ns]
             for n in reversed(stale):
