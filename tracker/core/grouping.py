@@ -641,7 +641,9 @@ class _Nodes:
 
     def odds(self, least: float) -> Work[Odds]:
         """Each join against all that excludes it, as in `competing`."""
-        rows, looks = np.flatnonzero(self.changed), unit(self.looks)
+        gone = self.changed & self.gone
+        self.S[gone] = self.S[:, gone] = -np.inf
+        rows, looks = np.flatnonzero(self.changed & ~self.gone), unit(self.looks)
         parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
         for some in parts:
             self.S[some] = self._alone(some, looks)

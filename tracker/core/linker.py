@@ -80,6 +80,7 @@ MOST_PIECES = 400  # looked at in one revision; of more, those that are settled 
 # `MOST_PIECES` takes some 0.8 s of capture time at this pace, one of few is done in the step in which it is due.
 WORK_PER_S = 130_000_000  # pairs of tracklets times operations on each
 WORK_AT_ONCE = 800_000
+SPARED = 3  # this share of a step's work is left for the next one, rather than to begin a part that is more
 BEGIN_WORK = 5  # of each pair of tracklets, to begin with
 LOOK_UPS, MOST_LOOKED_UP = 3, 8  # so often after a revision, people at once; the last time, all who are left
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
@@ -393,9 +394,10 @@ class Linker:
             events += self._finish(t_ns)
             self._left = 0
             self._begin(t_ns)
-        self._left = min(self._left, 0) + self._pace
+        little = self._pace // SPARED
+        self._left = min(self._left, little) + self._pace
         self._table.look_ahead(self.appearance)
-        while self._due and self._left > 0:
+        while self._due and self._left > little:
             events += self._go_on(t_ns)
         return events
 
