@@ -191,6 +191,10 @@ class Piece:
         self._looks = self.held_looks = self.own = None
         self.held_pictures = 0.0
 
+    def looks_as(self, other: Piece) -> bool:
+        """Whether all that is known of its looks is of the same pictures as another's."""
+        return self._looks is other._looks and self.held_looks is other.held_looks
+
     def distance(self, other: Piece) -> float:
         """Mean cosine distance of all pairs of pictures; NaN where one has none."""
         if self._looks is None or other._looks is None:

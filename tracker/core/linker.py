@@ -78,11 +78,11 @@ UPDATED_EVERY_NS = 1_000_000_000
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
 # A revision's work is spread over the steps after it begins, by how many came since the one before: one of
 # `MOST_PIECES` takes some 0.8 s of capture time at this pace, one of few is done in the step in which it is due.
-WORK_PER_S = 130_000_000  # pairs of tracklets times operations on each
+WORK_PER_S = 115_000_000  # pairs of tracklets times operations on each
 WORK_AT_ONCE = 800_000
 SPARED = 3  # this share of a step's work is left for the next one, rather than to begin a part that is more
 BEGIN_WORK = 5  # of each pair of tracklets, to begin with
-LOOK_UPS, MOST_LOOKED_UP = 3, 8  # so often after a revision, people at once; the last time, all who are left
+LOOK_UPS, MOST_LOOKED_UP = 4, 5  # so often after a revision, people at once; the last time, all who are left
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
@@ -151,6 +151,7 @@ class Linker:
         self._t_ns = 0
         self._t_revised_ns = 0
         self._revision: Job[Finding] | None = None  # under way
+        self._shown: list[Piece] = []  # to it
         self._left = 0  # work that may still be done in this step; below 0 if too much was
         self._pace = WORK_AT_ONCE  # work of one step
         self._steps = 0  # since the last revision began
@@ -430,7 +431,8 @@ class Linker:
             overlaps=self._overlaps_now,
             is_last=is_last,
         )
-        for piece in columns.pieces:
+        self._shown = columns.pieces
+        for piece in self._shown:
             piece.is_shown = True
         self._revision = Job(revising(known))
         self._left -= BEGIN_WORK * len(keys) ** 2
@@ -479,6 +481,10 @@ class Linker:
             found.site_model,
             found.overlaps_now,
         )
+        for seen in self._shown:  # a revision works out their looks anew; most of those seen since look the same
+            if (piece := self._pieces.get(seen.key)) is not None and piece.looks_as(seen):
+                piece.own = seen.own
+        self._shown = []
         self._taught.update(found.taught)
         self._company.note_sights(found.notes)
         events: list[Event] = []
