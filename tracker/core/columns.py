@@ -142,7 +142,9 @@ class Table:
         """Looks of other networks than the present one cannot be compared."""
         self._looks, self._is_known[:] = np.zeros((len(self._camera), width)), False
 
-    def recent(self, since_ns: int, besides: Collection[int] = ()) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    def recent(
+        self, since_ns: int, besides: Collection[int] = ()
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """(K,) rows of pieces that were seen, or whose identity was recognised, since then, in the order of their keys;
         and when. Without the rows ``besides``."""
         rows = np.array([row for row in self._order if row not in besides], np.intp)
@@ -153,7 +155,9 @@ class Table:
     def by_age(self) -> list[Piece]:
         """The longest unseen first; of equals, by their keys."""
         rows = np.array(self._order, np.intp)
-        return [self._pieces[row] for row in rows[np.argsort(self._times_ns[rows, 1], kind="stable")].tolist()]
+        return [
+            self._pieces[row] for row in rows[np.argsort(self._times_ns[rows, 1], kind="stable")].tolist()
+        ]
 
     def owners_of(self, rows: NDArray[np.intp]) -> list[int]:
         """Whose these are, each once, rising; without those who are nobody's."""
@@ -165,7 +169,7 @@ class Table:
         rows = np.array(self._order, np.intp)
         rows = rows[self._owner[rows] >= 0]
         owners, at = np.unique(self._owner[rows], return_inverse=True)
-        return owners, np.bincount(at, self._seen[rows], len(owners))
+        return owners, np.asarray(np.bincount(at, self._seen[rows], len(owners)), float)
 
     def look_ahead(self, appearance: AppearanceModel) -> None:
         """Bring some looks up to date, so that it need not be done for all at once."""
@@ -188,7 +192,12 @@ class Table:
             self._owner[rows],
             self._times_ns[rows, 0],
             self._times_ns[rows, 1],
-            *(numbers[:, of] for of in (SIZE, FIRST_BOX, LAST_BOX, VELOCITY, WALK, BEGAN)),
+            numbers[:, SIZE],
+            numbers[:, FIRST_BOX],
+            numbers[:, LAST_BOX],
+            numbers[:, VELOCITY],
+            numbers[:, WALK],
+            numbers[:, BEGAN],
             self._looks[rows],
             self._pictures[rows],
         )
@@ -210,7 +219,16 @@ class Table:
 
     def _grow(self) -> None:
         more = max(FIRST_ROWS, len(self._camera))
-        for name in ("_camera", "_owner", "_times_ns", "_numbers", "_looks", "_pictures", "_is_known", "_seen"):
+        for name in (
+            "_camera",
+            "_owner",
+            "_times_ns",
+            "_numbers",
+            "_looks",
+            "_pictures",
+            "_is_known",
+            "_seen",
+        ):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros((more, *old.shape[1:]), old.dtype))))
 

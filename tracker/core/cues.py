@@ -138,9 +138,7 @@ def scoring(
         link = onward[rows] + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered
         link = np.maximum(link, NEVER)
         # Whoever was away for longer may have been anywhere: time says nothing; sooner, that is unusual.
-        link = np.where(
-            gap_s > window_s, 0.0, np.where(gap_s >= 0, np.maximum(link, UNUSUAL_LLR), link)
-        )
+        link = np.where(gap_s > window_s, 0.0, np.where(gap_s >= 0, np.maximum(link, UNUSUAL_LLR), link))
         # Who is still in one view while somebody comes into another has not gone there.
         stays = np.where(earlier, in_view[rows, None], in_view)
         placed = (beside.looks > 0) & ~here
@@ -161,7 +159,9 @@ def scoring(
         meeting = np.where(unknown & ~placed, np.minimum(meeting, UNSEEN_LOOKS_LLR), meeting)
         link = np.where(at_once, np.where(beside.is_one_body, ONE_BODY_LLR, NEVER), link)
         link[np.arange(len(link)), np.arange(start, rows.stop)] = NEVER
-        doubted = (link > NEVER / 2) & (walks > -MAX_PLACE_LLR)  # whom nobody could follow, nothing speaks for
+        doubted = (link > NEVER / 2) & (
+            walks > -MAX_PLACE_LLR
+        )  # whom nobody could follow, nothing speaks for
         link = np.where(doubted, TIME_WEIGHT * link, link)
         # Whoever leaves a view by its edge seldom comes back to the same view soon.
         back = here & left & (gap_s > settings.stitch_s) & (gap_s <= window_s) & (link > NEVER / 2)
@@ -193,8 +193,8 @@ def _stitch(
     earlier: NDArray[np.bool_],
     settings: LinkSettings,
 ) -> None:
-    """Raises the links, of rows from ``start`` on, of tracks of one camera that go on as one another, where ``walks`` (at
-    most 0) allow it."""
+    """Raises the links of tracks of one camera that go on as one another, where ``walks`` (at most 0) allow it; of rows
+    from ``start`` on."""
     i, j = np.nonzero(here & (gap_s >= 0) & (gap_s <= settings.stitch_s))
     if not len(i):
         return
@@ -295,13 +295,13 @@ def overlap_llr(site: SiteModel, names: Sequence[str]) -> F:
 class _Sights:
     """Where no floor is common: what is known of pieces' places in two pictures; worked out for those in view."""
 
-    def __init__(
-        self, columns: Columns, in_view: NDArray[np.bool_], site: SiteModel, of: int | None
-    ) -> None:
+    def __init__(self, columns: Columns, in_view: NDArray[np.bool_], site: SiteModel, of: int | None) -> None:
         self.notes: list[Note] = []
         self._columns, self._in_view, self._site = columns, in_view, site
         names = columns.names.tolist()
-        at = np.array([(names.index(a), names.index(b)) for a, b in site.meetings if a in names and b in names])
+        at = np.array(
+            [(names.index(a), names.index(b)) for a, b in site.meetings if a in names and b in names]
+        )
         self._taught = np.zeros((len(names), len(names)), bool)
         self._taught[tuple(at.reshape(-1, 2).astype(int).T)] = True
         self._taught |= self._taught.T

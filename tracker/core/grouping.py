@@ -830,7 +830,8 @@ def _nearest(values: F, gap_s: F, groups: Sequence[Sequence[int]]) -> Work[F]:
         by_size.setdefault(len(members), []).append(g)
     for _ in range(2):  # rows, then columns
         value, gap = (np.empty((len(groups), values.shape[1])) for _ in range(2))
-        for some in by_size.values():
+        parts = (of[n : n + PART] for of in by_size.values() for n in range(0, len(of), PART))
+        for some in parts:
             rows = np.array([groups[g] for g in some])
             at = gap_s[rows].argmin(axis=1)[:, None]
             value[some], gap[some] = (np.take_along_axis(m[rows], at, axis=1)[:, 0] for m in (values, gap_s))

@@ -481,7 +481,9 @@ class Linker:
             found.site_model,
             found.overlaps_now,
         )
-        for seen in self._shown:  # a revision works out their looks anew; most of those seen since look the same
+        for (
+            seen
+        ) in self._shown:  # a revision works out their looks anew; most of those seen since look the same
             if (piece := self._pieces.get(seen.key)) is not None and piece.looks_as(seen):
                 piece.own = seen.own
         self._shown = []
@@ -742,9 +744,7 @@ class Linker:
 
     # ---- who comes back after long ---------------------------------------------------------------------------
 
-    def _recognise(
-        self, t_ns: int, *, everybody: bool = False, most: int | None = None
-    ) -> list[Event]:
+    def _recognise(self, t_ns: int, *, everybody: bool = False, most: int | None = None) -> list[Event]:
         """Whoever is seen well enough, and better than before, is looked up among those long unseen; and these
         once more among each other when they go. In the end, ``everybody``, of many those seen last.
 

@@ -187,9 +187,7 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     return (yield from grouping(scores, known.said, least, rate, begun=begun))
 
 
-def _learning_cosines(
-    appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores
-) -> Work[None]:
+def _learning_cosines(appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores) -> Work[None]:
     """Who is seen at once in one camera is two people; who was in two cameras may be one."""
     well = np.flatnonzero(scores.pictures >= KNOWN_PICTURES)
     cameras = np.array([p.key.camera_id for p in pieces])[well]
