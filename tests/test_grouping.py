@@ -81,8 +81,9 @@ def test_how_likely_two_groups_are_one_is_the_same_either_way_round():
         (given.gap_s, rng.integers(3, size=(40, 40))),
     ):
         table[:] = np.triu(values, 1) + np.triu(values, 1).T
-    nodes = grouping._Nodes(given, list(range(40)))
-    nodes.join(np.arange(0, 40, 2), np.arange(1, 40, 2))
+    nodes = grouping._Nodes(given)
+    done(nodes.know(given, list(range(40))))
+    done(nodes.joining(np.arange(0, 40, 2), np.arange(1, 40, 2)))
     done(nodes.odds(0.0))
     assert np.array_equal(nodes.S, nodes.S.T)
 

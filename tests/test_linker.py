@@ -684,7 +684,8 @@ def test_work_that_was_too_much_is_not_owed_for_ever(hurried):
         heard(update("a", t, [tracklet("a", n + 1, t, t, look(n % 30))], [(n + 1, person_box(300))]))
         if n and heard.linker._t_revised_ns == at(t):
             owed.append(-heard.linker._left / (n + 1) ** 2)  # in operations on each pair of tracklets
-    assert len(owed) > 10 and owed == sorted(owed, reverse=True)  # of a part of a revision, and no more
+    # Of the beginning of a revision (5 operations) or one part of it (20), and no more.
+    assert len(owed) > 10 and max(owed) < 20
 
 
 def test_a_restored_linker_knows_which_cameras_see_the_same_place():

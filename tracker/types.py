@@ -157,7 +157,7 @@ class Tracks(Record, frozen=True, kw_only=True):
         )
 
 
-class TrackKey(Record, frozen=True, kw_only=True, order=True):
+class TrackKey(Record, frozen=True, kw_only=True, order=True, gc=False):
     """Names one tracklet for ever: ``run`` names the worker's start, so a restart never reuses a key."""
 
     camera_id: CameraId
@@ -243,7 +243,7 @@ class Advance(Record, frozen=True, kw_only=True, tag="advance"):
 LinkerInput = CameraUpdate | CameraStatus | Command | Advance
 
 
-class Sighting(Record, frozen=True, kw_only=True):
+class Sighting(Record, frozen=True, kw_only=True, gc=False):
     """Somebody was in one camera's view."""
 
     camera_id: CameraId

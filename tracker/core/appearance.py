@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class CameraShares:
 
     def taken_off(self, looks: F, cameras: NDArray[np.str_]) -> F:
         """(N, D) unit rows of what is the person's own in the looks of N tracklets; zero where there is none."""
-        shares = self._shares() if self._width == looks.shape[1] else {}
+        shares = self._shares if self._width == looks.shape[1] else {}
         nothing = shares.get("", np.zeros(looks.shape[1]))
         names, at = np.unique(cameras, return_inverse=True)
         added = np.array([shares.get(name, nothing) for name in names.tolist()]).reshape(
@@ -75,6 +76,7 @@ class CameraShares:
         """D, 0 as long as nothing is known."""
         return next((len(total) for total in self.sums.values()), 0)
 
+    @cached_property
     def _shares(self) -> dict[str, F]:
         """What is taken off in each camera, and in those unknown as yet (by the name "")."""
         if not self.people:
@@ -137,7 +139,7 @@ class AppearanceModel:
         for start in range(0, n, PART):
             rows = slice(start, start + PART)
             odds[rows] = np.exp(self.llr(alike[rows], pictures[rows, None], pictures))
-            yield 20 * PART * n
+            yield 20 * len(odds[rows]) * n
         number = two.sum(axis=1).astype(float)
         off = two * (alike - self._expected)
         mean = off.sum(axis=1) / np.maximum(number, 1e-12)
@@ -227,4 +229,5 @@ class AppearanceModel:
 
 def unit(rows: F) -> F:
     """Rows (..., D) brought to length 1; zero stays."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
+    length = np.sqrt(np.add.reduce(rows * rows, axis=-1, keepdims=True))
+    return np.asarray(rows / np.maximum(length, 1e-12))

@@ -19,6 +19,7 @@ from tracker.types import TrackKey
 F = NDArray[np.float64]
 
 FIRST_ROWS = 64
+AHEAD = 32  # looks worked out before they are asked for
 # The columns of `Table._numbers`, named as in `Columns`.
 SIZE, FIRST_BOX, LAST_BOX, VELOCITY, WALK, BEGAN = (
     slice(a, b) for a, b in pairwise((0, 2, 6, 10, 12, 17, 20))
@@ -73,6 +74,7 @@ class Table:
         self._looks = np.zeros((0, 1))
         self._pictures = np.zeros(0)
         self._is_known = np.zeros(0, bool)  # whether looks and pictures are as they are now
+        self._seen = np.zeros(0)  # pictures, whether their looks can be compared or not
         self._version: object = None  # of what cameras add, that they are without
 
     def put(self, row: int, piece: Piece) -> None:
@@ -99,7 +101,11 @@ class Table:
             (piece.first_sigma_m,),
         )
         self._numbers[row] = np.concatenate(numbers, dtype=np.float64)
-        self._is_known[row] = False
+        self._is_known[row], self._seen[row] = False, piece.pictures
+
+    def replace(self, row: int, piece: Piece) -> None:
+        """A copy of a piece stands for it from now on."""
+        self._pieces[row] = piece
 
     def give(self, row: int, owner: int) -> None:
         """Whose a piece is."""
@@ -136,13 +142,42 @@ class Table:
         """Looks of other networks than the present one cannot be compared."""
         self._looks, self._is_known[:] = np.zeros((len(self._camera), width)), False
 
-    def recent(self, since_ns: int, besides: Collection[int] = ()) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    def recent(
+        self, since_ns: int, besides: Collection[int] = ()
+    ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """(K,) rows of pieces that were seen, or whose identity was recognised, since then, in the order of their keys;
         and when. Without the rows ``besides``."""
         rows = np.array([row for row in self._order if row not in besides], np.intp)
         seen_ns = self._times_ns[rows, 1:].max(axis=1, initial=0)
         is_recent = seen_ns >= since_ns
         return rows[is_recent], seen_ns[is_recent]
+
+    def by_age(self) -> list[Piece]:
+        """The longest unseen first; of equals, by their keys."""
+        rows = np.array(self._order, np.intp)
+        return [
+            self._pieces[row] for row in rows[np.argsort(self._times_ns[rows, 1], kind="stable")].tolist()
+        ]
+
+    def owners_of(self, rows: NDArray[np.intp]) -> list[int]:
+        """Whose these are, each once, rising; without those who are nobody's."""
+        owners = np.unique(self._owner[[row for row in rows.tolist() if row in self._pieces]])
+        return owners[owners >= 0].tolist()
+
+    def pictures(self) -> tuple[NDArray[np.int64], F]:
+        """(G,) identities that have pieces, rising, and of how many pictures these are."""
+        rows = np.array(self._order, np.intp)
+        rows = rows[self._owner[rows] >= 0]
+        owners, at = np.unique(self._owner[rows], return_inverse=True)
+        return owners, np.asarray(np.bincount(at, self._seen[rows], len(owners)), float)
+
+    def look_ahead(self, appearance: AppearanceModel) -> None:
+        """Bring some looks up to date, so that it need not be done for all at once."""
+        rows = np.array(self._order, np.intp)
+        if self._version is appearance.cameras_now:
+            rows = rows[~self._is_known[rows]]
+        if len(rows):
+            self._look(rows[:AHEAD], [self._pieces[row] for row in rows[:AHEAD].tolist()], appearance)
 
     def at(self, rows: NDArray[np.intp], appearance: AppearanceModel) -> Columns:
         """These pieces as they are now."""
@@ -157,7 +192,12 @@ class Table:
             self._owner[rows],
             self._times_ns[rows, 0],
             self._times_ns[rows, 1],
-            *(numbers[:, of] for of in (SIZE, FIRST_BOX, LAST_BOX, VELOCITY, WALK, BEGAN)),
+            numbers[:, SIZE],
+            numbers[:, FIRST_BOX],
+            numbers[:, LAST_BOX],
+            numbers[:, VELOCITY],
+            numbers[:, WALK],
+            numbers[:, BEGAN],
             self._looks[rows],
             self._pictures[rows],
         )
@@ -179,7 +219,16 @@ class Table:
 
     def _grow(self) -> None:
         more = max(FIRST_ROWS, len(self._camera))
-        for name in ("_camera", "_owner", "_times_ns", "_numbers", "_looks", "_pictures", "_is_known"):
+        for name in (
+            "_camera",
+            "_owner",
+            "_times_ns",
+            "_numbers",
+            "_looks",
+            "_pictures",
+            "_is_known",
+            "_seen",
+        ):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros((more, *old.shape[1:]), old.dtype))))
 
@@ -189,7 +238,7 @@ def own_looks(pieces: Sequence[Piece], appearance: AppearanceModel) -> tuple[F, 
     none, and (N,) of how many pictures each is."""
     new = [p for p in pieces if p.own is None or p.own.version is not appearance.cameras_now]
     rows = rows_of(new)
-    own = appearance.own(rows, np.array([p.key.camera_id for p in new], np.str_))
+    own = appearance.own(rows, np.array([p.key.camera_id for p in new], np.str_)) if new else rows
     for p, row in zip(new, own, strict=True):
         looks, pictures = (row, p.own_pictures) if row.any() else (None, 0.0)
         if p.held_looks is not None and (looks is None or len(looks) == len(p.held_looks)):

@@ -217,6 +217,10 @@ class Company:
         """As `are_two`, of tracklets kept in (N,) rows."""
         return self._two.take(rows, axis=0).take(rows, axis=1)
 
+    def others_than(self, key: TrackKey) -> NDArray[np.intp]:
+        """Rows of the tracklets that are certainly somebody else."""
+        return np.flatnonzero(self._two[self._row[key]])
+
     def still(self) -> Company:
         """As it is now, to be asked for what was seen; it watches no more."""
         one = copy.copy(self)

@@ -138,17 +138,16 @@ def scoring(
         link = onward[rows] + MID_VIEW_LLR * ~left + MID_VIEW_LLR * ~entered
         link = np.maximum(link, NEVER)
         # Whoever was away for longer may have been anywhere: time says nothing; sooner, that is unusual.
-        link = np.where(
-            gap_s > window_s, 0.0, np.where(gap_s >= 0, np.maximum(link, UNUSUAL_LLR), link)
-        )
-        walks, walked = _walks(columns, rows, earlier, gap_s)
-        link = link + walks
-        _stitch(link, np.minimum(walks, 0.0), columns, start, here, gap_s, earlier, settings)
-
+        link = np.where(gap_s > window_s, 0.0, np.where(gap_s >= 0, np.maximum(link, UNUSUAL_LLR), link))
         # Who is still in one view while somebody comes into another has not gone there.
         stays = np.where(earlier, in_view[rows, None], in_view)
         placed = (beside.looks > 0) & ~here
         met = ((gap_s < -APART_S) | (gap_s < 0) & stays) & ~here | placed
+        at_once = here & (beside.seconds > APART_S)
+        walks, walked = _walks(columns, start, earlier, gap_s, ~(met | at_once))
+        link = link + walks
+        _stitch(link, np.minimum(walks, 0.0), columns, start, here, gap_s, earlier, settings)
+
         noted = yield from sights.of(rows, met & ~placed, beside.sights)
         meeting = shared_view[camera[rows]][:, camera] + noted
         meeting = np.where(placed, meeting_llr(beside.place, beside.looks), meeting)
@@ -158,10 +157,11 @@ def scoring(
         blind = unknown & ~here & ~walked & (learned[rows] < LEARNED_LLR)
         link = np.where(blind, np.minimum(link, UNSEEN_LOOKS_LLR), link)
         meeting = np.where(unknown & ~placed, np.minimum(meeting, UNSEEN_LOOKS_LLR), meeting)
-        at_once = here & (beside.seconds > APART_S)
         link = np.where(at_once, np.where(beside.is_one_body, ONE_BODY_LLR, NEVER), link)
         link[np.arange(len(link)), np.arange(start, rows.stop)] = NEVER
-        doubted = (link > NEVER / 2) & (walks > -MAX_PLACE_LLR)  # whom nobody could follow, nothing speaks for
+        doubted = (link > NEVER / 2) & (
+            walks > -MAX_PLACE_LLR
+        )  # whom nobody could follow, nothing speaks for
         link = np.where(doubted, TIME_WEIGHT * link, link)
         # Whoever leaves a view by its edge seldom comes back to the same view soon.
         back = here & left & (gap_s > settings.stitch_s) & (gap_s <= window_s) & (link > NEVER / 2)
@@ -193,8 +193,8 @@ def _stitch(
     earlier: NDArray[np.bool_],
     settings: LinkSettings,
 ) -> None:
-    """Raises the links, of rows from ``start`` on, of tracks of one camera that go on as one another, where ``walks`` (at
-    most 0) allow it."""
+    """Raises the links of tracks of one camera that go on as one another, where ``walks`` (at most 0) allow it; of rows
+    from ``start`` on."""
     i, j = np.nonzero(here & (gap_s >= 0) & (gap_s <= settings.stitch_s))
     if not len(i):
         return
@@ -211,27 +211,25 @@ def _stitch(
 
 
 def _walks(
-    columns: Columns, rows: slice, earlier: NDArray[np.bool_], gap_s: F
+    columns: Columns, start: int, earlier: NDArray[np.bool_], gap_s: F, could: NDArray[np.bool_]
 ) -> tuple[F, NDArray[np.bool_]]:
-    """What the walk from where the earlier was last to where the later was first says, and for whom it is known."""
-    last, first = columns.walk, columns.began
-    known = np.isfinite(last[:, 0])
-    if not known.any():
-        return np.zeros_like(gap_s), np.zeros(gap_s.shape, bool)
-    steady = np.isfinite(last[:, 3])
-    speed = np.where(steady[:, None], last[:, 3:], 0.0)
-    gap = np.clip(gap_s, 0.0, CARRY_S)
-    x, y = (
-        np.where(earlier, last[rows, None, axis] - first[:, axis], last[:, axis] - first[rows, None, axis])
-        + np.where(earlier, speed[rows, None, axis], speed[:, axis]) * gap
-        for axis in (0, 1)
-    )
-    sigma_m2 = np.where(
-        earlier, last[rows, None, 2] ** 2 + first[:, 2] ** 2, first[rows, None, 2] ** 2 + last[:, 2] ** 2
-    )
-    from_known = np.where(earlier, steady[rows, None], steady)
-    walks = walk_llr(np.sqrt(x**2 + y**2), np.sqrt(sigma_m2), gap_s, from_known)
-    return walks, known[rows, None] & known
+    """Of rows from ``start`` on: what the walk from where the earlier was last to where the later was first says of
+    pairs who ``could`` have taken it, and for whom it is known."""
+    walks = np.zeros(gap_s.shape)
+    known = np.isfinite(columns.walk[:, 0])
+    walked = known[start : start + len(gap_s), None] & known
+    i, j = np.nonzero(walked & could)
+    if len(i):
+        from_i = earlier[i, j]
+        before, after = np.where(from_i, start + i, j), np.where(from_i, j, start + i)
+        last, first, gap = columns.walk[before], columns.began[after], gap_s[i, j]
+        steady = np.isfinite(last[:, 3])
+        speed = np.where(steady[:, None], last[:, 3:], 0.0)
+        carry = np.clip(gap, 0.0, CARRY_S)
+        x, y = (last[:, axis] - first[:, axis] + speed[:, axis] * carry for axis in (0, 1))
+        sigma_m = np.sqrt(last[:, 2] ** 2 + first[:, 2] ** 2)
+        walks[i, j] = walk_llr(np.sqrt(x**2 + y**2), sigma_m, gap, steady)
+    return walks, walked
 
 
 def _bonds(columns: Columns, i: NDArray[np.intp], j: NDArray[np.intp]) -> F:
@@ -248,8 +246,9 @@ def _places(pieces: Sequence[Piece], company: Company) -> Work[Walks]:
     """The first and last places of every piece."""
     noted: list[dict[Step, None]] = []
     for start in range(0, len(pieces), PLACED):
-        noted += [dict.fromkeys((*p.first_steps, *p.steps)) for p in pieces[start : start + PLACED]]
-        yield 1500 * PLACED
+        some = pieces[start : start + PLACED]
+        noted += [dict.fromkeys((*p.first_steps, *p.steps)) for p in some]
+        yield 1500 * len(some)
     table = np.fromiter(chain.from_iterable(chain.from_iterable(noted)), float).reshape(-1, 6)
     piece = np.repeat(np.arange(len(pieces)), [len(steps) for steps in noted])
     scale = company.foot_errors.scale([p.key.camera_id for p in pieces])
@@ -296,13 +295,13 @@ def overlap_llr(site: SiteModel, names: Sequence[str]) -> F:
 class _Sights:
     """Where no floor is common: what is known of pieces' places in two pictures; worked out for those in view."""
 
-    def __init__(
-        self, columns: Columns, in_view: NDArray[np.bool_], site: SiteModel, of: int | None
-    ) -> None:
+    def __init__(self, columns: Columns, in_view: NDArray[np.bool_], site: SiteModel, of: int | None) -> None:
         self.notes: list[Note] = []
         self._columns, self._in_view, self._site = columns, in_view, site
         names = columns.names.tolist()
-        at = np.array([(names.index(a), names.index(b)) for a, b in site.meetings if a in names and b in names])
+        at = np.array(
+            [(names.index(a), names.index(b)) for a, b in site.meetings if a in names and b in names]
+        )
         self._taught = np.zeros((len(names), len(names)), bool)
         self._taught[tuple(at.reshape(-1, 2).astype(int).T)] = True
         self._taught |= self._taught.T

@@ -145,5 +145,5 @@ def at_border(box: NDArray[np.floating], image_size: ArrayLike, margin: float = 
         image_size: (..., 2) width and height; 0 where unknown, and then all boxes do.
     """
     size = np.asarray(image_size, float)
-    over = (box[..., :2] < margin * size) | (box[..., 2:] > (1 - margin) * size)
-    return np.asarray(over.any(axis=-1) | ~(size > 0).all(axis=-1))
+    over = (box[..., :2] < margin * size) | (box[..., 2:] > (1 - margin) * size) | ~(size > 0)
+    return np.asarray(over[..., 0] | over[..., 1])

@@ -118,9 +118,9 @@ def look_llr(a: Feet, b: Feet, hidden: F, since_s: F | float = np.inf) -> tuple[
 
 def out_of_sight(a: Feet, b: Feet) -> NDArray[np.bool_]:
     """Of two looks, broadcast: so far apart that they are of two people, wherever the feet of either are hidden."""
-    off = b.place - a.place
+    x, y = (b.place[..., axis] - a.place[..., axis] for axis in (0, 1))
     far_m = a.reach_m + FAR_SIGMA * a.along_m + (b.reach_m + FAR_SIGMA * b.along_m)
-    return np.asarray(off[..., 0] ** 2 + off[..., 1] ** 2 > far_m**2)
+    return np.asarray(x**2 + y**2 > far_m**2)
 
 
 def _hidden(feet: Feet, off_x: F, off_y: F, xx: F, yy: F, xy: F) -> F:
@@ -166,8 +166,8 @@ class FootErrors:
 
         Half of those who stand alone in both views should be nearer than the median surprise.
         """
-        off = others.place[None] - feet.place[:, None]
-        i, j = np.nonzero(off[..., 0] ** 2 + off[..., 1] ** 2 < ALONE_M**2)
+        off_x, off_y = (others.place[:, axis] - feet.place[:, None, axis] for axis in (0, 1))
+        i, j = np.nonzero(off_x**2 + off_y**2 < ALONE_M**2)
         if not len(i):
             return
         names, camera = np.unique(other_ids[j], return_inverse=True)
@@ -177,7 +177,7 @@ class FootErrors:
         if not alone.any():
             return
         i, j, camera = i[alone], j[alone], camera[alone]
-        a, b, (x, y) = feet.at(i), others.at(j), off[i, j].T
+        a, b, x, y = feet.at(i), others.at(j), off_x[i, j], off_y[i, j]
         xx, yy, xy = (one + other for one, other in zip(a.covariance(), b.covariance(), strict=True))
         (ax, ay), (bx, by) = a.along.T, b.along.T
         u, v = np.array((ax, -ay, bx, -by)), np.array((ay, ax, by, bx))  # along and across, of either

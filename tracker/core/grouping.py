@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec
@@ -80,6 +81,7 @@ class Piece:
         self.held_looks: NDArray[np.float32] | None = None  # (D,) unit row of the person's own in their looks
         self.held_pictures, self._held_boxes = 0.0, 0
         self._looks: NDArray[np.float32] | None = None
+        self.is_shown = False  # to a revision: whoever would change it takes a copy
         self.own: Own | None = None  # kept by `columns.own_looks`
         self._speed_m_s: tuple[float, float] | None = None
         self._take_looks()
@@ -122,8 +124,9 @@ class Piece:
             first = self.tracklet.first_box
             off = np.hypot(*((box[:2] + box[2:] - first[:2] - first[2:]) / 2))
             self.walked = bool(off > WALKED_HEIGHTS * (first[3] - first[1]))
-        if np.isfinite(floor_xy_m).all() and np.isfinite(sigma_m):
-            self.place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
+        place = (float(floor_xy_m[0]), float(floor_xy_m[1]))
+        if isfinite(place[0]) and isfinite(place[1]) and isfinite(sigma_m):
+            self.place = place
             self.sigma_m = float(sigma_m)
             t_s = t_ns / 1e9
             if not self.steps or t_s - self.steps[-1][0] >= STEP_S:
@@ -134,10 +137,10 @@ class Piece:
             if self.first_place is None:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
 
-    def still(self) -> Piece:
-        """As it is now; it sees no more."""
+    def copy(self) -> Piece:
+        """One to be changed while this one stays as it is."""
         one = Piece.__new__(Piece)
-        one.__dict__ = self.__dict__.copy()
+        one.__dict__ = self.__dict__ | {"is_shown": False}
         return one
 
     @property
@@ -189,6 +192,10 @@ class Piece:
         """The embedder has changed: its rows cannot be compared any more."""
         self._looks = self.held_looks = self.own = None
         self.held_pictures = 0.0
+
+    def looks_as(self, other: Piece) -> bool:
+        """Whether all that is known of its looks is of the same pictures as another's."""
+        return self._looks is other._looks and self.held_looks is other.held_looks
 
     def distance(self, other: Piece) -> float:
         """Mean cosine distance of all pairs of pictures; NaN where one has none."""
@@ -669,7 +676,9 @@ class _Nodes:
 
     def odds(self, least: float) -> Work[Odds]:
         """Each join against all that excludes it, as in `competing`."""
-        rows, looks = np.flatnonzero(self.changed), unit(self.looks)
+        gone = self.changed & self.gone
+        self.S[gone] = self.S[:, gone] = -np.inf
+        rows, looks = np.flatnonzero(self.changed & ~self.gone), unit(self.looks)
         parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
         for some in parts:
             self.S[some] = self._alone(some, looks)
@@ -819,7 +828,7 @@ def continuing(groups: Sequence[Sequence[int]], scores: Scores, threshold: float
     for start in range(0, count, SOME):
         some = slice(start, start + SOME)
         walk[some] = onward_llr(ends.at(some), begins, scores.longest_s)
-        yield 80 * SOME * count
+        yield 80 * walk[some].size
     value = np.full(walk.shape, -np.inf)
     walk -= crowding_llr(begins, scores.longest_s)
     yield 10 * count * count
@@ -851,7 +860,8 @@ def _nearest(values: F, gap_s: F, groups: Sequence[Sequence[int]]) -> Work[F]:
         by_size.setdefault(len(members), []).append(g)
     for _ in range(2):  # rows, then columns
         value, gap = (np.empty((len(groups), values.shape[1])) for _ in range(2))
-        for some in by_size.values():
+        parts = (of[n : n + PART] for of in by_size.values() for n in range(0, len(of), PART))
+        for some in parts:
             rows = np.array([groups[g] for g in some])
             at = gap_s[rows].argmin(axis=1)[:, None]
             value[some], gap[some] = (np.take_along_axis(m[rows], at, axis=1)[:, 0] for m in (values, gap_s))

@@ -9,7 +9,7 @@ the better reading differs from what was said, it is said in the open: ``Merged`
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
@@ -79,8 +79,12 @@ UPDATED_EVERY_NS = 1_000_000_000
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
 # A revision's work is spread over the steps after it begins, by how many came since the one before: one of
 # `MOST_PIECES` takes some 0.8 s of capture time at this pace, one of few is done in the step in which it is due.
-WORK_PER_S = 130_000_000  # pairs of tracklets times operations on each
+WORK_PER_S = 115_000_000  # pairs of tracklets times operations on each
 WORK_AT_ONCE = 800_000
+SPARED = 3  # this share of a step's work is left for the next one, rather than to begin a part that is more
+BEGIN_WORK = 5  # of each pair of tracklets, to begin with
+LOOK_UPS, MOST_LOOKED_UP = 4, 5  # so often after a revision, people at once; the last time, all who are left
+MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
@@ -149,6 +153,7 @@ class Linker:
         self._t_ns = 0
         self._t_revised_ns = 0
         self._revision: Job[Finding] | None = None  # under way
+        self._shown: list[Piece] = []  # to it
         self._left = 0  # work that may still be done in this step; below 0 if too much was
         self._pace = WORK_AT_ONCE  # work of one step
         self._steps = 0  # since the last revision began
@@ -236,6 +241,7 @@ class Linker:
             for seen in self._hopeful.pop(tracklet.key, []):
                 known.see(*seen)
         else:
+            known = self._to_change(known)
             known.update(tracklet)
         self._table.put(self._company.row_of(tracklet.key), known)
 
@@ -246,6 +252,7 @@ class Linker:
         keys = [self._key(update, int(tracks.ids[n])) for n in seen]
         self._give_up(update, keys)
         told: list[int] = []
+        rows: list[int] = []
         for n, key in zip(seen, keys, strict=True):
             piece = self._pieces.get(key)
             what = (
@@ -256,17 +263,14 @@ class Linker:
                 tracks.floor_near_xy_m[n],
             )
             if piece is not None:
-                piece.see(*what)
+                self._to_change(piece).see(*what)
                 told.append(n)
+                rows.append(self._company.row_of(key))
             elif tracks.states[n] == TENTATIVE:
                 self._company.add(key)
                 self._hopeful.setdefault(key, []).append(what)
         self._table.see(
-            [self._company.row_of(self._key(update, int(tracks.ids[n]))) for n in told],
-            update.t_ns,
-            tracks.boxes[told],
-            tracks.floor_xy_m[told],
-            tracks.floor_sigma_m[told],
+            rows, update.t_ns, tracks.boxes[told], tracks.floor_xy_m[told], tracks.floor_sigma_m[told]
         )
         self._company.watch(
             update.camera_id,
@@ -292,7 +296,8 @@ class Linker:
         events: list[Event] = []
         if not keys:
             return events
-        self._left -= self._pace // 2  # this is a good part of a step; yet a revision must get on in a rush
+        # This is a good part of a step; yet a revision must get on in a rush.
+        self._left -= self._pace if self._steps % 4 else self._pace // 2
         keys = sorted(keys)
         scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
@@ -391,10 +396,12 @@ class Linker:
         self._steps += 1
         if self._is_due(t_ns):
             events += self._finish(t_ns)
-            self._begin(t_ns)
             self._left = 0
-        self._left = min(self._left, 0) + self._pace
-        while self._due and self._left > 0:
+            self._begin(t_ns)
+        little = self._pace // SPARED
+        self._left = min(self._left, little) + self._pace
+        self._table.look_ahead(self.appearance)
+        while self._due and self._left > little:
             events += self._go_on(t_ns)
         return events
 
@@ -405,7 +412,7 @@ class Linker:
         """Group the recent tracklets anew."""
         since_s = min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s)
         self._pace = max(WORK_AT_ONCE, int(WORK_PER_S * since_s / max(self._steps, 1)))
-        self._t_revised_ns, self._steps, self._due = t_ns, 0, ["look up", "tidy"]
+        self._t_revised_ns, self._steps, self._due = t_ns, 0, [*["look up"] * LOOK_UPS, "tidy"]
         columns = self._table.at(self._recent(t_ns), self.appearance)
         keys = [p.key for p in columns.pieces]
         if len(keys) < 2:
@@ -414,7 +421,7 @@ class Linker:
         people = self._respect_operators(keys, conflict)
         known = Known(
             t_ns=t_ns,
-            columns=columns._replace(pieces=[p.still() for p in columns.pieces]),
+            columns=columns,
             said=columns.owner.tolist(),
             conflict=conflict,
             people=people,
@@ -428,7 +435,11 @@ class Linker:
             overlaps=self._overlaps_now,
             is_last=is_last,
         )
+        self._shown = columns.pieces
+        for piece in self._shown:
+            piece.is_shown = True
         self._revision = Job(revising(known))
+        self._left -= BEGIN_WORK * len(keys) ** 2
 
     def _go_on(self, t_ns: int) -> list[Event]:
         """The next part of what there is to do."""
@@ -436,13 +447,16 @@ class Linker:
             part = self._revision.go_on()
             self._left -= part
             return [] if part else self._say(t_ns)
-        self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
-        match self._due.pop(0):
+        match self._due[0]:
             case "look up":
-                return self._recognise(t_ns)
+                self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
+                del self._due[0]
+                return self._recognise(t_ns, most=MOST_LOOKED_UP if "look up" in self._due else None)
             case _:
+                self._left -= LET_GO_WORK * MOST_LET_GO * len(self._pieces)
                 events = self._leavers(t_ns)
-                self._forget_old(t_ns)
+                if self._forget_old(t_ns, MOST_LET_GO):
+                    del self._due[0]
                 return events
 
     def _conclude(self, t_ns: int) -> list[Event]:
@@ -471,6 +485,12 @@ class Linker:
             found.site_model,
             found.overlaps_now,
         )
+        for (
+            seen
+        ) in self._shown:  # a revision works out their looks anew; most of those seen since look the same
+            if (piece := self._pieces.get(seen.key)) is not None and piece.looks_as(seen):
+                piece.own = seen.own
+        self._shown = []
         self._taught.update(found.taught)
         self._company.note_sights(found.notes)
         events: list[Event] = []
@@ -587,29 +607,25 @@ class Linker:
         """Everybody who is not only remembered, by identity."""
         return [self._people[g] for g in sorted(set(self._owner.values()))]
 
-    def _forget_old(self, t_ns: int) -> None:
-        """What is looked at again is bounded by age and by count, and so is who is remembered."""
+    def _forget_old(self, t_ns: int, most: int | None = None) -> bool:
+        """What is looked at again is bounded by age and by count, and so is who is remembered.
+
+        Args:
+            most: tracklets to let go at most; None: all.
+
+        Returns:
+            Whether that was all.
+        """
         s = self.settings
         horizon_ns = t_ns - int(max(s.max_gap_s, s.revise_s) * 1e9)
-        by_age = sorted((p for _, p in sorted(self._pieces.items())), key=lambda p: p.t_last_ns)
-        for piece in by_age:
-            if max(piece.t_last_ns, piece.t_recalled_ns) < horizon_ns:
-                self._let_go(piece)
-            else:
-                stale = [n for n, (_, ended_ns) in enumerate(piece.holds) if ended_ns < horizon_ns]
-                for n in reversed(stale):
-                    del self._held_by[piece.holds.pop(n)[0]]
-        settled_ns = t_ns - int(max(SETTLED_S, s.leave_s) * 1e9)
-        for piece in by_age:  # of too many, first those that go on as others, then the longest unseen
-            if len(self._pieces) <= MOST_PIECES:
-                break
-            if piece.t_last_ns < settled_ns and piece.key in self._taught and self._later(piece):
-                self._let_go(piece)
-        for piece in by_age:
-            if len(self._pieces) <= MOST_PIECES:
-                break
-            if piece.t_last_ns < settled_ns and piece.key in self._pieces:
-                self._let_go(piece)
+        for n, piece in enumerate(self._outlived(t_ns, horizon_ns)):
+            if n == most:
+                return False
+            self._let_go(self._pieces[piece.key])  # it may have been replaced by a copy
+        for piece in self._pieces.values():
+            stale = [n for n, (_, ended_ns) in enumerate(piece.holds) if ended_ns < horizon_ns]
+            for n in reversed(stale):
+                del self._held_by[piece.holds.pop(n)[0]]
         over = max(0, len(self._people) - s.max_identities)
         stale_ns = t_ns - int(s.remember_s * 1e9)
         for g in self._memory.longest_unseen(over, stale_ns):
@@ -618,9 +634,25 @@ class Linker:
             present = sorted(self._present(), key=lambda p: (p.last.t_ns, p.global_id))
             for person in present[: len(self._people) - s.max_identities]:
                 self._drop(person.global_id)
-        self._pieces = dict(
-            sorted(self._pieces.items())
-        )  # as from a checkpoint; `_recent` sorts them all the time
+        return True
+
+    def _outlived(self, t_ns: int, horizon_ns: int) -> Iterator[Piece]:
+        """Tracklets that are not to be looked at again, as long as each is let go before the next one is asked for."""
+        by_age = self._table.by_age()
+        for piece in by_age:
+            if max(piece.t_last_ns, piece.t_recalled_ns) < horizon_ns:
+                yield piece
+        settled_ns = t_ns - int(max(SETTLED_S, self.settings.leave_s) * 1e9)
+        for piece in by_age:  # of too many, first those that go on as others, then the longest unseen
+            if len(self._pieces) <= MOST_PIECES:
+                return
+            if piece.t_last_ns < settled_ns and piece.key in self._taught and self._later(piece):
+                yield piece
+        for piece in by_age:
+            if len(self._pieces) <= MOST_PIECES:
+                return
+            if piece.t_last_ns < settled_ns and piece.key in self._pieces:
+                yield piece
 
     def _later(self, piece: Piece) -> Piece | None:
         """Of the tracklets that its person was seen as later, that most like it; None if it is the last."""
@@ -639,6 +671,7 @@ class Linker:
             self._remember(self._people[owner], piece)
         else:
             looks, pictures = own_looks([piece], self.appearance)
+            later = self._to_change(later)
             later.hold(piece, looks[0], float(pictures[0]))
             self._table.put(self._company.row_of(later.key), later)
             self._table.drop(self._company.row_of(key))
@@ -654,10 +687,8 @@ class Linker:
 
     def _remember(self, person: Person, piece: Piece) -> None:
         """Somebody long unseen is kept as one look, with whom they are not."""
-        g, keys = person.global_id, sorted(self._pieces)
-        beside = self._company.are_two([piece.key, *keys])[0, 1:]
-        not_them = {self._owner[k] for k, two in zip(keys, beside, strict=True) if two and k in self._owner}
-        self._memory.part(g, sorted(not_them))
+        g = person.global_id
+        self._memory.part(g, self._table.owners_of(self._company.others_than(piece.key)))
         parted = [pair for pair in self._rulings.parted() if piece.key in pair]
         self._memory.part(g, sorted({self._owner[k] for pair in parted for k in pair}), certain=True)
         if not piece.t_recalled_ns:
@@ -717,15 +748,20 @@ class Linker:
 
     # ---- who comes back after long ---------------------------------------------------------------------------
 
-    def _recognise(self, t_ns: int, *, everybody: bool = False) -> list[Event]:
+    def _recognise(self, t_ns: int, *, everybody: bool = False, most: int | None = None) -> list[Event]:
         """Whoever is seen well enough, and better than before, is looked up among those long unseen; and these
-        once more among each other when they go. In the end, ``everybody``, of many those seen last."""
-        people = [p for p in self._present() if everybody or self._is_seen_better(p)]
+        once more among each other when they go. In the end, ``everybody``, of many those seen last.
+
+        Args:
+            most: people to ask about at most; None: all.
+        """
+        people = (self._present() if everybody else self._seen_better())[:most]
         asked = [a for p in people if (a := self._asked(p)).pictures >= KNOWN_PICTURES]
-        gone = [g for g in self._put_away if g in self._memory]
+        until = None if most is None else most - len(people)
+        gone = [g for g in self._put_away[:until] if g in self._memory]
         if everybody:
             gone = self._memory.last_seen(MOST_ASKED)
-        self._put_away.clear()
+        del self._put_away[:until]
         looks, pictures = self._memory.looks(gone)
         asked += [Asked(g, row, n) for g, row, n in zip(gone, looks, pictures) if n >= KNOWN_PICTURES]
         self._looked_up |= {a.global_id: a.pictures for a in asked if a.global_id not in self._memory}
@@ -763,10 +799,12 @@ class Linker:
         now = [(p.tracklet.t_first_ns, p.t_last_ns) for p in (self._pieces[k] for k in person.keys)]
         return united_spans([*person.spans, *now])
 
-    def _is_seen_better(self, person: Person) -> bool:
-        """Well enough to be looked up, and better than when that was done last."""
-        seen = sum(self._pieces[k].pictures for k in person.keys)
-        return seen >= max(KNOWN_PICTURES, GROWN * self._looked_up.get(person.global_id, 0.0))
+    def _seen_better(self) -> list[Person]:
+        """Who is seen well enough to be looked up, and better than when that was done last."""
+        ids, seen = self._table.pictures()
+        known = np.array([self._looked_up.get(g, 0.0) for g in ids.tolist()])
+        is_better = seen >= np.maximum(KNOWN_PICTURES, GROWN * known)
+        return [self._people[g] for g in ids[is_better].tolist()]
 
     def _most_alike(self, piece: Piece, keys: list[TrackKey]) -> list[TrackKey]:
         """Tracklets in the order in which they could stand for another: by looks, then by age."""
@@ -874,6 +912,13 @@ class Linker:
         fresh = {self._company.row_of(k) for k in self._fresh}
         rows, seen_ns = self._table.recent(t_ns - int(self.settings.revise_s * 1e9), fresh)
         return rows[np.sort(np.argsort(-seen_ns, kind="stable")[:MOST_PIECES])]
+
+    def _to_change(self, piece: Piece) -> Piece:
+        """A piece to be changed: where a revision looks at it, a copy that takes its place."""
+        if piece.is_shown:
+            piece = self._pieces[piece.key] = piece.copy()
+            self._table.replace(self._company.row_of(piece.key), piece)
+        return piece
 
     def _new_person(self, key: TrackKey | None, sighting: Sighting) -> Person:
         person = Person(global_id_of(self.site, self._next), [], sighting, sighting)

@@ -106,8 +106,9 @@ class Memory:
         end = len(self._row)
         if np.isneginf(least):
             return self.ids()
-        alike = looks.astype(np.float32) @ self._looks[:end].T
-        return np.asarray(self._ids[np.flatnonzero((alike > least).any(axis=0))])
+        alike = self._looks[:end] @ looks.astype(np.float32).T
+        rows = np.unique(np.flatnonzero(alike > least) // max(len(looks), 1))
+        return np.asarray(self._ids[rows])
 
     @property
     def dim(self) -> int:

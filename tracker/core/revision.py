@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tracker.config import LinkSettings
 from tracker.core.appearance import AppearanceModel
-from tracker.core.columns import Columns, rows_of
+from tracker.core.columns import Columns, own_looks, rows_of
 from tracker.core.company import Company, Note
 from tracker.core.cues import scoring
 from tracker.core.grouping import (
@@ -35,6 +35,7 @@ from tracker.core.traffic import seen_at_once, taught
 from tracker.core.work import Work
 from tracker.types import Evidence, TrackKey
 
+OWN = 128  # looks worked out at once
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 
 
@@ -162,6 +163,9 @@ def revising(known: Known) -> Work[Finding]:
     yield 10 * n * n
     _learn_cameras(appearance, pieces, groups, counts, untaught)
     yield 10 * n * n
+    for start in range(0, n, OWN):  # not needed here, but soon
+        own_looks(pieces[start : start + OWN], appearance)
+        yield 1500 * len(pieces[start : start + OWN])
     names = _names(known, groups)
     yield 4 * n * n
     moves: list[Move] = []
@@ -185,9 +189,7 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     return (yield from grouping(scores, known.said, least, rate, begun=begun))
 
 
-def _learning_cosines(
-    appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores
-) -> Work[None]:
+def _learning_cosines(appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores) -> Work[None]:
     """Who is seen at once in one camera is two people; who was in two cameras may be one."""
     well = np.flatnonzero(scores.pictures >= KNOWN_PICTURES)
     cameras = np.array([p.key.camera_id for p in pieces])[well]

@@ -1,0 +1,69 @@
+"""The linker's tracklets as columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.scenes import at, look, person_box, tracklet
+from tests.test_linker import eventful
+from tracker.config import LinkSettings
+from tracker.core import linker as linker_module
+from tracker.core.appearance import AppearanceModel
+from tracker.core.columns import Columns, Table
+from tracker.core.grouping import Piece
+from tracker.core.linker import Linker
+
+
+def assert_same(kept: Columns, asked: Columns) -> None:
+    assert kept.cameras.tolist() == asked.cameras.tolist()
+    for name in ("rows", "first_ns", "last_ns", "size", "first_box", "last_box", "velocity_px_s"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(asked, name), err_msg=name)
+    for name in ("walk", "began", "pictures", "looks"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(asked, name), err_msg=name)
+
+
+@pytest.mark.parametrize("most_s", [1000, 5])
+def test_what_is_kept_is_what_the_pieces_tell_whatever_happens(monkeypatch, most_s):
+    """With 5 s people are let go, joined to others for good and recalled."""
+    monkeypatch.setattr(linker_module, "WORK_AT_ONCE", 300)
+    monkeypatch.setattr(linker_module, "WORK_PER_S", 1)
+    linker = Linker(LinkSettings(max_gap_s=most_s, revise_s=most_s, leave_s=1.0))
+    compared = 0
+    for message in eventful(0):
+        linker.step(message)
+        rows, _ = linker._table.recent(0)
+        kept = linker._table.at(rows, linker.appearance)
+        assert [p.key for p in kept.pieces] == sorted(linker._pieces)
+        assert all(linker._pieces[p.key] is p for p in kept.pieces)
+        assert [linker._owner[p.key] for p in kept.pieces] == kept.owner.tolist()
+        assert_same(kept, Columns.of(kept.pieces, linker._company, linker.appearance))
+        compared += len(rows)
+    assert compared > 1000
+
+
+def test_rows_come_in_the_order_of_keys_and_are_used_again():
+    table, pieces = Table(), [Piece(tracklet(c, n, 0, n)) for c, n in (("b", 1), ("a", 2), ("a", 1))]
+    for row, piece in enumerate(pieces):
+        table.put(row, piece)
+        table.give(row, 7)
+    rows, seen_ns = table.recent(0)
+    assert rows.tolist() == [2, 1, 0] and seen_ns.tolist() == [at(1), at(2), at(1)]
+    assert table.recent(at(1.5))[0].tolist() == [1]
+    table.drop(1)
+    table.put(1, Piece(tracklet("c", 1, 0, 3)))
+    rows, _ = table.recent(0, besides=[2])
+    assert table.at(rows, AppearanceModel()).cameras.tolist() == ["b", "c"]
+    assert table.at(rows, AppearanceModel()).owner.tolist() == [7, -1]  # nothing is left of whoever was there
+
+
+def test_a_copy_stands_for_what_a_revision_looks_at():
+    piece = Piece(tracklet("a", 1, 0, 5, look(0), first_box=person_box(300)))
+    piece.is_shown = True
+    other = piece.copy()
+    other.see(at(6), person_box(400), np.array([1.0, 2.0]), 0.1)
+    assert piece.t_last_ns == at(5) and piece.place is None and not piece.steps
+    assert other.t_last_ns == at(6) and other.place == (1.0, 2.0) and not other.is_shown
+    assert other.looks_as(piece)
+    other.hold(Piece(tracklet("a", 2, 0, 1, look(1))), look(1), 3.0)
+    assert not other.looks_as(piece) and piece.held_looks is None and piece.holds == []
