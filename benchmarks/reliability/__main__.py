@@ -93,7 +93,9 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="r-", dir=given.work) as work:
         for name in given.only or ROWS:
             try:
-                rows.append(measure(name, Bench(given.effort, Path(work), given.seed, given.data)))
+                # Resolved, as SQLite names files: else a relative folder's would not be known as those written to.
+                bench = Bench(given.effort, Path(work).resolve(), given.seed, given.data)
+                rows.append(measure(name, bench))
             except CannotRun as reason:
                 cannot += 1
                 rows.append(Row(name, {}, note=f"cannot run here: {reason}"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import signal
 import subprocess
@@ -312,6 +313,7 @@ class Blind:
 
 def follow(order: Order) -> None:
     """The worker process: the shipped worker over network sources, until SIGTERM."""
+    logging.getLogger("tracker").setLevel(logging.CRITICAL)  # trouble is staged a thousand times
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     clock, run = WallClock(), time.time_ns() // 10**6
