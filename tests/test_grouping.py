@@ -482,7 +482,7 @@ def test_who_was_away_is_one_of_those_who_may_have_been():
 
 
 def test_in_a_crowd_looks_that_would_do_among_few_do_not():
-    """Somebody new had odds of N^0.4 among N people however they came: a crowd's strangers were taken for each other."""
+    """Somebody new had odds of N^0.4 among N people however they came: strangers were taken for each other."""
     for people, groups in ((3, [[0, 1]]), (300, [[0], [1]])):
         given = scores([look(0), look(0, 0.8)])
         given.expect(people, 0.5)
