@@ -27,7 +27,7 @@ from tracker.types import TrackKey
 
 F = NDArray[np.float64]
 
-WEIGHTS = ("looks", "time", "place", "shared view", "somebody new")
+WEIGHTS = ("looks", "time", "place", "shared view", "somebody new", "somebody new who was away")
 SAID = {
     "handed over": (AT_ONCE.share, AT_ONCE.right),
     "runner-up": (AT_ONCE.share, AT_ONCE.second),
@@ -40,7 +40,7 @@ SAID = {
 class Choice:
     """A new tracklet and the identities that it might be of."""
 
-    cues: F  # (C, 5) by `WEIGHTS`
+    cues: F  # (C, 6) by `WEIGHTS`
     is_right: NDArray[np.bool_]  # (C,) none: it is somebody new
 
     def loss(self, weights: F) -> float:
@@ -76,11 +76,19 @@ def _cues(scores: Scores, i: int, rows: NDArray[np.intp]) -> list[float]:
     assert found is not None  # there are rows
     placed = bool(scores.placed[i, rows].any())
     place = found.cues["place"]
-    return [found.cues["appearance"], found.cues["time"], place * placed, place * (not placed), -scores.new]
+    is_away = bool(scores.away[i, rows].all())
+    return [
+        found.cues["appearance"],
+        found.cues["time"],
+        place * placed,
+        place * (not placed),
+        -scores.new * (not is_away),
+        -scores.new_away * is_away,
+    ]
 
 
 def fitted_weights(choices: list[Choice]) -> F:
-    """(5,) by `WEIGHTS`, as factors of the present ones."""
+    """(6,) by `WEIGHTS`, as factors of the present ones."""
     found = minimize(
         lambda w: float(np.mean([one.loss(w) for one in choices])),
         np.ones(len(WEIGHTS)),
