@@ -276,8 +276,8 @@ def _learned(columns: Columns, site: SiteModel, of: int | None) -> Work[F]:
         return np.where(in_time, more, 0.0)
 
     into_rows = np.zeros((len(rows), len(every)))
-    for camera in np.unique(columns.camera[rows]).tolist():
-        here = rows[columns.camera[rows] == camera]
+    for name in np.unique(cameras[rows]):  # not by number, which a restart may change
+        here = rows[cameras[rows] == name]
         into_rows[here] = added(every, here).T
         yield LEARNED_WORK * len(here) * len(every)
     earlier = first[rows, None] <= first
