@@ -31,6 +31,7 @@ from tracker.core import linker as linker_module
 from tracker.core import revision as revision_module
 from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
+from tracker.core.newcomers import Newcomers
 from tracker.core.order import TimeOrder
 from tracker.types import (
     TENTATIVE,
@@ -190,6 +191,19 @@ def test_whoever_looks_like_two_who_are_remembered_is_neither():
         heard.pass_time(t_s)
     heard.see("b", 1, 1000, 1004, look(0))
     assert heard.identity("b", 1) == 3
+
+
+@pytest.mark.parametrize(("found", "same"), [(Newcomers(known=190.0), True), (Newcomers(new=190.0), False)])
+def test_whether_those_who_come_are_mostly_new_counts_at_once_and_when_looked_at_again(found, same):
+    """Looks that would do where hardly anybody is new (odds of 0.1) do not where nearly all are (odds of 53)."""
+    heard = Heard()
+    heard.see("a", 1, 0, 3, look(0))
+    heard.linker._newcomers = found
+    heard.see("b", 2, 30, 30.4, look(0, 0.6))
+    assert (heard.identity("b", 2) == 1) is same
+    heard.see("b", 2, 30.6, 34, look(0, 0.6), revision=5)
+    heard.pass_time(40)
+    assert (heard.identity("b", 2) == 1) is same
 
 
 def test_updated_comes_once_a_second_for_each_identity():
