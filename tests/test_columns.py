@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.scenes import at, look, person_box, tracklet
+from tests.scenes import at, look, person_box, tracklet, update
 from tests.test_linker import eventful
 from tracker.config import LinkSettings
 from tracker.core import linker as linker_module
@@ -38,19 +38,22 @@ def test_what_is_kept_is_what_the_pieces_tell_whatever_happens(monkeypatch, most
         assert all(linker._pieces[p.key] is p for p in kept.pieces)
         assert [linker._owner[p.key] for p in kept.pieces] == kept.owner.tolist()
         assert_same(kept, Columns.of(kept.pieces, linker._company, linker.appearance))
+        assert linker._table._seen[rows].tolist() == [p.pictures for p in kept.pieces]
         compared += len(rows)
     assert compared > 1000
 
 
 def test_rows_come_in_the_order_of_keys_and_are_used_again():
-    table, pieces = Table(), [Piece(tracklet(c, n, 0, n)) for c, n in (("b", 1), ("a", 2), ("a", 1))]
+    table, pieces = Table(), [Piece(tracklet(c, n, 0, n, look(n))) for c, n in (("b", 1), ("a", 2), ("a", 1))]
     for row, piece in enumerate(pieces):
         table.put(row, piece)
         table.give(row, 7)
     rows, seen_ns = table.recent(0)
     assert rows.tolist() == [2, 1, 0] and seen_ns.tolist() == [at(1), at(2), at(1)]
     assert table.recent(at(1.5))[0].tolist() == [1]
+    assert table.at(rows, AppearanceModel()).looks.any()
     table.drop(1)
+    assert not table._looks[1].any() and not table._numbers[1].any()
     table.put(1, Piece(tracklet("c", 1, 0, 3)))
     rows, _ = table.recent(0, besides=[2])
     assert table.at(rows, AppearanceModel()).cameras.tolist() == ["b", "c"]
@@ -67,3 +70,15 @@ def test_a_copy_stands_for_what_a_revision_looks_at():
     assert other.looks_as(piece)
     other.hold(Piece(tracklet("a", 2, 0, 1, look(1))), look(1), 3.0)
     assert not other.looks_as(piece) and piece.held_looks is None and piece.holds == []
+
+
+def test_pictures_of_another_network_are_counted_no_more():
+    """People of whom nothing could be compared used to be looked up in place of those who could, until a restart."""
+    linker = Linker()
+    for n in range(3):
+        linker.step(update("a", n, [tracklet("a", n, n, n, look(n), model_hash="one")]))
+    linker.step(update("b", 9, [tracklet("b", 1, 9, 9, look(3), model_hash="two")]))
+    assert linker._table.pictures()[1].sum() == 12
+    again = Linker()
+    again.restore(linker.checkpoint())
+    assert again._table.pictures()[1].sum() == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -37,3 +38,27 @@ def test_coming_back_into_the_view_one_left_by_its_edge_counts_in_full_and_less_
     ]
     # -8 at once, -8 / 2 after a minute.
     assert np.diff(link)[0] == pytest.approx(8 / (1 + gap_s / RETURN_S))
+
+
+def test_a_piece_from_a_checkpoint_was_where_it_was():
+    """Its first places used to count twice: a step with an unknown place of hidden legs, a NaN, equals only itself."""
+    company, pieces = Company(), []
+    for camera, start in (("a", 0.0), ("b", 2.0)):
+        piece = Piece(tracklet(camera, 1, start, start + 1, look(0)))
+        for t in (start, start + 0.5, start + 1):
+            piece.see(at(t), person_box(300), np.array([t, 0.0]), 0.1)
+        company.add(piece.key)
+        pieces.append(piece)
+    again = [Piece.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(p.to_state()))) for p in pieces]
+    for these in (pieces, again):
+        walks = score_pieces(
+            Columns.of(these, company, AppearanceModel()),
+            LinkSettings(),
+            AppearanceModel(),
+            company,
+            SiteModel(),
+            SiteModel(),
+            at(3),
+        ).walks
+        assert walks is not None
+        assert walks.t_s.tolist() == [0, 0.5, 1, 2, 2.5, 3]

@@ -31,6 +31,7 @@ from tracker.core import linker as linker_module
 from tracker.core import revision as revision_module
 from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
+from tracker.core.newcomers import Newcomers
 from tracker.core.order import TimeOrder
 from tracker.types import (
     TENTATIVE,
@@ -190,6 +191,19 @@ def test_whoever_looks_like_two_who_are_remembered_is_neither():
         heard.pass_time(t_s)
     heard.see("b", 1, 1000, 1004, look(0))
     assert heard.identity("b", 1) == 3
+
+
+@pytest.mark.parametrize(("found", "same"), [(Newcomers(known=190.0), True), (Newcomers(new=190.0), False)])
+def test_whether_those_who_come_are_mostly_new_counts_at_once_and_when_looked_at_again(found, same):
+    """Looks that would do where hardly anybody is new (odds of 0.1) do not where nearly all are (odds of 53)."""
+    heard = Heard()
+    heard.see("a", 1, 0, 3, look(0))
+    heard.linker._newcomers = found
+    heard.see("b", 2, 30, 30.4, look(0, 0.6))
+    assert (heard.identity("b", 2) == 1) is same
+    heard.see("b", 2, 30.6, 34, look(0, 0.6), revision=5)
+    heard.pass_time(40)
+    assert (heard.identity("b", 2) == 1) is same
 
 
 def test_updated_comes_once_a_second_for_each_identity():
@@ -1340,6 +1354,42 @@ def test_boxes_and_looks_that_are_no_numbers_stop_nobody():
     )
     heard.pass_time(12)
     assert heard.identity("a", 1) == 1
+
+
+def test_boxes_that_are_no_numbers_are_no_reason_to_know_nobody_later():
+    """What one NaN said of who comes was kept: from then on whoever came back was somebody new."""
+    heard = Heard()
+    heard.see("a", 1, 0, 3, look(0))
+    nowhere = np.full(4, np.nan, np.float32)
+    heard(update("b", 6, [tracklet("b", 1, 6, 6, look(1), last_box=nowhere)], [(1, nowhere)]))
+    heard.see("b", 2, 7, 9, look(1))  # who might go on from there, or be 1
+    heard.see("a", 2, 12, 14, look(0))
+    assert heard.identity("a", 2) == 1
+
+
+def test_cameras_may_be_numbered_anew_by_a_restart(hurried):
+    """Where cameras were heard of in another order than that of their names, a restored linker's revision had its parts
+    in another order, and was told in another step."""
+    names = {"a": "z", "b": "m"}
+    messages: list[LinkerInput] = []
+    for message in closed(in_time_order(scene(0)[1])):
+        if isinstance(message, CameraUpdate):
+            named = [
+                msgspec.structs.replace(t, key=key(names[t.key.camera_id], t.key.number))
+                for t in message.tracklets
+            ]
+            message = msgspec.structs.replace(
+                message, camera_id=names[message.camera_id], tracklets=tuple(named)
+            )
+        messages.append(message)
+    straight, lives = Linker(), Linker()
+    for message in messages:
+        again = Linker()
+        again.restore(lives.checkpoint())
+        lives = again
+        assert encode(lives.step(message)) == encode(straight.step(message))
+        assert lives._left == straight._left
+    assert straight.site_model.ways
 
 
 def test_pictures_are_of_one_size_here():  # of the helper the tests lean on

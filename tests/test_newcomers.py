@@ -33,6 +33,15 @@ def test_who_goes_on_in_sight_says_nothing_of_those_who_come():
     assert (found.new, found.known) == pytest.approx((0.1, 0.1))
 
 
+def test_what_is_no_number_tells_nothing():
+    """One NaN used to make the share NaN for ever: then nobody who had been away was known again."""
+    found = Newcomers()
+    # Of the second alone it is known what they may be: odds 1 for somebody new, 3 for one who was away.
+    log_odds = np.array([[np.nan, 0.0], [NOBODY, np.log(3)]])
+    found.learn(log_odds, np.array([[False, True], [False, True]]))
+    assert (found.new, found.known) == pytest.approx((0.25, 0.75))
+
+
 @pytest.mark.parametrize("true_share", [0.05, 0.5, 0.9])
 def test_an_office_and_a_square_are_told_apart(true_share):
     """100 people might come back, whose looks say 4.5 +- 3 of themselves and -4.5 +- 3 of others (log-odds)."""

@@ -81,9 +81,11 @@ class CameraShares:
         """What is taken off in each camera, and in those unknown as yet (by the name "")."""
         if not self.people:
             return {}
+        names = sorted(self.people)  # rounding must not tell which camera was learned from first
         # One person in many cameras is one person.
-        known, number = max(self.people.values()), sum(self.people.values())
-        site: F = np.sum(list(self.sums.values()), axis=0) / number * (known / (known + SITE_PEOPLE))
+        known, number = max(self.people.values()), sum(self.people[name] for name in names)
+        total = np.sum([self.sums[name] for name in names], axis=0)
+        site: F = total / number * (known / (known + SITE_PEOPLE))
         return {"": site} | {
             name: (self.sums[name] + CAMERA_PEOPLE * site) / (self.people[name] + CAMERA_PEOPLE)
             for name in self.people

@@ -116,6 +116,7 @@ class Table:
         piece = self._pieces.pop(row)
         at = bisect.bisect_left(self._keys, piece.key)
         del self._keys[at], self._order[at]
+        self._looks[row], self._numbers[row] = 0.0, 0.0  # nothing is kept of who is forgotten
 
     def see(
         self,

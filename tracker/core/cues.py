@@ -244,12 +244,15 @@ def _bonds(columns: Columns, i: NDArray[np.intp], j: NDArray[np.intp]) -> F:
 
 def _places(pieces: Sequence[Piece], company: Company) -> Work[Walks]:
     """The first and last places of every piece."""
-    noted: list[dict[Step, None]] = []
+    noted: list[dict[float, Step]] = []
     for start in range(0, len(pieces), PLACED):
         some = pieces[start : start + PLACED]
-        noted += [dict.fromkeys((*p.first_steps, *p.steps)) for p in some]
+        # Each once, by its time: two steps with a NaN are equal only as long as they are one object.
+        noted += [{step[0]: step for step in (*p.first_steps, *p.steps)} for p in some]
         yield 1500 * len(some)
-    table = np.fromiter(chain.from_iterable(chain.from_iterable(noted)), float).reshape(-1, 6)
+    table = np.fromiter(
+        chain.from_iterable(step for steps in noted for step in steps.values()), float
+    ).reshape(-1, 6)
     piece = np.repeat(np.arange(len(pieces)), [len(steps) for steps in noted])
     scale = company.foot_errors.scale([p.key.camera_id for p in pieces])
     return Walks(piece, table[:, 0], Feet.of(table[:, 1:3], table[:, 3], table[:, 4:], scale[piece]))
@@ -276,8 +279,8 @@ def _learned(columns: Columns, site: SiteModel, of: int | None) -> Work[F]:
         return np.where(in_time, more, 0.0)
 
     into_rows = np.zeros((len(rows), len(every)))
-    for camera in np.unique(columns.camera[rows]).tolist():
-        here = rows[columns.camera[rows] == camera]
+    for name in np.unique(cameras[rows]):  # not by number, which a restart may change
+        here = rows[cameras[rows] == name]
         into_rows[here] = added(every, here).T
         yield LEARNED_WORK * len(here) * len(every)
     earlier = first[rows, None] <= first

@@ -228,8 +228,9 @@ class Linker:
             # Rows of another network cannot be compared: what was known of looks is put aside, in the open.
             if self.model_hash:
                 self._revision = None  # of looks that cannot be compared any more
-                for piece in self._pieces.values():
+                for key, piece in self._pieces.items():
                     piece.forget_looks()
+                    self._table.put(self._company.row_of(key), piece)
                 self._table.forget_looks()
                 self._memory.forget_looks()
                 self.appearance.forget()

@@ -34,14 +34,15 @@ class Newcomers:
         """Somebody comes, who might be one of G people or somebody new.
 
         Args:
-            log_odds: (R, G) of each being one of them, against somebody new; -inf where that cannot be.
+            log_odds: (R, G) of each being one of them, against somebody new; -inf where that cannot be. A row with a
+                NaN tells nothing.
             is_away: (R, G) whether one had to come from where nobody saw them. Whoever comes tells something as far
                 as they do.
         """
         odds = np.exp(np.minimum(log_odds, 50.0))
         away = np.where(is_away, odds, 0.0).sum(axis=1)
         every = 1 + odds.sum(axis=1)
-        asks = away > 0
+        asks = (away > 0) & np.isfinite(every)
         self.new += float((1 / every)[asks].sum())
         self.known += float((away / every)[asks].sum())
         fade = min(1.0, MOST / max(self.new + self.known, MOST))
