@@ -15,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.boxes import covered
-from tracker.core.feet import MAX_LOOK_AGAINST_LLR, UNHEARD, Feet, FootErrors, look_llr, out_of_sight
+from tracker.core.feet import (
+    ALONE_M,
+    MAX_LOOK_AGAINST_LLR,
+    UNHEARD,
+    Feet,
+    FootErrors,
+    alone,
+    could_be_one,
+    distances_m2,
+    look_llr,
+)
 from tracker.types import TrackKey
 
 F = NDArray[np.float64]
@@ -55,7 +65,7 @@ class Company:
         self._two = np.zeros((FIRST_ROWS, FIRST_ROWS), bool)  # who certainly is
         self._seen_s = np.full(FIRST_ROWS, np.nan)  # when a place was known last
         self._compared_s = np.full(FIRST_ROWS, np.nan)
-        self._feet = _nowhere(FIRST_ROWS)
+        self._feet = np.zeros((len(Feet._fields), FIRST_ROWS))
         self._camera = np.full(FIRST_ROWS, -1)
         self._cameras: dict[str, int] = {}
         self._seen_ns: dict[str, int] = {}  # last frame of each camera
@@ -85,8 +95,7 @@ class Company:
             self._two[row], self._two[:, row] = False, False
             self._seen_s[row] = self._compared_s[row] = np.nan
             self._camera[row] = -1
-            for column in self._feet:
-                column[row] = 0.0
+            self._feet[:, row] = 0.0
             self._free.append(row)
 
     def join(self, key: TrackKey, earlier: TrackKey) -> None:
@@ -109,7 +118,7 @@ class Company:
         rows = np.array([self._row[a], self._row[b]])
         for pair in (rows, rows[::-1]):
             self._sums[:3, pair[0], pair[1]] = 2 * APART_S, 1, 0
-        self._tell_two(rows)
+            self._two[pair[0], pair[1]] = True
 
     def watch(
         self,
@@ -138,36 +147,37 @@ class Company:
         if len(told) > 1:
             inside = covered(boxes[told], boxes[told])
             within = np.maximum(inside, inside.T) > SAME_PERSON_COVER
-            self._sums[:2, rows[:, None], rows] += np.array((frame_s, 1.0), np.float32)[:, None, None]
-            self._sums[2, rows[:, None], rows] += within
-            self._tell_two(rows)
+            self._see_at_once(rows, frame_s, within)
         known = np.isfinite(floor_xy_m[told]).all(axis=1) & np.isfinite(sigma_m[told])
         if not known.any():
             return
         rows, shown = rows[known], np.array(told)[known]
         near = np.full((len(rows), 2), np.nan) if near_xy_m is None else near_xy_m[shown]
         scale = self.foot_errors.scale([camera_id])
-        feet = Feet.of(
+        self._feet[:, rows] = Feet.of(
             floor_xy_m[shown].astype(float), sigma_m[shown].astype(float), near.astype(float), scale
         )
-        for column, now in zip(self._feet, feet, strict=True):
-            column[rows] = now
         t_s = t_ns / 1e9
         self._seen_s[rows] = t_s
         since_s = t_s - self._compared_s[rows]
         due = ~(since_s < LOOK_EVERY_S - 1e-6)
         if due.any():
             self._compared_s[rows[due]] = t_s
-            self._compare(
-                camera_id, rows[due], feet.at(due), t_s, np.where(np.isnan(since_s), np.inf, since_s)[due]
-            )
+            self._compare(camera_id, rows[due], t_s, np.where(np.isnan(since_s), np.inf, since_s)[due])
 
-    def _tell_two(self, rows: NDArray[np.intp]) -> None:
-        seconds, frames, as_one = self._sums[:3, rows[:, None], rows]
-        self._two[rows[:, None], rows] = (seconds > APART_S) & ~_one_body(frames, as_one)
+    def _see_at_once(self, rows: NDArray[np.intp], frame_s: float, within: NDArray[np.bool_]) -> None:
+        """One frame that shows all of these."""
+        pairs = (rows[:, None] * len(self._camera) + rows).ravel()
+        sums = self._sums.reshape(SUMS, -1)
+        seconds, frames, as_one = told = sums[:3].take(pairs, axis=1)
+        seconds += frame_s
+        frames += 1.0
+        as_one += within.ravel()
+        sums[:3, pairs] = told
+        self._two.reshape(-1)[pairs] = (seconds > APART_S) & ~_one_body(frames, as_one)
         self._two[rows, rows] = False
 
-    def _compare(self, camera_id: str, rows: NDArray[np.intp], own: Feet, t_s: float, since_s: F) -> None:
+    def _compare(self, camera_id: str, rows: NDArray[np.intp], t_s: float, since_s: F) -> None:
         others = np.flatnonzero(
             (np.abs(self._seen_s - t_s) <= AT_ONCE_S) & (self._camera != self._cameras[camera_id])
         )
@@ -177,22 +187,29 @@ class Company:
         met[others] = 1.0
         self._sums[3, rows] += met
         self._sums[4, rows] -= MAX_LOOK_AGAINST_LLR * met
-        theirs = self._feet.at(others)
-        near = ~out_of_sight(own.at(np.s_[:, None]), theirs.at(None))
-        some = near.any(axis=0)
-        if not some.any():
-            return
-        near, others, theirs = near[:, some], others[some], theirs.at(some)
-        names = np.array(list(self._cameras))
-        self.foot_errors.learn(camera_id, own, theirs, names[self._camera[others]])
+        own, theirs = Feet(*self._feet[:, rows]), Feet(*self._feet[:, others])
+        off_m2 = distances_m2(own, theirs)
+        near = could_be_one(own, theirs, off_m2)
         mine, other = np.nonzero(near)
+        if not len(mine):
+            return
+        one, another = alone((off_m2 < ALONE_M**2) & near.any(axis=0), self._camera[others])
+        if len(one):
+            names = list(self._cameras)
+            other_ids = [names[n] for n in self._camera[others[another]].tolist()]
+            self.foot_errors.learn(camera_id, self._looks(rows[one], others[another]), other_ids)
         i, j = rows[mine], others[other]
-        own_hidden, both = self._sums[6:, i, j]
-        hidden = np.array((own_hidden, self._sums[6, j, i], both), float)
-        ratio, now = look_llr(own.at(mine), theirs.at(other), hidden, since_s[mine])
-        self._sums[4, i, j] += ratio + MAX_LOOK_AGAINST_LLR
-        self._sums[6, i, j], self._sums[6, j, i] = now[:2]
-        self._sums[7, i, j] = self._sums[7, j, i] = now[2]
+        sums = self._sums.reshape(SUMS, -1)
+        there, back = i * len(self._camera) + j, j * len(self._camera) + i
+        hidden = np.array((sums[6].take(there), sums[6].take(back), sums[7].take(there)), float)
+        ratio, now = look_llr(self._looks(i, j), hidden, since_s[mine])
+        sums[4, there] += ratio + MAX_LOOK_AGAINST_LLR
+        sums[6, there], sums[6, back] = now[:2]
+        sums[7, there] = sums[7, back] = now[2]
+
+    def _looks(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> Feet:
+        """(2, K) of pairs."""
+        return Feet(*self._feet[:, np.array((i, j))])
 
     def beside(self, keys: Sequence[TrackKey], of: int | None = None) -> Beside:
         """Each of N tracklets beside each, or the first ``of`` beside all."""
@@ -284,21 +301,19 @@ class Company:
         return np.column_stack((self._seen_s, self._compared_s, *self._feet))
 
     def _take_places(self, rows: Sequence[int] | slice, places: F) -> None:
-        self._seen_s[rows], self._compared_s[rows] = places[:, 0], places[:, 1]
-        columns: tuple[slice | int, ...] = (slice(2, 4), slice(4, 6), 6, 7, 8)
-        for column, at in zip(self._feet, columns, strict=True):
-            column[rows] = places[:, at]
+        self._seen_s[rows], self._compared_s[rows], self._feet[:, rows] = (
+            places[:, 0],
+            places[:, 1],
+            places[:, 2:].T,
+        )
 
     def _grow(self, rows: int) -> None:
         old = len(self._camera)
         sums, two, camera = _nothing(rows), np.zeros((rows, rows), bool), np.full(rows, -1)
         sums[:, :old, :old], two[:old, :old], camera[:old] = self._sums, self._two, self._camera
         places = self._places()
-        self._seen_s, self._compared_s, self._feet = (
-            np.full(rows, np.nan),
-            np.full(rows, np.nan),
-            _nowhere(rows),
-        )
+        self._seen_s, self._compared_s = np.full((2, rows), np.nan)
+        self._feet = np.zeros((len(self._feet), rows))
         self._take_places(slice(old), places)
         self._sums, self._two, self._camera = sums, two, camera
 
@@ -306,10 +321,6 @@ class Company:
 def _nothing(rows: int) -> NDArray[np.float32]:
     """(SUMS, R, R) of pairs that were never seen at once."""
     return np.tile(_FIRST[:, None, None], (1, rows, rows))
-
-
-def _nowhere(rows: int) -> Feet:
-    return Feet(np.zeros((rows, 2)), np.zeros((rows, 2)), *np.zeros((3, rows)))
 
 
 def _one_body(frames: NDArray[np.floating], as_one: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ metres behind the person, on the same line. How exact a camera is, is learned fr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -31,17 +32,19 @@ ALONE_M = 2.0  # who is the only one around, in both of two views, is one person
 FAR_SIGMA = 6.0  # beyond, nothing is left of a normal density
 MEDIAN_SURPRISE = 0.4549  # half of chi^2 with 1 degree lies below
 LEARNED = 0.02  # of its logarithm, by each pair
-SCALES = (0.1, 3.0)
+LOG_SCALES = np.log((0.1, 3.0))
 
 
 class Feet(NamedTuple):
-    """Places on the floor with their errors; any shape, the last axis of places and directions is x, y."""
+    """Places on the floor with their errors; any shape."""
 
-    place: F  # (..., 2) metres
-    along: F  # (..., 2) unit vector towards the camera; NaN where the line of sight is not known
-    reach_m: F  # (...) how much nearer the feet may be if they are hidden
-    along_m: F  # (...) standard deviation along the line of sight
-    across_m: F  # (...)
+    x_m: F
+    y_m: F
+    towards_x: F  # unit vector towards the camera; NaN where the line of sight is not known
+    towards_y: F
+    reach_m: F  # how much nearer the feet may be if they are hidden
+    along_m: F  # standard deviation along the line of sight
+    across_m: F
 
     @classmethod
     def of(cls, place: F, sigma_m: F, near: F, scale: F | float = 1.0) -> Feet:
@@ -58,56 +61,67 @@ class Feet(NamedTuple):
         across = np.where(known, FOOT_SIGMA * PERSON_M, sigma_m)
         along = np.where(known, np.sqrt(np.maximum(sigma_m**2 - across**2, across**2)), sigma_m)
         return cls(
-            place,
-            np.where(known[..., None], away / reach[..., None], np.nan),
+            place[..., 0],
+            place[..., 1],
+            np.where(known, away[..., 0] / reach, np.nan),
+            np.where(known, away[..., 1] / reach, np.nan),
             reach,
             np.hypot(along * scale[..., 0], LEAST_M),
             np.hypot(across * scale[..., 1], LEAST_M),
         )
 
     def at(self, index: Any) -> Feet:
-        """Some of them, or with new axes; the last axis of places stays."""
+        """Some of them, or with new axes."""
         return Feet(*(column[index] for column in self))
 
     @property
+    def place(self) -> F:
+        """(..., 2)"""
+        return np.stack((self.x_m, self.y_m), axis=-1)
+
+    @property
+    def is_lined(self) -> NDArray[np.bool_]:
+        """Whose line of sight is known."""
+        return np.isfinite(self.towards_x)
+
+    @property
     def sight(self) -> tuple[F, F]:
-        """(...) x and y of `along`; 0 where it is not known."""
-        known = np.isfinite(self.along)
-        along = np.where(known, self.along, 0.0)
-        return along[..., 0], along[..., 1]
+        """x and y of the unit vector towards the camera; 0 where it is not known."""
+        known = self.is_lined
+        return np.where(known, self.towards_x, 0.0), np.where(known, self.towards_y, 0.0)
 
     def covariance(self) -> tuple[F, F, F]:
-        """(...) of x, of y, and of both."""
+        """Of x, of y, and of both."""
         x, y = self.sight
-        across = self.across_m**2
-        more = self.along_m**2 - across
+        across = self.across_m * self.across_m
+        more = self.along_m * self.along_m - across
         # Without a line of sight both are the same, and so is every direction.
-        return across + more * x**2, across + more * y**2, more * x * y
+        return across + more * (x * x), across + more * (y * y), more * x * y
 
 
-def look_llr(a: Feet, b: Feet, hidden: F, since_s: F | float = np.inf) -> tuple[F, F]:
-    """Of two looks at one instant, broadcast: at one person, or at two anywhere on the floor that both see.
+def look_llr(both: Feet, hidden: F, since_s: F | float = np.inf) -> tuple[F, F]:
+    """Of two looks at one instant: at one person, or at two anywhere on the floor that both see.
 
     Whose feet are hidden stays so for a while, so a look is judged by what those before it said (the forward pass of a
     hidden Markov model: Rabiner, Proc. IEEE 1989, III.A). Uniform over ``FLOOR_M2`` if two people.
 
     Args:
-        hidden: (3, ...) what earlier looks say, if it is one person, of the feet of ``a``, of ``b`` and of both being
-            hidden; `UNHEARD` before the first look.
+        both: (2, ...) looks.
+        hidden: (3, ...) what earlier looks say, if it is one person, of the feet of the first, of the second and of
+            both being hidden; `UNHEARD` before the first look.
         since_s: time since the look before.
 
     Returns:
         Log-likelihood ratios, and ``hidden`` with this look.
     """
-    off = b.place - a.place
-    x, y = off[..., 0], off[..., 1]
-    xx, yy, xy = (one + other for one, other in zip(a.covariance(), b.covariance(), strict=True))
-    det = xx * yy - xy**2
-    surprise = (yy * x**2 - 2 * xy * x * y + xx * y**2) / det
+    off_x, off_y = both.x_m[1] - both.x_m[0], both.y_m[1] - both.y_m[0]
+    xx, yy, xy = (one + other for one, other in both.covariance())
+    det = xx * yy - xy * xy
+    surprise = (yy * (off_x * off_x) - 2 * xy * off_x * off_y + xx * (off_y * off_y)) / det
     seen = np.exp(-surprise / 2) / (2 * np.pi * np.sqrt(det))
-    densities = np.array(
-        (_hidden(a, x, y, xx, yy, xy), _hidden(b, -x, -y, xx, yy, xy), _both_hidden(a, b, x, y))
-    )
+    densities = np.empty((3, *seen.shape))
+    densities[:2] = _hidden(both, np.array((off_x, -off_x)), np.array((off_y, -off_y)), xx, yy, xy)
+    densities[2] = _both_hidden(both, off_x, off_y)
     fresh = np.exp(-np.asarray(since_s) / HIDDEN_S)
     unheard = np.reshape(UNHEARD, (3,) + (1,) * (hidden.ndim - 1))
     before = unheard + fresh * (hidden - unheard)
@@ -116,39 +130,60 @@ def look_llr(a: Feet, b: Feet, hidden: F, since_s: F | float = np.inf) -> tuple[
     return np.maximum(np.log(total), -MAX_LOOK_AGAINST_LLR), shares / total
 
 
-def out_of_sight(a: Feet, b: Feet) -> NDArray[np.bool_]:
-    """Of two looks, broadcast: so far apart that they are of two people, wherever the feet of either are hidden."""
-    x, y = (b.place[..., axis] - a.place[..., axis] for axis in (0, 1))
-    far_m = a.reach_m + FAR_SIGMA * a.along_m + (b.reach_m + FAR_SIGMA * b.along_m)
-    return np.asarray(x**2 + y**2 > far_m**2)
+def distances_m2(a: Feet, b: Feet) -> F:
+    """(R, N) squares of how far R places are from N."""
+    x, y = b.x_m - a.x_m[:, None], b.y_m - a.y_m[:, None]
+    return np.asarray(x * x + y * y)
 
 
-def _hidden(feet: Feet, off_x: F, off_y: F, xx: F, yy: F, xy: F) -> F:
-    """Density per square metre of somebody so far off from feet that are hidden: on the line of sight, nearer."""
-    x, y = feet.sight
-    along_m = np.sqrt(xx * x**2 + yy * y**2 + 2 * xy * x * y) + 1e-9
-    across_m = np.sqrt(xx * y**2 + yy * x**2 - 2 * xy * x * y) + 1e-9
+def could_be_one(a: Feet, b: Feet, off_m2: F) -> NDArray[np.bool_]:
+    """(R, N) which of R looks and N, so far from each other, are not of two people wherever the feet are hidden."""
+    far_m = (a.reach_m + FAR_SIGMA * a.along_m)[:, None] + (b.reach_m + FAR_SIGMA * b.along_m)
+    return np.asarray(off_m2 <= far_m * far_m)
+
+
+def _hidden(both: Feet, off_x: F, off_y: F, xx: F, yy: F, xy: F) -> F:
+    """(2, ...) density per square metre of the other so far off from feet that are hidden: on the line of sight,
+    nearer."""
+    x, y = both.sight
+    along_2, across_2, turned = xx * (x * x) + yy * (y * y), xx * (y * y) + yy * (x * x), 2 * xy * x * y
+    along_m, across_m = np.sqrt(along_2 + turned) + 1e-9, np.sqrt(across_2 - turned) + 1e-9
     ahead, aside = off_x * x + off_y * y, off_y * x - off_x * y
-    on_line = np.exp(-((aside / across_m) ** 2) / 2) / (np.sqrt(2 * np.pi) * across_m)
-    within = ndtr(ahead / along_m) - ndtr((ahead - feet.reach_m) / along_m)
+    aside /= across_m
+    on_line = np.exp(-(aside * aside) / 2) / (np.sqrt(2 * np.pi) * across_m)
+    within = ndtr(ahead / along_m) - ndtr((ahead - both.reach_m) / along_m)
     wide = (xx + yy) / 2 + HIDDEN_M**2
-    anywhere = np.exp(-(off_x**2 + off_y**2) / wide / 2) / (2 * np.pi * wide)
-    return np.where(np.isfinite(feet.along[..., 0]), on_line * within / feet.reach_m, anywhere)
+    anywhere = np.exp(-(off_x[0] * off_x[0] + off_y[0] * off_y[0]) / wide / 2) / (2 * np.pi * wide)
+    return np.where(both.is_lined, on_line * within / both.reach_m, anywhere)
 
 
-def _both_hidden(a: Feet, b: Feet, off_x: F, off_y: F) -> F:
+def _both_hidden(both: Feet, off_x: F, off_y: F) -> F:
     """Density per square metre of one person's feet seeming so far off: uniform where both lines of sight meet."""
-    (ax, ay), (bx, by) = a.sight, b.sight
-    ax, ay, bx, by = a.reach_m * ax, a.reach_m * ay, b.reach_m * bx, b.reach_m * by
+    x, y = both.sight
+    (ax, bx), (ay, by) = both.reach_m * x, both.reach_m * y
     area = ax * by - ay * bx
-    area = np.where(np.abs(area) < 1e-3, 1e-3, area)
-    known = np.isfinite(a.along[..., 0]) & np.isfinite(b.along[..., 0])
+    size = np.abs(area)
+    area = np.where(size < 1e-3, 1e-3, area)
     from_a = (off_x * by - off_y * bx) / area
     from_b = (off_x * ay - off_y * ax) / area
-    meet = known & (np.abs(from_a - 0.5) < 0.5 + SLACK) & (np.abs(from_b - 0.5) < 0.5 + SLACK)
-    return np.asarray(
-        meet / np.maximum(np.abs(area), 1.0)
-    )  # almost one line: no more than for a square metre
+    meet = both.is_lined.all(axis=0)
+    meet = meet & (np.abs(from_a - 0.5) < 0.5 + SLACK) & (np.abs(from_b - 0.5) < 0.5 + SLACK)
+    return np.asarray(meet / np.maximum(size, 1.0))  # almost one line: no more than for a square metre
+
+
+def alone(close: NDArray[np.bool_], camera: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(K,) rows and columns of pairs who stand alone in two views.
+
+    Args:
+        close: (R, N) who of one camera stands within `ALONE_M` of whom.
+        camera: (N,) numbers of the others' cameras.
+    """
+    i, j = np.nonzero(close)
+    if len(i):
+        beside = i * (int(camera.max()) + 1) + camera[j]
+        is_alone = (np.bincount(beside)[beside] == 1) & (np.bincount(j)[j] == 1)
+        i, j = i[is_alone], j[is_alone]
+    return i, j
 
 
 class FootErrors:
@@ -161,36 +196,32 @@ class FootErrors:
         """(N, 2) of N cameras, along and across."""
         return np.exp([self.log_scales.get(camera_id, (0.0, 0.0)) for camera_id in camera_ids]).reshape(-1, 2)
 
-    def learn(self, camera_id: str, feet: Feet, others: Feet, other_ids: NDArray[np.str_]) -> None:
-        """From one camera's (R,) people and all that other cameras see at that instant, (N,) of cameras (N,).
+    def learn(self, camera_id: str, both: Feet, other_ids: Sequence[str]) -> None:
+        """From (2, K) looks of one camera and, at that instant, of K others at people who stand alone in both views.
 
-        Half of those who stand alone in both views should be nearer than the median surprise.
+        Half of them should be nearer than the median surprise.
         """
-        off_x, off_y = (others.place[:, axis] - feet.place[:, None, axis] for axis in (0, 1))
-        i, j = np.nonzero(off_x**2 + off_y**2 < ALONE_M**2)
-        if not len(i):
+        lined = both.is_lined.all(axis=0)
+        if not lined.any():
             return
-        names, camera = np.unique(other_ids[j], return_inverse=True)
-        beside = i * len(names) + camera
-        alone = (np.bincount(beside)[beside] == 1) & (np.bincount(j)[j] == 1)
-        alone &= np.isfinite(feet.along[i, 0]) & np.isfinite(others.along[j, 0])
-        if not alone.any():
-            return
-        i, j, camera = i[alone], j[alone], camera[alone]
-        a, b, x, y = feet.at(i), others.at(j), off_x[i, j], off_y[i, j]
-        xx, yy, xy = (one + other for one, other in zip(a.covariance(), b.covariance(), strict=True))
-        (ax, ay), (bx, by) = a.along.T, b.along.T
-        u, v = np.array((ax, -ay, bx, -by)), np.array((ay, ax, by, bx))  # along and across, of either
-        own_m = np.array((a.along_m, a.across_m, b.along_m, b.across_m))
-        variance = xx * u**2 + yy * v**2 + 2 * xy * u * v
-        surprise = (x * u + y * v) ** 2 / variance
+        names: dict[str, int] = {}
+        camera = [names.setdefault(name, len(names)) for name in itertools.compress(other_ids, lined.tolist())]
+        both = both.at(np.s_[:, lined])
+        off_x, off_y = both.x_m[1] - both.x_m[0], both.y_m[1] - both.y_m[0]
+        xx, yy, xy = (one + other for one, other in both.covariance())
+        # Along and across, of either.
+        u = np.array((both.towards_x, -both.towards_y)).swapaxes(0, 1)
+        v = np.array((both.towards_y, both.towards_x)).swapaxes(0, 1)
+        own_m = np.array((both.along_m, both.across_m)).swapaxes(0, 1)
+        variance = xx * (u * u) + yy * (v * v) + 2 * xy * u * v
+        off = off_x * u + off_y * v
         # Of what both are off, each answers for its share.
-        step = np.sign(surprise - MEDIAN_SURPRISE) * own_m**2 / variance
-        theirs = [np.bincount(camera, one, len(names)) for one in step[2:]]
-        taught = [*names.tolist(), camera_id]
+        own, theirs = np.sign(off * off / variance - MEDIAN_SURPRISE) * (own_m * own_m) / variance
+        taught = [*names, camera_id]
         known = np.array([self.log_scales.get(name, (0.0, 0.0)) for name in taught])
-        steps = np.concatenate((np.transpose(theirs), step[None, :2].sum(axis=2)))
-        scales = np.clip(known + LEARNED * steps, *np.log(SCALES)).tolist()
+        steps = [np.bincount(camera, one, len(names)) for one in theirs]
+        steps = np.concatenate((np.transpose(steps), own.sum(axis=1)[None]))
+        scales = np.clip(known + LEARNED * steps, *LOG_SCALES).tolist()
         self.log_scales.update(
             {name: (along, across) for name, (along, across) in zip(taught, scales, strict=True)}
         )
