@@ -67,11 +67,10 @@ def test_places_are_compared_at_one_instant_a_few_times_a_second():
         watch(company, "b", n / 10, [B1], [500], [(1.0, 2.3)])
     beside = company.beside([A1, B1])
     assert beside.looks[0, 1] == 9  # five of b with what a saw last, four of a; at first a is alone
-    unknown = np.full(2, np.nan)
-    a, b = (Feet.of(np.array(place), np.array(0.1), unknown) for place in ((1.0, 2.0), (1.0, 2.3)))
+    both = Feet.of(np.array([(1.0, 2.0), (1.0, 2.3)]), np.full(2, 0.1), np.full((2, 2), np.nan))
     hidden, ratios = np.array(UNHEARD), []
     for _ in range(9):
-        ratio, hidden = look_llr(a, b, hidden, 0.2)
+        ratio, hidden = look_llr(both, hidden, 0.2)
         ratios.append(float(ratio))
     assert beside.place[0, 1] == pytest.approx(np.mean(ratios), abs=0.05) == beside.place[1, 0]
     assert beside.seconds[0, 1] == 0

@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tracker.core.feet import (
     FLOOR_M2,
@@ -16,6 +15,7 @@ from tracker.core.feet import (
     UNHEARD,
     Feet,
     FootErrors,
+    alone,
     look_llr,
 )
 
@@ -26,11 +26,15 @@ def feet(place: tuple[float, float], near: tuple[float, float] = UNKNOWN, sigma_
     return Feet.of(np.array(place), np.array(sigma_m), np.array(near))
 
 
+def both(a: Feet, b: Feet) -> Feet:
+    return Feet(*(np.array(pair) for pair in zip(a, b, strict=True)))
+
+
 def looked(a: Feet, b: Feet, times: int = 1, every_s: float = 0.5) -> list[float]:
     """What so many looks in a row say, one by one."""
     hidden, said = np.array(UNHEARD), []
     for _ in range(times):
-        ratio, hidden = look_llr(a, b, hidden, every_s)
+        ratio, hidden = look_llr(both(a, b), hidden, every_s)
         said.append(float(ratio))
     return said
 
@@ -40,7 +44,7 @@ def test_errors_lie_along_the_line_of_sight():
     here = feet((0.0, 10.0), (0.0, 5.0), 0.5)
     across = np.hypot(0.04 * 1.7, LEAST_M)
     along = np.sqrt(0.5**2 - (0.04 * 1.7) ** 2 + LEAST_M**2)
-    assert here.along.tolist() == [0.0, -1.0] and here.reach_m == 5.0
+    assert (here.towards_x, here.towards_y) == (0.0, -1.0) and here.reach_m == 5.0
     np.testing.assert_allclose(here.covariance(), (across**2, along**2, 0), atol=1e-12)
     # From the south-west both are as large, and vary together.
     xx, yy, xy = feet((5.0, 5.0), (4.0, 4.0), 0.5).covariance()
@@ -78,8 +82,8 @@ def test_two_whose_feet_are_hidden_from_both_are_not_parted_by_many_looks():
 
 def test_it_does_not_matter_who_is_named_first():
     a, b = feet((0.0, 10.0), (0.0, 5.0)), feet((0.3, 7.0), (-3.0, 7.0))
-    one, hidden = look_llr(a, b, np.array(UNHEARD), 0.5)
-    other, swapped = look_llr(b, a, np.array(UNHEARD), 0.5)
+    one, hidden = look_llr(both(a, b), np.array(UNHEARD), 0.5)
+    other, swapped = look_llr(both(b, a), np.array(UNHEARD), 0.5)
     assert one == pytest.approx(other)
     np.testing.assert_allclose(hidden, swapped[[1, 0, 2]])
 
@@ -92,7 +96,7 @@ def test_looks_add_up_as_over_all_that_may_have_been_hidden_when():
     likely = []  # of each look in each state, from a state that is certain
     for other in others:
         states = [np.eye(3)[k] if k >= 0 else np.zeros(3) for k in (-1, 0, 1, 2)]
-        likely.append([np.exp(float(look_llr(a, other, s, 0.0)[0])) for s in states])
+        likely.append([np.exp(float(look_llr(both(a, other), s, 0.0)[0])) for s in states])
     stays = np.exp(-0.5 / HIDDEN_S)
     total = 0.0
     for course in itertools.product(range(4), repeat=3):
@@ -102,50 +106,52 @@ def test_looks_add_up_as_over_all_that_may_have_been_hidden_when():
         total += chance * np.prod([likely[k][state] for k, state in enumerate(course)])
     hidden, said = np.array(UNHEARD), 0.0
     for other in others:
-        ratio, hidden = look_llr(a, other, hidden, 0.5)
+        ratio, hidden = look_llr(both(a, other), hidden, 0.5)
         said += float(ratio)
     # A state that is impossible in itself is floored above, so the twin says a little more.
     assert said == pytest.approx(np.log(total), abs=0.1)
 
 
-def people(rng: np.random.Generator, scale: float, count: int = 1) -> tuple[Feet, Feet, NDArray[np.str_]]:
+def people(rng: np.random.Generator, scale: float) -> tuple[Feet, Feet]:
     """Somebody seen from the south and from the west, every foot ``scale`` times as far off as geometry says."""
-    at = rng.uniform(8, 12, (count, 2))
+    at = rng.uniform(8, 12, (1, 2))
     across, along = 0.04 * 1.7, np.sqrt(0.5**2 - (0.04 * 1.7) ** 2)
-    south = at + scale * rng.normal(size=(count, 2)) * (across, along)
-    west = at + scale * rng.normal(size=(count, 2)) * (along, across)
-    sigma = np.full(count, 0.5)
-    a, b = Feet.of(south, sigma, south - (0, 5)), Feet.of(west, sigma, west - (5, 0))
-    return a, b, np.full(count, "west")
+    south = at + scale * rng.normal(size=(1, 2)) * (across, along)
+    west = at + scale * rng.normal(size=(1, 2)) * (along, across)
+    sigma = np.full(1, 0.5)
+    return Feet.of(south, sigma, south - (0, 5)), Feet.of(west, sigma, west - (5, 0))
 
 
 def test_how_exact_a_camera_is_is_learned_from_who_stands_alone():
     rng = np.random.default_rng(0)
     errors = FootErrors()
     for _ in range(1500):
-        a, b, names = people(rng, 0.4)
+        a, b = people(rng, 0.4)
         scale = errors.scale(["south", "west"])
         a, b = (
             f._replace(along_m=f.along_m * s[0], across_m=f.across_m * s[1])
             for f, s in ((a, scale[0]), (b, scale[1]))
         )
-        errors.learn("south", a, b, names)
+        errors.learn("south", both(a, b), ["west"])
     # Along the line of sight is what most of the error is; across, the other camera's is ten times larger.
     np.testing.assert_allclose(errors.scale(["south", "west"])[:, 0], 0.4, rtol=0.25)
 
 
-def test_where_several_stand_nobody_teaches():
-    rng = np.random.default_rng(0)
+def test_where_several_stand_nobody_is_alone():
+    # Cameras 0, 0, 1, 1 saw the columns. Row 0 has two beside it in 0, column 3 has two rows beside it.
+    close = np.array([[1, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1]], bool)
+    assert [at.tolist() for at in alone(close, np.array([0, 0, 1, 1]))] == [[0], [2]]
+    assert [len(at) for at in alone(close[:, :0], np.zeros(0, np.intp))] == [0, 0]
+
+
+def test_without_a_line_of_sight_nothing_is_learned():
     errors = FootErrors()
-    a, b, names = people(rng, 0.4)
-    crowd = Feet(*(np.concatenate((column, column)) for column in b))
-    errors.learn("south", a, crowd, np.array(["west", "west"]))
-    errors.learn("south", Feet(*(np.concatenate((column, column)) for column in a)), b, names)
+    errors.learn("south", both(*(feet((x, 0.0)) for x in (0.0, 0.1))).at(np.s_[:, None]), ["west"])
     assert errors.log_scales == {}
     assert errors.scale(["south"]).tolist() == [[1.0, 1.0]]
 
 
 def test_nobody_is_a_look_of_no_one():
-    none = Feet.of(np.zeros((0, 2)), np.zeros(0), np.zeros((0, 2)))
-    ratio, hidden = look_llr(none.at(np.s_[:, None]), none.at(None), np.zeros((3, 0, 0)))
-    assert ratio.shape == (0, 0) and hidden.shape == (3, 0, 0) and FLOOR_M2 > 0
+    none = Feet.of(np.zeros((2, 0, 2)), np.zeros((2, 0)), np.zeros((2, 0, 2)))
+    ratio, hidden = look_llr(none, np.zeros((3, 0)))
+    assert ratio.shape == (0,) and hidden.shape == (3, 0) and FLOOR_M2 > 0

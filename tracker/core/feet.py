@@ -205,7 +205,9 @@ class FootErrors:
         if not lined.any():
             return
         names: dict[str, int] = {}
-        camera = [names.setdefault(name, len(names)) for name in itertools.compress(other_ids, lined.tolist())]
+        camera = [
+            names.setdefault(name, len(names)) for name in itertools.compress(other_ids, np.asarray(lined))
+        ]
         both = both.at(np.s_[:, lined])
         off_x, off_y = both.x_m[1] - both.x_m[0], both.y_m[1] - both.y_m[0]
         xx, yy, xy = (one + other for one, other in both.covariance())
@@ -219,8 +221,8 @@ class FootErrors:
         own, theirs = np.sign(off * off / variance - MEDIAN_SURPRISE) * (own_m * own_m) / variance
         taught = [*names, camera_id]
         known = np.array([self.log_scales.get(name, (0.0, 0.0)) for name in taught])
-        steps = [np.bincount(camera, one, len(names)) for one in theirs]
-        steps = np.concatenate((np.transpose(steps), own.sum(axis=1)[None]))
+        by_camera = [np.bincount(camera, one, len(names)) for one in theirs]
+        steps = np.concatenate((np.transpose(by_camera), own.sum(axis=1)[None]))
         scales = np.clip(known + LEARNED * steps, *LOG_SCALES).tolist()
         self.log_scales.update(
             {name: (along, across) for name, (along, across) in zip(taught, scales, strict=True)}
