@@ -678,6 +678,7 @@ def test_whoever_is_to_be_forgotten_while_a_revision_is_under_way_is_forgotten(h
     assert heard.linker.view().identities == ()
     looks_of = np.asarray(look(0), np.float32).tobytes()
     assert looks_of not in heard.linker.checkpoint().state
+    assert heard.linker._shown == []  # nor in memory, in what the revision looked at
 
 
 def test_a_revision_under_way_ends_and_people_are_forgotten_though_all_cameras_are_silent(hurried):

@@ -227,7 +227,7 @@ class Linker:
         if tracklet.model_hash and tracklet.model_hash != self.model_hash:
             # Rows of another network cannot be compared: what was known of looks is put aside, in the open.
             if self.model_hash:
-                self._revision = None  # of looks that cannot be compared any more
+                self._put_aside()  # of looks that cannot be compared any more
                 for key, piece in self._pieces.items():
                     piece.forget_looks()
                     self._table.put(self._company.row_of(key), piece)
@@ -473,6 +473,10 @@ class Linker:
         while self._due:
             events += self._go_on(t_ns)
         return events
+
+    def _put_aside(self) -> None:
+        """Leave a revision under way, and what it looks at: somebody forgotten may be among it."""
+        self._revision, self._shown = None, []
 
     def _say(self, t_ns: int) -> list[Event]:
         """Take over what a revision has found; move whoever is somebody else, in the open."""
@@ -832,9 +836,7 @@ class Linker:
         """What an operator says; nothing where there is an objection to it."""
         if self.objection(command):
             return []
-        self._revision = (
-            None  # it knows nothing of this yet, and what it would do could make the command void
-        )
+        self._put_aside()  # it knows nothing of this yet, and what it would do could make the command void
         return self._do(command)
 
     def _do(self, command: Command) -> list[Event]:
