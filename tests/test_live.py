@@ -603,6 +603,32 @@ def test_whose_acknowledgement_went_missing_is_told_once_however_many_lives_ago(
     assert safe == [ended.key] * 4
 
 
+def test_whose_end_comes_after_the_linker_has_let_them_go_is_told_once(tmp_path: Path) -> None:
+    """The end was lost with a link, and by the time it was said again they were somebody new."""
+    clock, brief = ReplayClock(10**9), LinkSettings(max_gap_s=5, revise_s=5)
+    ended = tracklet("a", 1, 1, 10**9, ended=True)
+    with Hub(local_endpoints(tmp_path)) as hub:
+        for life in range(3):
+            with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
+                loop = LinkerLoop(Linker(brief), hub, log, journal, cameras=[], clock=clock)
+                if life == 0:
+                    loop._take(update("a", 1, 1, 10**9, tracklet("a", 1, 1, 10**9)))
+                    for _ in range(10):  # nobody looks at them any more
+                        clock.sleep_until(clock.now_ns() + 10**9)
+                        loop._take(update("a", 1, 2 + clock.now_ns() // 10**9, clock.now_ns()))
+                else:
+                    loop._take(wire.Repeated(camera_id="a", run=1, tracklets=(ended,)))
+                loop.save()
+                assert loop._linker.identity_of(ended.key) is None
+                assert tracks_of(log.read()) == ["a/1/1"]
+                saved = journal.saved
+                assert saved is not None
+                assert (wire.digest(ended.key) in saved.told, wire.digest(ended.key) in saved.ended) == (
+                    life == 0,
+                    life > 0,
+                )
+
+
 def test_whoever_was_forgotten_is_not_brought_back_by_a_worker_that_says_them_again(tmp_path: Path) -> None:
     clock, number = ReplayClock(10**9), 0x71717171
     ended = tracklet("a", 1, number, 10**9, ended=True)

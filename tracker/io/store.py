@@ -481,6 +481,7 @@ class Journal:
         unsaid: Sequence[Event | wire.Outcome] = (),
         *,
         ended: bytes = b"",
+        told: bytes = b"",
         forget: bool = False,
     ) -> None:
         """Save a checkpoint; what is written from here on comes after it.
@@ -489,6 +490,7 @@ class Journal:
             place: The last event in the log that the checkpoint knows of.
             unsaid: What it knows of besides, in its order, and the log does not yet.
             ended: Digests of the tracklets that it has heard to the end, one after the other.
+            told: Of those that were told of and not heard to the end.
             forget: Delete all earlier tapes, also those that would be kept.
 
         Raises:
@@ -508,6 +510,7 @@ class Journal:
             forget=forget,
             unsaid=tuple(unsaid),
             ended=ended,
+            told=told,
         )
         # Of a life that ended before it had deleted them.
         left_over = self.saved.journal if self.saved is not None and self.saved.forget else 0

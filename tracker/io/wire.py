@@ -141,6 +141,7 @@ class Saved(Record, frozen=True, tag="saved"):
     forget: bool = False  # earlier tapes hold somebody who is forgotten: none of them is kept
     unsaid: tuple[Event | Outcome, ...] = ()  # what it knows of besides, in its order: the log may lack it
     ended: bytes = b""  # `digest` of each tracklet that it has heard to the end: workers may say them again
+    told: bytes = b""  # and of each that was told of and not heard to the end, the linker may have let it go
 
 
 class Page(Record, frozen=True, tag="page"):

@@ -115,6 +115,7 @@ class LinkerLoop:
         self._runs: dict[CameraId, int] = dict.fromkeys(cameras, 0)
         # Ended tracklets by their digest, and whether they are safe.
         self._ended: OrderedDict[bytes, bool] = OrderedDict()
+        self._told: OrderedDict[bytes, None] = OrderedDict()  # those told of whose end has not been heard
         self._model_hash = ""
         self._models: set[str] = set()  # that were said to be in use
         self._looks = ("", 0)  # the network that looks come from, and their size; 0 while that is unknown
@@ -260,6 +261,7 @@ class LinkerLoop:
             self._events.place,
             self._waiting,
             ended=b"".join(itertools.chain(heard, map(wire.digest, self._to_acknowledge))),
+            told=b"".join(self._told),
             forget=forget,
         )
         self.checkpoints += 1
@@ -377,6 +379,10 @@ class LinkerLoop:
         self.repeated += len(message.tracklets)
         self._to_acknowledge += [t.key for t in message.tracklets if self._ended.get(wire.digest(t.key))]
         unknown = tuple(t for t in message.tracklets if wire.digest(t.key) not in self._ended)
+        # Who was told of, and let go before the end was heard, would be somebody new.
+        let_go = [t.key for t in unknown if self._is_let_go(t.key)]
+        self._to_acknowledge += let_go
+        unknown = tuple(t for t in unknown if t.key not in let_go)
         if unknown:
             unknown = _earlier(unknown, self._off_ns.get((message.camera_id, message.run), 0))
             carrier = CameraUpdate(
@@ -392,8 +398,13 @@ class LinkerLoop:
                 self._remember(tracklet.key, safe=False)
             self._apply_all([Released(message=carrier, late=True)])
 
+    def _is_let_go(self, key: TrackKey) -> bool:
+        return wire.digest(key) in self._told and self._linker.identity_of(key) is None
+
     def _remember(self, key: TrackKey, *, safe: bool) -> None:
         name = wire.digest(key)
+        if safe:
+            self._told.pop(name, None)
         self._ended[name] = safe or self._ended.get(name, False)
         self._ended.move_to_end(name)
         while len(self._ended) > _KEYS_KEPT:
@@ -491,6 +502,7 @@ class LinkerLoop:
             for event in events:
                 wire.check(event)  # what nobody could read must not get into the log
             self._count_people(events)
+            self._note_told(events)
             return events
         except Exception:
             # A journal with this message in it would bring the linker down again at every start.
@@ -498,6 +510,13 @@ class LinkerLoop:
             if self.failed == 1:
                 log.exception("the linker failed on a %s (further ones are counted)", wire.kind_of(message))
             return []
+
+    def _note_told(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Appeared | HandedOver):
+                self._told[wire.digest(event.track)] = None
+        while len(self._told) > _KEYS_KEPT:
+            self._told.popitem(last=False)
 
     def _count_people(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -583,6 +602,8 @@ class LinkerLoop:
             restore(self._linker, saved.checkpoint)
             for at in range(0, len(saved.ended), wire.DIGEST_BYTES):
                 self._ended[saved.ended[at : at + wire.DIGEST_BYTES]] = True
+            for at in range(0, len(saved.told), wire.DIGEST_BYTES):
+                self._told[saved.told[at : at + wire.DIGEST_BYTES]] = None
         said = _Said(self._events, since)
         for one in saved.unsaid if saved is not None else ():
             if not isinstance(one, wire.Outcome):
