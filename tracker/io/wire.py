@@ -229,6 +229,11 @@ def digest(key: TrackKey) -> bytes:
     return hashlib.blake2b(str(key).encode(), digest_size=DIGEST_BYTES).digest()
 
 
+def digests(data: bytes) -> list[bytes]:
+    """Those that stand one after the other."""
+    return [data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES)]
+
+
 def kind_of(record: Message) -> str:
     """The record's kind, as under ``type`` in a message: ``"appeared"``, ``"camera_update"``, ..."""
     return str(type(record).__struct_config__.tag)

@@ -600,10 +600,8 @@ class LinkerLoop:
             since = (saved.epoch, saved.seq)
             self._model_hash = saved.checkpoint.model_hash
             restore(self._linker, saved.checkpoint)
-            for at in range(0, len(saved.ended), wire.DIGEST_BYTES):
-                self._ended[saved.ended[at : at + wire.DIGEST_BYTES]] = True
-            for at in range(0, len(saved.told), wire.DIGEST_BYTES):
-                self._told[saved.told[at : at + wire.DIGEST_BYTES]] = None
+            self._ended.update(dict.fromkeys(wire.digests(saved.ended), True))
+            self._told.update(dict.fromkeys(wire.digests(saved.told)))
         said = _Said(self._events, since)
         for one in saved.unsaid if saved is not None else ():
             if not isinstance(one, wire.Outcome):
