@@ -537,15 +537,42 @@ def test_a_track_that_goes_over_to_somebody_else_is_cut():
             assert row @ look(person) > 0.8 and abs(row @ look(1 - person)) < 0.3
 
 
+def somebody_like(rng: np.random.Generator, frames: int = 20) -> list[Detections]:
+    """Another person, at cosine .68 with person 0: at .32, .7 of the way from one's own .09 to a stranger's .42."""
+    row = 0.68 * look(0) + np.sqrt(1 - 0.68**2) * look(1)
+    return [seen([person_box(300.0)], [blurred(row, rng, 0.02)]) for _ in range(frames)]
+
+
+@pytest.mark.parametrize(("gap", "numbers"), [(0, [1]), (4, [1, 2])])
+def test_who_comes_back_need_look_less_strange_to_be_somebody_else(gap, numbers):
+    """After 20 pictures, three of quality .95 count as .7 x 20 / 22 x 2.85 / 3.35 = .54, and five as .58: more than .5,
+    which is enough after a gap, and less than .6. Whoever was in sight all the time has only turned."""
+    rng = np.random.default_rng(7)
+    nobody = [seen([])] * gap
+    watched = Watched().run([*walk(lambda t: 300.0, 0, 20, rng), *nobody, *somebody_like(rng)])
+    assert watched.ids() == numbers
+
+
+def test_one_s_own_look_ends_a_doubt_and_what_was_strange_is_left_out():
+    rng = np.random.default_rng(7)
+    frames = [*walk(lambda t: 300.0, 0, 20, rng), *([seen([])] * 4)]
+    for _ in range(6):  # never three of somebody else without one of their own
+        frames += [*walk(lambda t: 300.0, 1, 2, rng), *walk(lambda t: 300.0, 0, 1, rng)]
+    watched = Watched().run(frames)
+    assert watched.ids() == [1]
+    assert all(row @ look(0) > 0.8 for row in watched.finish()[-1].prototypes.astype(np.float32))
+
+
 def test_pictures_that_agree_with_nothing_are_not_kept_for_good():
     """Every one of them used to be remembered, and compared with all others in every frame."""
     rng = np.random.default_rng(9)
-    # After the first 20 no two pictures are alike: each shows one of 15 others, in turn.
+    # After the first 20 no two pictures are alike: each shows one of 15 others, in turn. Nobody else came.
     odd = [seen([person_box(300.0)], [blurred(look(1 + n % 15), rng)]) for n in range(200)]
     watched = Watched().run([*walk(lambda t: 300.0, 0, 20, rng), *odd])
     assert watched.ids() == [1]
     [track] = watched.tracker._tracks
-    assert 3 < len(track.doubts) <= MOST_DOUBTS
+    assert len(track.doubts) < MOST_DOUBTS
+    assert all(row @ look(0) > 0.8 for row in watched.finish()[-1].prototypes.astype(np.float32))
 
 
 def test_a_few_odd_pictures_cut_nothing():

@@ -216,7 +216,7 @@ class LinkSettings(Settings):
     revise_every_s: float = Field(1.0, gt=0)  # how often
     leave_s: float = Field(5.0, gt=0)  # unseen for this long: `left`
     return_log_odds: float = Field(
-        -8.0, ge=-20, le=5
+        -10.0, ge=-20, le=5
     )  # of coming back into the view one has left by its edge
     stitch_s: float = Field(
         3.0, gt=0

@@ -8,7 +8,9 @@ appearance wherever it can have walked to, without an overlap veto.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +48,16 @@ WALK_HEIGHTS_S = 1.5  # nobody walks faster than this many of their own heights 
 RECORDED_SURE_SCORE = 0.6  # where no detector's card says from which score on a box is a person
 STRANGER_SHARE = 0.8  # looks this far on the way to another person's: not the one who was here
 CLEAR_QUALITY = 0.3  # worse pictures neither prove nor disprove anything
-CUT_AFTER = 3  # clear pictures in a row of a stranger: the track has gone over to somebody else
-MOST_DOUBTS = 50  # pictures that agree neither with the track's person nor with each other; the oldest go
-AGREE_SHARE = 0.5  # pictures closer than this are of one person
+CUT_AFTER = 3  # clear pictures from which a track is known to have gone over to somebody else
+OWN_SHARE, DOUBT_SHARE = 0.25, 0.5  # up to here it is the one who was here; from there on it may be another
+CALM_SHARE, RISKY_SHARE = (
+    0.6,
+    0.5,
+)  # the mean of these is enough; the lower where somebody was unseen or beside others
+AGREE_SHARE = 0.65  # pictures of one other person are so much nearer to each other than to the track's
+UNSURE_LOOKS, UNSURE_DOUBTS = 2.0, 0.5  # of pictures: how much a mean of few of them is worth
+RISKY_S, RISKY_GAP_S = 0.5, 0.3  # so shortly before; out of sight for so long
+MOST_DOUBTS = 6  # pictures by which it is not decided who they show: then they are of whom the track is of
 MAX_SURPRISE = 15.0  # squared Mahalanobis distance of centre and height: 99.8 % of chi^2 with 3 degrees
 BLIND_S = 0.6  # after this long unseen, place alone brings nobody back
 
@@ -95,12 +104,21 @@ class Track:
         default_factory=lambda: np.zeros(2, np.float32)
     )  # when last seen
     embedding_count: int = 0
-    doubts: list[tuple[int, NDArray[np.float32], float]] = field(
-        default_factory=list
-    )  # pictures of a stranger
+    doubts: list[Doubtful] = field(default_factory=list)  # pictures that may be of a stranger, in order
+    t_clear_ns: int = 0  # when it was last seen clearly as itself
+    t_risk_ns: int = -1 << 62  # when it was last taken up after a gap, or stood before or behind others
     revision: int = 0
     t_published_ns: int = 0
     changed: bool = False
+
+
+class Doubtful(NamedTuple):
+    """A picture that may be of somebody else than its track's person."""
+
+    t_ns: int
+    embedding: NDArray[np.float32]
+    quality: float
+    share: float  # how far on the way to another person's it is
 
 
 class LookScale:
@@ -134,6 +152,10 @@ class LookScale:
         """The distance ``share`` of the way from one person's pictures to another's."""
         return self.own + share * (self.other - self.own)
 
+    def share(self, distance: float) -> float:
+        """How far a distance is on the way from one person's pictures to another's."""
+        return (distance - self.own) / (self.other - self.own)
+
 
 class CameraTracker:
     """Follows everybody in one camera. Ids are its own: two trackers share nothing."""
@@ -160,6 +182,7 @@ class CameraTracker:
         self._tracks: list[Track] = []
         self._motion = MotionBatch()
         self._plan, self._footing = plan, None if plan is None else Footing(plan)
+        self._crowded = np.zeros(0, bool)  # (N,) detections beside others, in this step
         self._parted: list[Tracklet] = []  # ended in this step, since who goes on was in doubt
         self.sure_score = (
             RECORDED_SURE_SCORE if self.settings.sure_score is None else self.settings.sure_score
@@ -202,6 +225,7 @@ class CameraTracker:
         self._look()
         detections = sound(detections)
         quality = picture_quality(detections, self.image_size)
+        self._crowded = crowded(detections)
         kept = self._distinct(detections)
         sure = detections.scores >= self.sure_score
         sure_rows, doubtful_rows = np.flatnonzero(sure & kept), np.flatnonzero(~sure & kept)
@@ -542,6 +566,8 @@ class CameraTracker:
     ) -> None:
         """Detection ``row`` is track ``index`` now."""
         track = self._tracks[index]
+        if t_ns - track.t_seen_ns > RISKY_GAP_S * 1e9 or self._crowded[row]:
+            track.t_risk_ns = t_ns
         track.row, track.t_seen_ns = row, t_ns
         track.box, track.score = detections.boxes[row], float(detections.scores[row])
         track.seen += 1
@@ -558,13 +584,23 @@ class CameraTracker:
             return
         embedding = detections.embeddings[found[0]]
         track.t_embedded_ns = t_ns
+        is_clear = quality >= CLEAR_QUALITY
         if track.appearance is not None and track.embedding_count >= CUT_AFTER:
-            far = 1 - float(track.appearance @ embedding) > self._looks.between(STRANGER_SHARE)
-            if far and quality >= CLEAR_QUALITY:
-                track.doubts.append((t_ns, embedding, quality))
-                del track.doubts[:-MOST_DOUBTS]
+            share = self._looks.share(1 - float(track.appearance @ embedding))
+            if track.doubts and not is_clear:
+                return  # it decides nothing
+            if is_clear and (track.doubts or share > DOUBT_SHARE):
+                track.doubts.append(Doubtful(t_ns, embedding, quality, share))
+                is_open = share > OWN_SHARE and len(track.doubts) < MOST_DOUBTS
+                if is_open and doubted_share(track.doubts) > DOUBT_SHARE:
+                    return
+                for one in track.doubts:
+                    if one.share <= STRANGER_SHARE:
+                        self._take_in(track, one.embedding, one.quality)
+                track.doubts, track.t_clear_ns = [], t_ns
                 return
-            track.doubts.clear()
+        if is_clear:
+            track.t_clear_ns = t_ns
         self._take_in(track, embedding, quality)
 
     def _take_in(self, track: Track, embedding: NDArray[np.float32], quality: float) -> None:
@@ -632,9 +668,9 @@ class CameraTracker:
     def _cut(self, t_ns: int) -> None:
         """Part a track that has gone over to somebody else: the old one is lost, the rest is a new one."""
         for index, old in enumerate(list(self._tracks)):
-            if len(old.doubts) < CUT_AFTER or old.row == NO_DETECTION or not self._agree(old.doubts):
+            if old.row == NO_DETECTION or not self._is_stranger(old):
                 continue
-            since_ns = old.doubts[0][0]
+            since_ns = old.doubts[0].t_ns
             # Until now the boxes were told under the old number: the new one begins here, so that the linker may
             # still find that the two are one person.
             new = Track(
@@ -644,8 +680,8 @@ class CameraTracker:
             new.score_sum = old.score * new.seen
             new.t_sure_ns, new.sure_height = old.t_sure_ns, old.sure_height
             new.confirmed = new.changed = True
-            for _, embedding, quality in old.doubts:
-                self._take_in(new, embedding, quality)
+            for one in old.doubts:
+                self._take_in(new, one.embedding, one.quality)
             new.t_embedded_ns = old.t_embedded_ns
             self._tracks.append(new)
             self._motion.copy(index)
@@ -653,11 +689,20 @@ class CameraTracker:
                 self._footing.copy(index)
             old.doubts, old.row, old.t_seen_ns = [], NO_DETECTION, since_ns
 
-    def _agree(self, doubts: list[tuple[int, NDArray[np.float32], float]]) -> bool:
-        """Do the pictures that are not of a track's person show one other person?"""
-        rows = np.stack([embedding for _, embedding, _ in doubts])
-        apart = 1 - rows @ rows.T
-        return bool(apart[np.triu_indices(len(rows), 1)].mean() < self._looks.between(AGREE_SHARE))
+    def _is_stranger(self, track: Track) -> bool:
+        """Do the pictures in doubt show one other person than the track's?"""
+        if len(track.doubts) < CUT_AFTER:
+            return False
+        is_risky = track.t_risk_ns >= track.t_clear_ns - RISKY_S * 1e9
+        clear = sum(one.quality for one in track.doubts)
+        known = (
+            track.embedding_count / (track.embedding_count + UNSURE_LOOKS) * clear / (clear + UNSURE_DOUBTS)
+        )
+        if known * doubted_share(track.doubts) < (RISKY_SHARE if is_risky else CALM_SHARE):
+            return False
+        rows = np.stack([one.embedding for one in track.doubts])
+        apart = (1 - rows @ rows.T)[np.triu_indices(len(rows), 1)].mean()
+        return bool(self._looks.share(float(apart)) < AGREE_SHARE * doubted_share(track.doubts))
 
     def _end(self, t_ns: int) -> list[Tracklet]:
         # Somebody new is missed once, where the next look is later than a track takes to be told.
@@ -773,12 +818,25 @@ def carried(
     return corner_form(np.concatenate([was[:2] + now[:2] - start[:2], was[2:] * grown])[None])[0]
 
 
+def doubted_share(doubts: Sequence[Doubtful]) -> float:
+    """How far pictures are on the way to another person's, clear ones above all."""
+    weight = sum(one.quality for one in doubts)
+    return sum(one.quality * one.share for one in doubts) / max(weight, 1e-9)
+
+
 def clearly_best(cost: NDArray[np.float64], row: int, column: int, ratio: float = 1.1) -> bool:
     """No other row or column comes within ``ratio`` of this pair's cost."""
     here = cost[row, column]
     others = np.concatenate((np.delete(cost[row], column), np.delete(cost[:, column], row)))
     others = others[np.isfinite(others)]
     return not len(others) or bool(others.min() > here * ratio)
+
+
+def crowded(detections: Detections) -> NDArray[np.bool_]:
+    """(N,) which boxes overlap with others so much that one person may be taken for the other."""
+    overlap = iou(detections.boxes, detections.boxes)
+    np.fill_diagonal(overlap, 0.0)
+    return np.asarray((overlap > CROWDED_IOU).any(axis=1))
 
 
 def picture_quality(detections: Detections, image_size: tuple[int, int]) -> NDArray[np.float64]:
