@@ -553,6 +553,17 @@ def test_who_comes_back_need_look_less_strange_to_be_somebody_else(gap, numbers)
     assert watched.ids() == numbers
 
 
+def test_beside_others_somebody_need_look_less_strange_as_well():
+    rng = np.random.default_rng(7)
+    # Of two boxes 80 px wide and 50 px apart 30 of 130 px are shared: more than .15.
+    both = [
+        seen([person_box(300.0), person_box(350.0)], [blurred(look(0), rng), blurred(look(2), rng)])
+        for _ in range(4)
+    ]
+    watched = Watched().run([*walk(lambda t: 300.0, 0, 20, rng), *both, *somebody_like(rng)])
+    assert watched.ids() == [1, 2, 3]
+
+
 def test_one_s_own_look_ends_a_doubt_and_what_was_strange_is_left_out():
     rng = np.random.default_rng(7)
     frames = [*walk(lambda t: 300.0, 0, 20, rng), *([seen([])] * 4)]

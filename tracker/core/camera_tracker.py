@@ -50,10 +50,7 @@ STRANGER_SHARE = 0.8  # looks this far on the way to another person's: not the o
 CLEAR_QUALITY = 0.3  # worse pictures neither prove nor disprove anything
 CUT_AFTER = 3  # clear pictures from which a track is known to have gone over to somebody else
 OWN_SHARE, DOUBT_SHARE = 0.25, 0.5  # up to here it is the one who was here; from there on it may be another
-CALM_SHARE, RISKY_SHARE = (
-    0.6,
-    0.5,
-)  # the mean of these is enough; the lower where somebody was unseen or beside others
+CALM_SHARE, RISKY_SHARE = 0.6, 0.5  # such a mean is enough; the lower after a gap or beside others
 AGREE_SHARE = 0.65  # pictures of one other person are so much nearer to each other than to the track's
 UNSURE_LOOKS, UNSURE_DOUBTS = 2.0, 0.5  # of pictures: how much a mean of few of them is worth
 RISKY_S, RISKY_GAP_S = 0.5, 0.3  # so shortly before; out of sight for so long
