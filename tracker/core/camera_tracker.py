@@ -54,7 +54,7 @@ CALM_SHARE, RISKY_SHARE = 0.6, 0.5  # such a mean is enough; the lower after a g
 AGREE_SHARE = 0.65  # pictures of one other person are so much nearer to each other than to the track's
 UNSURE_LOOKS, UNSURE_DOUBTS = 2.0, 0.5  # of pictures: how much a mean of few of them is worth
 RISKY_S, RISKY_GAP_S = 0.5, 0.3  # so shortly before; out of sight for so long
-MOST_DOUBTS = 6  # pictures by which it is not decided who they show: then they are of whom the track is of
+MOST_DOUBTS = 6  # with so many pictures a doubt ends undecided
 MAX_SURPRISE = 15.0  # squared Mahalanobis distance of centre and height: 99.8 % of chi^2 with 3 degrees
 BLIND_S = 0.6  # after this long unseen, place alone brings nobody back
 
@@ -102,8 +102,8 @@ class Track:
     )  # when last seen
     embedding_count: int = 0
     doubts: list[Doubtful] = field(default_factory=list)  # pictures that may be of a stranger, in order
-    t_clear_ns: int = 0  # when it was last seen clearly as itself
-    t_risk_ns: int = -1 << 62  # when it was last taken up after a gap, or stood before or behind others
+    t_clear_ns: int = 0  # when it was last seen clearly with no doubt left
+    t_risk_ns: int = -1 << 62  # when it was last taken up after a gap, or its box overlapped another
     revision: int = 0
     t_published_ns: int = 0
     changed: bool = False
@@ -584,21 +584,27 @@ class CameraTracker:
         is_clear = quality >= CLEAR_QUALITY
         if track.appearance is not None and track.embedding_count >= CUT_AFTER:
             share = self._looks.share(1 - float(track.appearance @ embedding))
-            if track.doubts and not is_clear:
-                return  # it decides nothing
-            if is_clear and (track.doubts or share > DOUBT_SHARE):
-                track.doubts.append(Doubtful(t_ns, embedding, quality, share))
-                is_open = share > OWN_SHARE and len(track.doubts) < MOST_DOUBTS
-                if is_open and doubted_share(track.doubts) > DOUBT_SHARE:
-                    return
-                for one in track.doubts:
-                    if one.share <= STRANGER_SHARE:
-                        self._take_in(track, one.embedding, one.quality)
-                track.doubts, track.t_clear_ns = [], t_ns
+            if track.doubts or (is_clear and share > DOUBT_SHARE):
+                if is_clear:  # a poor picture decides nothing
+                    self._doubt(track, Doubtful(t_ns, embedding, quality, share))
                 return
         if is_clear:
             track.t_clear_ns = t_ns
         self._take_in(track, embedding, quality)
+
+    def _doubt(self, track: Track, picture: Doubtful) -> None:
+        """One more clear picture while it is in doubt whom the track is on; `_cut` asks whether it is somebody else.
+
+        Their own look ends the doubt, as do `MOST_DOUBTS` pictures: what is not a stranger's is taken in.
+        """
+        track.doubts.append(picture)
+        is_open = picture.share > OWN_SHARE and len(track.doubts) < MOST_DOUBTS
+        if is_open and doubted_share(track.doubts) > DOUBT_SHARE:
+            return
+        for one in track.doubts:
+            if one.share <= STRANGER_SHARE:
+                self._take_in(track, one.embedding, one.quality)
+        track.doubts, track.t_clear_ns = [], picture.t_ns
 
     def _take_in(self, track: Track, embedding: NDArray[np.float32], quality: float) -> None:
         """One more picture of the track's person."""
