@@ -27,8 +27,9 @@ from tracker.types import CONFIRMED, Advance, CameraUpdate, LinkerInput, TrackKe
 ROOT = Path(__file__).resolve().parent.parent
 TAPES_DEPEND_ON = (
     "benchmarks/filmed.py", "scenes/appearance.py", "scenes/camera.py", "scenes/traffic.py", "scenes/truth.py",
-    "tracker/core/assign.py", "tracker/core/boxes.py", "tracker/core/camera_tracker.py", "tracker/core/motion.py",
-    "tracker/core/pipeline.py", "reid/gallery.py", "scenes/crowd.py", "scenes/social_force.py",
+    "tracker/core/assign.py", "tracker/core/boxes.py", "tracker/core/camera_tracker.py", "tracker/core/doubt.py",
+    "tracker/core/motion.py", "tracker/core/pipeline.py", "reid/gallery.py", "scenes/crowd.py",
+    "scenes/social_force.py",
 )  # fmt: skip
 COLUMNS = ("frames", "ids", "boxes", "scores", "classes")  # of a camera's truth
 NOISES = {"unseen": UNSEEN_SITE, "known": KNOWN_SITE}

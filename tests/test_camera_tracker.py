@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tests.scenes import SIZE, at, blurred, look, person_box, seen
 from tracker.config import TrackSettings
 from tracker.core.boxes import FloorPlan
-from tracker.core.camera_tracker import MOST_DOUBTS, CameraTracker, clearly_best, picture_quality
+from tracker.core.camera_tracker import CameraTracker, clearly_best, picture_quality
+from tracker.core.doubt import MOST_DOUBTS
 from tracker.types import CARRIED, CONFIRMED, LOST, NO_DETECTION, TENTATIVE, Detections, Tracklet, Tracks
 
 FPS = 10
@@ -537,20 +538,67 @@ def test_a_track_that_goes_over_to_somebody_else_is_cut():
             assert row @ look(person) > 0.8 and abs(row @ look(1 - person)) < 0.3
 
 
-def somebody_like(rng: np.random.Generator, frames: int = 20) -> list[Detections]:
-    """Another person, at cosine .68 with person 0: at .32, .7 of the way from one's own .09 to a stranger's .42."""
-    row = 0.68 * look(0) + np.sqrt(1 - 0.68**2) * look(1)
-    return [seen([person_box(300.0)], [blurred(row, rng, 0.02)]) for _ in range(frames)]
+def somebody_like(
+    rng: np.random.Generator, frames: int = 20, cosine: float = 0.68, sigma: float = 0.02
+) -> list[Detections]:
+    """Another person who looks like person 0 up to a cosine.
+
+    At .68 they are at .32, .7 of the way from one's own .09 to a stranger's .42.
+    """
+    row = cosine * look(0) + np.sqrt(1 - cosine**2) * look(1)
+    return [seen([person_box(300.0)], [blurred(row, rng, sigma)]) for _ in range(frames)]
 
 
-@pytest.mark.parametrize(("gap", "numbers"), [(0, [1]), (4, [1, 2])])
-def test_who_comes_back_need_look_less_strange_to_be_somebody_else(gap, numbers):
+@pytest.mark.parametrize(
+    ("fps", "gap", "numbers"), [(10, 0, [1]), (10, 4, [1, 2]), (2, 0, [1]), (2, 1, [1, 2])]
+)
+def test_who_comes_back_need_look_less_strange_to_be_somebody_else(fps, gap, numbers):
     """After 20 pictures, three of quality .95 count as .7 x 20 / 22 x 2.85 / 3.35 = .54, and five as .58: more than .5,
-    which is enough after a gap, and less than .6. Whoever was in sight all the time has only turned."""
+    which is enough after a gap, and less than .6. Whoever was in sight all the time has only turned; what is all the
+    time depends on how often the camera looks."""
     rng = np.random.default_rng(7)
-    nobody = [seen([])] * gap
-    watched = Watched().run([*walk(lambda t: 300.0, 0, 20, rng), *nobody, *somebody_like(rng)])
+    watched = Watched()
+    for frame in [*walk(lambda t: 300.0, 0, 20, rng), *[seen([])] * gap, *somebody_like(rng)]:
+        watched.step(frame, 1 / fps)
     assert watched.ids() == numbers
+
+
+def test_who_stands_beside_their_own_second_box_is_not_beside_others():
+    rng = np.random.default_rng(7)
+    twice = [
+        seen([person_box(300.0), person_box(303.0)], [blurred(look(0), rng)] * 2, [0.9, 0.8])
+        for _ in range(20)
+    ]
+    watched = Watched().run([*twice, *somebody_like(rng)])
+    assert watched.ids() == [1]
+
+
+@pytest.mark.parametrize("known", [3, 4, 6])
+@pytest.mark.parametrize("seed", range(4))
+def test_who_is_known_from_a_few_pictures_is_not_taken_over_by_a_stranger(known, seed):
+    """At cosine .56 the stranger is no further off than most; three to six pictures make the track's look."""
+    rng = np.random.default_rng(seed)
+    watched = Watched().run([*walk(lambda t: 300.0, 0, known, rng), *somebody_like(rng, 12, 0.56, 0.05)])
+    assert watched.ids() == [1, 2]
+
+
+def test_pictures_in_doubt_are_the_track_s_own_when_it_ends():
+    """Nobody else has been shown: eight pictures are eight, also where the last two were in doubt."""
+    rng = np.random.default_rng(7)
+    watched = Watched().run([*walk(lambda t: 300.0, 0, 6, rng), *somebody_like(rng, 2)])
+    [track] = watched.tracker._tracks
+    assert len(track.doubt.pictures) == 2
+    assert watched.finish()[-1].embeddings_seen == 8
+
+
+@pytest.mark.parametrize("pause", [[seen([])] * 5, [seen([person_box(300.0)])] * 110])
+def test_a_doubt_does_not_reach_back_over_a_gap_or_long_ago(pause):
+    """Two odd pictures before the track was out of sight, or unclear for 11 s, are not the first of three."""
+    rng = np.random.default_rng(7)
+    odd = walk(lambda t: 300.0, 1, 2, rng)
+    own = walk(lambda t: 300.0, 0, 20, rng)
+    watched = Watched().run([*own, *odd, *pause, *odd, *own])
+    assert watched.ids() == [1]
 
 
 def test_beside_others_somebody_need_look_less_strange_as_well():
@@ -582,7 +630,7 @@ def test_pictures_that_agree_with_nothing_are_not_kept_for_good():
     watched = Watched().run([*walk(lambda t: 300.0, 0, 20, rng), *odd])
     assert watched.ids() == [1]
     [track] = watched.tracker._tracks
-    assert len(track.doubts) < MOST_DOUBTS
+    assert len(track.doubt.pictures) < MOST_DOUBTS
     assert all(row @ look(0) > 0.8 for row in watched.finish()[-1].prototypes.astype(np.float32))
 
 

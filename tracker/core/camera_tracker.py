@@ -8,9 +8,7 @@ appearance wherever it can have walked to, without an overlap veto.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +26,7 @@ from tracker.core.boxes import (
     intersections,
     iou,
 )
+from tracker.core.doubt import CUT_AFTER, DOUBT_SHARE, STRANGER_SHARE, Doubt, LookScale, Picture
 from tracker.core.footing import Footing
 from tracker.core.keyframes import Outlook
 from tracker.core.motion import MotionBatch
@@ -46,15 +45,8 @@ from tracker.types import (
 IMPOSSIBLE = np.inf
 WALK_HEIGHTS_S = 1.5  # nobody walks faster than this many of their own heights in a second (2.5 m/s)
 RECORDED_SURE_SCORE = 0.6  # where no detector's card says from which score on a box is a person
-STRANGER_SHARE = 0.8  # looks this far on the way to another person's: not the one who was here
 CLEAR_QUALITY = 0.3  # worse pictures neither prove nor disprove anything
-CUT_AFTER = 3  # clear pictures from which a track is known to have gone over to somebody else
-OWN_SHARE, DOUBT_SHARE = 0.25, 0.5  # up to here it is the one who was here; from there on it may be another
-CALM_SHARE, RISKY_SHARE = 0.6, 0.5  # such a mean is enough; the lower after a gap or beside others
-AGREE_SHARE = 0.65  # pictures of one other person are so much nearer to each other than to the track's
-UNSURE_LOOKS, UNSURE_DOUBTS = 2.0, 0.5  # of pictures: how much a mean of few of them is worth
-RISKY_S, RISKY_GAP_S = 0.5, 0.3  # so shortly before; out of sight for so long
-MOST_DOUBTS = 6  # with so many pictures a doubt ends undecided
+GAP_S = 0.3  # out of sight for longer, and for more than a missed look: somebody else may be taken for one
 MAX_SURPRISE = 15.0  # squared Mahalanobis distance of centre and height: 99.8 % of chi^2 with 3 degrees
 BLIND_S = 0.6  # after this long unseen, place alone brings nobody back
 
@@ -84,6 +76,7 @@ class Track:
     first_box: NDArray[np.float32]
     box: NDArray[np.float32]
     score: float
+    doubt: Doubt  # whether it has gone over to somebody else
     confirmed: bool = False
     row: int = NO_DETECTION
     t_held_ns: int = 0  # until when flow has carried it since it was seen
@@ -101,57 +94,9 @@ class Track:
         default_factory=lambda: np.zeros(2, np.float32)
     )  # when last seen
     embedding_count: int = 0
-    doubts: list[Doubtful] = field(default_factory=list)  # pictures that may be of a stranger, in order
-    t_clear_ns: int = 0  # when it was last seen clearly with no doubt left
-    t_risk_ns: int = -1 << 62  # when it was last taken up after a gap, or its box overlapped another
     revision: int = 0
     t_published_ns: int = 0
     changed: bool = False
-
-
-class Doubtful(NamedTuple):
-    """A picture that may be of somebody else than its track's person."""
-
-    t_ns: int
-    embedding: NDArray[np.float32]
-    quality: float
-    share: float  # how far on the way to another person's it is
-
-
-class LookScale:
-    """How far apart, by cosine distance, one person's pictures are in this camera, and two people's.
-
-    Learned while tracking, from a prior that weighs as much as 30 pairs: no threshold needs to know the embedder.
-    """
-
-    PRIOR_PAIRS = 30.0
-
-    def __init__(self, own: float = 0.10, other: float = 0.42) -> None:
-        self._own = [own * self.PRIOR_PAIRS, self.PRIOR_PAIRS]
-        self._other = [other * self.PRIOR_PAIRS, self.PRIOR_PAIRS]
-
-    def learn(self, own: float, others: NDArray[np.floating]) -> None:
-        """One pair of the same person, and that picture against everybody else's."""
-        if np.isfinite(own):
-            self._own = [self._own[0] + own, self._own[1] + 1]
-        if len(others):
-            self._other = [self._other[0] + float(others.mean()), self._other[1] + 1]
-
-    @property
-    def own(self) -> float:
-        return self._own[0] / self._own[1]
-
-    @property
-    def other(self) -> float:
-        return max(self._other[0] / self._other[1], self.own + 0.02)
-
-    def between(self, share: float) -> float:
-        """The distance ``share`` of the way from one person's pictures to another's."""
-        return self.own + share * (self.other - self.own)
-
-    def share(self, distance: float) -> float:
-        """How far a distance is on the way from one person's pictures to another's."""
-        return (distance - self.own) / (self.other - self.own)
 
 
 class CameraTracker:
@@ -191,7 +136,7 @@ class CameraTracker:
         self._t_ns: int | None = None
         self._pause_ns = np.inf  # between the last two frames
         self._waited_ns = 0.0  # since the last keyframe, without what the camera was away
-        self._coast_s, self._lost_s = self.settings.coast_s, self.settings.lost_s
+        self._gap_s, self._coast_s, self._lost_s = GAP_S, self.settings.coast_s, self.settings.lost_s
         self._anchors = np.zeros((0, 4))  # the filters' boxes after the last keyframe
 
     def step(
@@ -222,8 +167,8 @@ class CameraTracker:
         self._look()
         detections = sound(detections)
         quality = picture_quality(detections, self.image_size)
-        self._crowded = crowded(detections)
         kept = self._distinct(detections)
+        self._crowded = crowded(detections, kept)
         sure = detections.scores >= self.sure_score
         sure_rows, doubtful_rows = np.flatnonzero(sure & kept), np.flatnonzero(~sure & kept)
         for track in self._tracks:
@@ -349,6 +294,7 @@ class CameraTracker:
     def _look(self) -> None:
         """The detector looks: a track may coast over one look that missed it, however rare looks are."""
         since_s, self._waited_ns = self._waited_ns / 1e9, 0.0
+        self._gap_s = max(GAP_S, MISSED_LOOKS * since_s)
         self._coast_s = max(self.settings.coast_s, MISSED_LOOKS * since_s)
         self._lost_s = max(self.settings.lost_s, MISSED_LOOKS * since_s)
 
@@ -563,8 +509,11 @@ class CameraTracker:
     ) -> None:
         """Detection ``row`` is track ``index`` now."""
         track = self._tracks[index]
-        if t_ns - track.t_seen_ns > RISKY_GAP_S * 1e9 or self._crowded[row]:
-            track.t_risk_ns = t_ns
+        is_back = self._unseen_s(t_ns, index) > self._gap_s
+        if is_back:
+            self._settle(track)  # what was in doubt before has nothing to do with who comes now
+        if is_back or self._crowded[row]:
+            track.doubt.risk(t_ns)
         track.row, track.t_seen_ns = row, t_ns
         track.box, track.score = detections.boxes[row], float(detections.scores[row])
         track.seen += 1
@@ -582,29 +531,24 @@ class CameraTracker:
         embedding = detections.embeddings[found[0]]
         track.t_embedded_ns = t_ns
         is_clear = quality >= CLEAR_QUALITY
+        if track.doubt.is_old(t_ns):
+            self._settle(track)
         if track.appearance is not None and track.embedding_count >= CUT_AFTER:
             share = self._looks.share(1 - float(track.appearance @ embedding))
-            if track.doubts or (is_clear and share > DOUBT_SHARE):
-                if is_clear:  # a poor picture decides nothing
-                    self._doubt(track, Doubtful(t_ns, embedding, quality, share))
+            if track.doubt or (is_clear and share > DOUBT_SHARE):
+                picture = Picture(t_ns, embedding, quality, share)
+                # A poor picture decides nothing. A track that has gone over is cut when all are matched.
+                if is_clear and track.doubt.add(picture, track.embedding_count, self._looks):
+                    self._settle(track)
                 return
         if is_clear:
-            track.t_clear_ns = t_ns
+            track.doubt.clear(t_ns)
         self._take_in(track, embedding, quality)
 
-    def _doubt(self, track: Track, picture: Doubtful) -> None:
-        """One more clear picture while it is in doubt whom the track is on; `_cut` asks whether it is somebody else.
-
-        Their own look ends the doubt, as do `MOST_DOUBTS` pictures: what is not a stranger's is taken in.
-        """
-        track.doubts.append(picture)
-        is_open = picture.share > OWN_SHARE and len(track.doubts) < MOST_DOUBTS
-        if is_open and doubted_share(track.doubts) > DOUBT_SHARE:
-            return
-        for one in track.doubts:
-            if one.share <= STRANGER_SHARE:
-                self._take_in(track, one.embedding, one.quality)
-        track.doubts, track.t_clear_ns = [], picture.t_ns
+    def _settle(self, track: Track) -> None:
+        """Its doubt ends, and with nobody else."""
+        for one in track.doubt.settled():
+            self._take_in(track, one.embedding, one.quality)
 
     def _take_in(self, track: Track, embedding: NDArray[np.float32], quality: float) -> None:
         """One more picture of the track's person."""
@@ -660,7 +604,8 @@ class CameraTracker:
     def _begun(self, t_ns: int, row: int, detections: Detections, quality: NDArray[np.float64]) -> Track:
         """A new track that begins with detection ``row``."""
         box = detections.boxes[row]
-        track = Track(self._next, t_ns, t_ns, box, box, float(detections.scores[row]), row=row)
+        score = float(detections.scores[row])
+        track = Track(self._next, t_ns, t_ns, box, box, score, Doubt(t_ns), row=row)
         track.score_sum = track.score
         track.t_sure_ns, track.sure_height = t_ns, float(box[3] - box[1])
         track.confirmed = track.changed = self.settings.confirm_s == 0
@@ -671,41 +616,35 @@ class CameraTracker:
     def _cut(self, t_ns: int) -> None:
         """Part a track that has gone over to somebody else: the old one is lost, the rest is a new one."""
         for index, old in enumerate(list(self._tracks)):
-            if old.row == NO_DETECTION or not self._is_stranger(old):
+            if not old.doubt.is_stranger:
                 continue
-            since_ns = old.doubts[0].t_ns
+            pictures = old.doubt.pictures
             # Until now the boxes were told under the old number: the new one begins here, so that the linker may
             # still find that the two are one person.
             new = Track(
-                self._next, t_ns, t_ns, old.box, old.box, old.score, row=old.row, seen=len(old.doubts)
+                self._next,
+                t_ns,
+                t_ns,
+                old.box,
+                old.box,
+                old.score,
+                Doubt(t_ns),
+                row=old.row,
+                seen=len(pictures),
             )
             self._next += 1
             new.score_sum = old.score * new.seen
             new.t_sure_ns, new.sure_height = old.t_sure_ns, old.sure_height
             new.confirmed = new.changed = True
-            for one in old.doubts:
+            for one in pictures:
                 self._take_in(new, one.embedding, one.quality)
             new.t_embedded_ns = old.t_embedded_ns
             self._tracks.append(new)
             self._motion.copy(index)
             if self._footing is not None:
                 self._footing.copy(index)
-            old.doubts, old.row, old.t_seen_ns = [], NO_DETECTION, since_ns
-
-    def _is_stranger(self, track: Track) -> bool:
-        """Do the pictures in doubt show one other person than the track's?"""
-        if len(track.doubts) < CUT_AFTER:
-            return False
-        is_risky = track.t_risk_ns >= track.t_clear_ns - RISKY_S * 1e9
-        clear = sum(one.quality for one in track.doubts)
-        known = (
-            track.embedding_count / (track.embedding_count + UNSURE_LOOKS) * clear / (clear + UNSURE_DOUBTS)
-        )
-        if known * doubted_share(track.doubts) < (RISKY_SHARE if is_risky else CALM_SHARE):
-            return False
-        rows = np.stack([one.embedding for one in track.doubts])
-        apart = (1 - rows @ rows.T)[np.triu_indices(len(rows), 1)].mean()
-        return bool(self._looks.share(float(apart)) < AGREE_SHARE * doubted_share(track.doubts))
+            old.row, old.t_seen_ns, old.t_held_ns = NO_DETECTION, pictures[0].t_ns, 0
+            old.doubt = Doubt(old.t_seen_ns)
 
     def _end(self, t_ns: int) -> list[Tracklet]:
         # Somebody new is missed once, where the next look is later than a track takes to be told.
@@ -767,6 +706,8 @@ class CameraTracker:
         return out
 
     def _tracklet(self, track: Track, *, ended: bool) -> Tracklet:
+        if ended:
+            self._settle(track)
         track.revision += 1
         track.changed = False
         if len(track.embeddings) > self.settings.prototypes:
@@ -821,12 +762,6 @@ def carried(
     return corner_form(np.concatenate([was[:2] + now[:2] - start[:2], was[2:] * grown])[None])[0]
 
 
-def doubted_share(doubts: Sequence[Doubtful]) -> float:
-    """How far pictures are on the way to another person's, clear ones above all."""
-    weight = sum(one.quality for one in doubts)
-    return sum(one.quality * one.share for one in doubts) / max(weight, 1e-9)
-
-
 def clearly_best(cost: NDArray[np.float64], row: int, column: int, ratio: float = 1.1) -> bool:
     """No other row or column comes within ``ratio`` of this pair's cost."""
     here = cost[row, column]
@@ -835,11 +770,15 @@ def clearly_best(cost: NDArray[np.float64], row: int, column: int, ratio: float 
     return not len(others) or bool(others.min() > here * ratio)
 
 
-def crowded(detections: Detections) -> NDArray[np.bool_]:
-    """(N,) which boxes overlap with others so much that one person may be taken for the other."""
+def crowded(detections: Detections, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) which boxes overlap with others so much that one person may be taken for the other.
+
+    Args:
+        kept: (N,) without second boxes on the same person: those are nobody else's.
+    """
     overlap = iou(detections.boxes, detections.boxes)
     np.fill_diagonal(overlap, 0.0)
-    return np.asarray((overlap > CROWDED_IOU).any(axis=1))
+    return np.asarray((overlap[:, kept] > CROWDED_IOU).any(axis=1))
 
 
 def picture_quality(detections: Detections, image_size: tuple[int, int]) -> NDArray[np.float64]:
