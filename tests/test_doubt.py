@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.scenes import at, look
-from tracker.core.doubt import DOUBT_S, MOST_DOUBTS, Doubt, LookScale, Picture
+from tracker.core.doubt import MOST_DOUBTS, Doubt, LookScale, Picture
 
 LOOKS = LookScale()
 KNOWN = 1000  # pictures: of these a track's look is certain
@@ -70,7 +70,7 @@ def test_less_is_enough_where_somebody_else_may_have_been_taken_for_them(clear_s
     doubt = Doubt(at(0))
     doubt.clear(at(clear_s))
     if risk_s is not None:
-        doubt.risk(at(risk_s))
+        doubt.risk(at(risk_s), is_back=False)
     added(doubt, [0.65] * 3)  # counts as .65 x 3 / 3.5 = .56: between .5 and .6
     assert doubt.is_stranger == is_stranger
 
@@ -79,7 +79,7 @@ def test_a_doubt_that_ends_undecided_is_no_clear_sight():
     """The gap before it is still the last that is known; one's own look makes it a thing of the past."""
     for last, is_stranger in ((0.3, True), (0.2, False)):
         doubt = Doubt(at(0))
-        doubt.risk(at(0.9))
+        doubt.risk(at(0.9), is_back=True)
         shares = [
             *[0.55] * (MOST_DOUBTS - 1),
             last,
@@ -90,8 +90,45 @@ def test_a_doubt_that_ends_undecided_is_no_clear_sight():
         assert doubt.is_stranger == is_stranger
 
 
-def test_a_doubt_grows_old():
+def test_pictures_of_long_ago_are_forgotten_and_those_since_count():
     doubt = Doubt(at(0))
-    assert not doubt.is_old(at(100))  # there is none
-    added(doubt, [0.9])
-    assert not doubt.is_old(at(1 + DOUBT_S)) and doubt.is_old(at(1.01 + DOUBT_S))
+    added(doubt, [0.9, 0.9, 0.6], known=3)
+    doubt.forget(at(1.1))
+    assert [one.t_ns for one in doubt.pictures] == [at(1.1), at(1.2)]
+    doubt.forget(at(9.0))
+    assert not doubt
+
+
+def test_clear_pictures_count_most():
+    """.9 from two poor pictures and .55 from a good one are .63, counted as .63 x 1.3 / 1.8 = .46, not as .78 x .72."""
+    doubt = Doubt(at(0))
+    doubt.risk(at(0), is_back=False)
+    for n, (share, quality) in enumerate(((0.9, 0.15), (0.9, 0.15), (0.55, 1.0))):
+        doubt.add(picture(1 + n / 10, share, quality=quality), KNOWN, LOOKS)
+    assert not doubt.is_stranger
+    alike = Doubt(at(0))
+    alike.risk(at(0), is_back=False)
+    added(alike, [0.9, 0.9, 0.55])
+    assert alike.is_stranger
+
+
+def test_nothing_is_left_of_a_doubt_that_is_over():
+    doubt = Doubt(at(0))
+    added(doubt, [1.0, 1.0, 1.0])
+    assert doubt.is_stranger
+    doubt.settled()
+    assert not doubt.is_stranger and not doubt
+    added(doubt, [1.0, 1.0, 1.0])
+    assert doubt.add(picture(2.0, 0.1), KNOWN, LOOKS) and not doubt.is_stranger
+
+
+@pytest.mark.parametrize(
+    ("is_back", "share", "is_over"), [(True, 0.4, True), (False, 0.4, False), (True, 0.6, False)]
+)
+def test_who_comes_back_and_looks_like_them_is_not_in_doubt_for_what_was_before(is_back, share, is_over):
+    doubt = Doubt(at(0))
+    added(doubt, [0.9, 0.9], known=3)
+    doubt.risk(at(3.0), is_back=is_back)
+    assert doubt.add(picture(3.0, share), 3, LOOKS) == is_over
+    assert [one.share for one in doubt.settled()] == [share]  # neither of the two before is theirs
+    assert doubt.is_risky

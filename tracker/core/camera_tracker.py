@@ -26,7 +26,16 @@ from tracker.core.boxes import (
     intersections,
     iou,
 )
-from tracker.core.doubt import CUT_AFTER, DOUBT_SHARE, STRANGER_SHARE, Doubt, LookScale, Picture
+from tracker.core.doubt import (
+    CUT_AFTER,
+    DOUBT_S,
+    DOUBT_SHARE,
+    MOST_DOUBTS,
+    STRANGER_SHARE,
+    Doubt,
+    LookScale,
+    Picture,
+)
 from tracker.core.footing import Footing
 from tracker.core.keyframes import Outlook
 from tracker.core.motion import MotionBatch
@@ -46,7 +55,7 @@ IMPOSSIBLE = np.inf
 WALK_HEIGHTS_S = 1.5  # nobody walks faster than this many of their own heights in a second (2.5 m/s)
 RECORDED_SURE_SCORE = 0.6  # where no detector's card says from which score on a box is a person
 CLEAR_QUALITY = 0.3  # worse pictures neither prove nor disprove anything
-GAP_S = 0.3  # out of sight for longer, and for more than a missed look: somebody else may be taken for one
+GAP_S = 0.3  # missed by a look and out of sight for longer: somebody else may be taken for one
 MAX_SURPRISE = 15.0  # squared Mahalanobis distance of centre and height: 99.8 % of chi^2 with 3 degrees
 BLIND_S = 0.6  # after this long unseen, place alone brings nobody back
 
@@ -63,6 +72,7 @@ MISSED_LOOKS = 1.5  # a track coasts at least over one look of the detector that
 AWAY_TIMES = 4.0  # a pause so many times as long as the one before: the camera was away, looks are not rare
 HOLDING_TRUST = 0.3  # flow off by more than a tenth of a box's height (flow_sigma / trust) holds nobody
 CROWDED_IOU = 0.15  # boxes that overlap more hide one another
+SAME_IOU = 0.7  # and such are on one person
 PUBLISH_EVERY_S = 2.0  # prototypes travel when they change, at the end, and this often
 
 
@@ -80,6 +90,7 @@ class Track:
     confirmed: bool = False
     row: int = NO_DETECTION
     t_held_ns: int = 0  # until when flow has carried it since it was seen
+    missed: int = 0  # looks of the detector since it was seen
     seen: int = 1
     score_sum: float = 0.0
     t_embedded_ns: int = 0
@@ -136,7 +147,9 @@ class CameraTracker:
         self._t_ns: int | None = None
         self._pause_ns = np.inf  # between the last two frames
         self._waited_ns = 0.0  # since the last keyframe, without what the camera was away
-        self._gap_s, self._coast_s, self._lost_s = GAP_S, self.settings.coast_s, self.settings.lost_s
+        self._was_away = False  # the camera, since the last keyframe
+        self._doubt_s = DOUBT_S
+        self._coast_s, self._lost_s = self.settings.coast_s, self.settings.lost_s
         self._anchors = np.zeros((0, 4))  # the filters' boxes after the last keyframe
 
     def step(
@@ -168,8 +181,8 @@ class CameraTracker:
         detections = sound(detections)
         quality = picture_quality(detections, self.image_size)
         kept = self._distinct(detections)
-        self._crowded = crowded(detections, kept)
         sure = detections.scores >= self.sure_score
+        self._crowded = crowded(detections.boxes, kept | sure)
         sure_rows, doubtful_rows = np.flatnonzero(sure & kept), np.flatnonzero(~sure & kept)
         for track in self._tracks:
             track.row = NO_DETECTION
@@ -192,6 +205,9 @@ class CameraTracker:
         lost = [i for i in self._unmatched(np.arange(len(self._tracks))) if self._tracks[i].confirmed]
         free_sure = self._revive(t_ns, np.array(lost, np.intp), free_sure, detections, quality)
         self._cut(t_ns)
+        self._was_away = False
+        for track in self._tracks:
+            track.missed += track.row == NO_DETECTION
         self._start(t_ns, free_sure, detections, quality)
         ended = self._parted + self._end(t_ns)
         self._parted = []
@@ -288,13 +304,14 @@ class CameraTracker:
         """Time passes between two looks; a camera that was away has not looked rarely: who stood there may be gone."""
         if self._t_ns is not None:
             pause_ns = t_ns - self._t_ns
+            self._was_away |= pause_ns > AWAY_TIMES * self._pause_ns
             self._waited_ns += min(pause_ns, max(AWAY_TIMES * self._pause_ns, 1e9 * self.settings.coast_s))
             self._pause_ns = pause_ns
 
     def _look(self) -> None:
         """The detector looks: a track may coast over one look that missed it, however rare looks are."""
         since_s, self._waited_ns = self._waited_ns / 1e9, 0.0
-        self._gap_s = max(GAP_S, MISSED_LOOKS * since_s)
+        self._doubt_s = max(DOUBT_S, MOST_DOUBTS * since_s)
         self._coast_s = max(self.settings.coast_s, MISSED_LOOKS * since_s)
         self._lost_s = max(self.settings.lost_s, MISSED_LOOKS * since_s)
 
@@ -509,11 +526,10 @@ class CameraTracker:
     ) -> None:
         """Detection ``row`` is track ``index`` now."""
         track = self._tracks[index]
-        is_back = self._unseen_s(t_ns, index) > self._gap_s
-        if is_back:
-            self._settle(track)  # what was in doubt before has nothing to do with who comes now
+        is_back = (track.missed or self._was_away) and self._unseen_s(t_ns, index) > GAP_S
         if is_back or self._crowded[row]:
-            track.doubt.risk(t_ns)
+            track.doubt.risk(t_ns, is_back=bool(is_back))
+        track.missed = 0
         track.row, track.t_seen_ns = row, t_ns
         track.box, track.score = detections.boxes[row], float(detections.scores[row])
         track.seen += 1
@@ -531,8 +547,7 @@ class CameraTracker:
         embedding = detections.embeddings[found[0]]
         track.t_embedded_ns = t_ns
         is_clear = quality >= CLEAR_QUALITY
-        if track.doubt.is_old(t_ns):
-            self._settle(track)
+        track.doubt.forget(t_ns - round(self._doubt_s * 1e9))
         if track.appearance is not None and track.embedding_count >= CUT_AFTER:
             share = self._looks.share(1 - float(track.appearance @ embedding))
             if track.doubt or (is_clear and share > DOUBT_SHARE):
@@ -635,7 +650,7 @@ class CameraTracker:
             self._next += 1
             new.score_sum = old.score * new.seen
             new.t_sure_ns, new.sure_height = old.t_sure_ns, old.sure_height
-            new.confirmed = new.changed = True
+            new.confirmed = new.changed = old.confirmed
             for one in pictures:
                 self._take_in(new, one.embedding, one.quality)
             new.t_embedded_ns = old.t_embedded_ns
@@ -706,7 +721,7 @@ class CameraTracker:
         return out
 
     def _tracklet(self, track: Track, *, ended: bool) -> Tracklet:
-        if ended:
+        if ended and not track.doubt.is_risky:
             self._settle(track)
         track.revision += 1
         track.changed = False
@@ -770,15 +785,13 @@ def clearly_best(cost: NDArray[np.float64], row: int, column: int, ratio: float 
     return not len(others) or bool(others.min() > here * ratio)
 
 
-def crowded(detections: Detections, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,) which boxes overlap with others so much that one person may be taken for the other.
+def crowded(boxes: NDArray[np.floating], believed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) which of (N, 4) boxes overlap so much with believed ones that one person may be taken for the other.
 
-    Args:
-        kept: (N,) without second boxes on the same person: those are nobody else's.
+    Boxes that are nearly the same are on one person.
     """
-    overlap = iou(detections.boxes, detections.boxes)
-    np.fill_diagonal(overlap, 0.0)
-    return np.asarray((overlap[:, kept] > CROWDED_IOU).any(axis=1))
+    overlap = iou(boxes, boxes)
+    return np.asarray(((overlap > CROWDED_IOU) & (overlap < SAME_IOU))[:, believed].any(axis=1))
 
 
 def picture_quality(detections: Detections, image_size: tuple[int, int]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ AGREE_SHARE = 0.65  # pictures of one other person are so much nearer to each ot
 UNSURE_LOOKS, UNSURE_DOUBTS = 2.0, 0.5  # of pictures: how much a mean of few of them is worth
 RISKY_S = 0.5  # a gap or somebody beside it counts so shortly before the last clear picture
 MOST_DOUBTS = 6  # with so many pictures a doubt ends
-DOUBT_S = 10.0  # and after so long
+DOUBT_S = 10.0  # pictures of longer ago are about another moment
 
 
 class LookScale:
@@ -76,21 +76,33 @@ class Doubt:
         self.is_stranger = False  # they show one other person
         self._t_clear_ns = t_ns  # when the track was last seen clearly with no doubt left
         self._t_risk_ns: int | None = None  # last taken up after a gap, or beside others
+        self._t_back_ns = t_ns  # last taken up after a gap
 
     def __bool__(self) -> bool:
         return bool(self.pictures)
 
-    def risk(self, t_ns: int) -> None:
-        """At ``t_ns`` it may well have been somebody else who was taken for the track's person."""
+    def risk(self, t_ns: int, *, is_back: bool) -> None:
+        """At ``t_ns`` it may well have been somebody else who was taken for the track's person.
+
+        Args:
+            is_back: after a gap, not only since others are beside them.
+        """
         self._t_risk_ns = t_ns
+        if is_back:
+            self._t_back_ns = t_ns
 
     def clear(self, t_ns: int) -> None:
         """A clear picture of the track's own person."""
         self._t_clear_ns = t_ns
 
-    def is_old(self, t_ns: int) -> bool:
-        """Has it been open for too long to be about one moment?"""
-        return bool(self.pictures) and (t_ns - self.pictures[0].t_ns) / 1e9 > DOUBT_S
+    @property
+    def is_risky(self) -> bool:
+        """May somebody else have been taken for the track's person since it was last seen clearly?"""
+        return self._t_risk_ns is not None and self._t_risk_ns >= self._t_clear_ns - RISKY_S * 1e9
+
+    def forget(self, before_ns: int) -> None:
+        """Older pictures decide nothing any more."""
+        self.pictures = [one for one in self.pictures if one.t_ns >= before_ns]
 
     def add(self, picture: Picture, known: int, looks: LookScale) -> bool:
         """One more picture; is the doubt over, with nobody else?
@@ -101,7 +113,10 @@ class Doubt:
             known: of how many pictures the track's look is made.
             looks: how far apart pictures are in this camera.
         """
+        if picture.share <= DOUBT_SHARE:  # who comes back looks like them, whoever was there before
+            self.forget(self._t_back_ns)
         self.pictures.append(picture)
+        self.is_stranger = False
         if picture.share <= OWN_SHARE or self._share() <= DOUBT_SHARE:
             self.clear(picture.t_ns)
             return True
@@ -111,7 +126,7 @@ class Doubt:
     def settled(self) -> list[Picture]:
         """End it; of the pictures, those that are no stranger's."""
         kept = [one for one in self.pictures if one.share <= STRANGER_SHARE]
-        self.pictures = []
+        self.pictures, self.is_stranger = [], False
         return kept
 
     def _share(self) -> float:
@@ -123,9 +138,8 @@ class Doubt:
         if len(self.pictures) < CUT_AFTER:
             return False
         share, clear = self._share(), sum(one.quality for one in self.pictures)
-        is_risky = self._t_risk_ns is not None and self._t_risk_ns >= self._t_clear_ns - RISKY_S * 1e9
         sureness = known / (known + UNSURE_LOOKS) * clear / (clear + UNSURE_DOUBTS)
-        is_far = sureness * share >= (RISKY_SHARE if is_risky else CALM_SHARE)
+        is_far = sureness * share >= (RISKY_SHARE if self.is_risky else CALM_SHARE)
         # So many pictures of a stranger tell even where few are known of who was here.
         is_far |= len(self.pictures) >= MOST_DOUBTS and share > STRANGER_SHARE
         if not is_far:
