@@ -26,6 +26,7 @@ from tracker.core.feet import (
     distances_m2,
     look_llr,
 )
+from tracker.core.floor_tracker import FloorTracker
 from tracker.types import TrackKey
 
 F = NDArray[np.float64]
@@ -70,6 +71,7 @@ class Company:
         self._cameras: dict[str, int] = {}
         self._seen_ns: dict[str, int] = {}  # last frame of each camera
         self.foot_errors = FootErrors()
+        self.floor: FloorTracker | None = FloorTracker()  # None: looks tell people apart
 
     def add(self, key: TrackKey) -> None:
         """A new tracklet."""
@@ -97,6 +99,8 @@ class Company:
             self._camera[row] = -1
             self._feet[:, row] = 0.0
             self._free.append(row)
+            if self.floor is not None:
+                self.floor.forget(key)
 
     def join(self, key: TrackKey, earlier: TrackKey) -> None:
         """An earlier tracklet becomes part of another: whoever was beside it was beside that one."""
@@ -111,6 +115,8 @@ class Company:
         self._two[i] |= self._two[j]
         self._two[:, i] |= self._two[:, j]
         self._two[i, i] = False
+        if self.floor is not None:
+            self.floor.join(key, earlier)
         self.forget(earlier)
 
     def part(self, a: TrackKey, b: TrackKey) -> None:
@@ -158,6 +164,8 @@ class Company:
             floor_xy_m[shown].astype(float), sigma_m[shown].astype(float), near.astype(float), scale
         )
         t_s = t_ns / 1e9
+        if self.floor is not None:
+            self.floor.watch(camera_id, t_s, [keys[n] for n in shown.tolist()], Feet(*self._feet[:, rows]))
         self._seen_s[rows] = t_s
         since_s = t_s - self._compared_s[rows]
         due = ~(since_s < LOOK_EVERY_S - 1e-6)
@@ -242,7 +250,7 @@ class Company:
         """As it is now, to be asked for what was seen; it watches no more."""
         one = copy.copy(self)
         one._row, one._sums, one._two = dict(self._row), self._sums[:6].copy(), self._two.copy()
-        one.foot_errors = FootErrors(self.foot_errors.log_scales)
+        one.foot_errors, one.floor = FootErrors(self.foot_errors.log_scales), None
         return one
 
     def note_sights(self, notes: Iterable[Note]) -> None:
@@ -273,6 +281,7 @@ class Company:
             "feet": self._places()[rows].tobytes(),
             "seen_ns": self._seen_ns,
             "foot_errors": self.foot_errors.log_scales,
+            "floor": None if self.floor is None else self.floor.to_state(),
         }
 
     @classmethod
@@ -293,6 +302,7 @@ class Company:
         company.foot_errors = FootErrors(
             {name: (along, across) for name, (along, across) in state["foot_errors"].items()}
         )
+        company.floor = None if state["floor"] is None else FloorTracker.from_state(state["floor"])
         company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
         return company
 

@@ -581,6 +581,8 @@ def grouping(
     threshold: float,
     false_merge_rate: float = 1.0,
     begun: Sequence[Sequence[int]] | None = None,
+    *,
+    seen_only: bool = True,
 ) -> Work[list[list[int]]]:
     """Part N pieces into people.
 
@@ -593,7 +595,8 @@ def grouping(
         false_merge_rate: expected share of wrong ones among all joins, by their own probabilities (Bayesian false
             discovery rate: Newton, Noueiry, Sarkar & Ahlquist, Biostatistics 2004); joins that would exceed it are
             left undone.
-        begun: groups that are joined already, and whom only looks can add to; None: everybody is alone.
+        begun: groups that are joined already; None: everybody is alone.
+        seen_only: only looks can add to these groups.
 
     Returns:
         The groups, each a rising list of rows, ordered by their first row.
@@ -602,6 +605,7 @@ def grouping(
     yield from nodes.know(scores, said)
     if begun is not None:
         yield from nodes.begin(begun)
+        nodes.seen_only = seen_only
     # First those who are well seen, so that no glimpse bridges two people; then glimpses to people; then the rest.
     stage, joins, doubts = 0, 0, 0.0
     while len(said) and stage < 3:
@@ -659,7 +663,7 @@ class _Nodes:
         )
 
     def begin(self, groups: Sequence[Sequence[int]]) -> Work[None]:
-        """Join these rows, while everybody is alone; from then on only those whose looks are known are joined."""
+        """Join these rows, while everybody is alone."""
         waiting = [sorted(members) for members in groups]
         while any(len(members) > 1 for members in waiting):
             pairs = [pair for members in waiting for pair in zip(members[::2], members[1::2], strict=False)]
@@ -667,7 +671,6 @@ class _Nodes:
                 part = pairs[start : start + PART]
                 yield from self.joining(*np.array(part, np.intp).T)
             waiting = [members[::2] for members in waiting]  # the first row stands for both
-        self.seen_only = True
 
     def may_join(self, stage: int, odds: Odds) -> NDArray[np.bool_]:
         """(K,) of pairs who may join: of 0 the well seen, of 1 one of whom is, of 2 all."""

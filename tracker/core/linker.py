@@ -74,6 +74,7 @@ from tracker.types import (
 STATE_VERSION = 6
 
 
+ON_FLOOR_LOG = 4.0  # odds of who is followed on the floor being who they were an instant before
 LEAST_PROBABILITY = 0.5  # that two are one person: below, 'somebody new' is the better answer
 UPDATED_EVERY_NS = 1_000_000_000
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
@@ -235,6 +236,7 @@ class Linker:
                 self._memory.forget_looks()
                 self.appearance.forget()
             self.model_hash = tracklet.model_hash
+            self._company.floor = None  # looks tell people apart, and better
         if known is None:
             self._pieces[tracklet.key] = known = Piece(tracklet)
             self._fresh[tracklet.key] = None
@@ -302,6 +304,7 @@ class Linker:
         keys = sorted(keys)
         scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
+        self._ask_floor(keys, update.camera_id, gain, scores.conflict, owner, open_ids)
         self._newcomers.learn(gain, scores.are_away(owner, len(open_ids)))
         chosen = assign_or_new(-gain, np.full(len(keys), -self._threshold()))
         for i, key in enumerate(keys):
@@ -343,6 +346,31 @@ class Linker:
         self._company.note_sights(scores.notes)
         scores.expect(len(open_ids), self._newcomers.share)
         return scores, np.concatenate((np.full(len(keys), -1), owner)), open_ids.tolist()
+
+    def _ask_floor(
+        self,
+        keys: list[TrackKey],
+        camera_id: str,
+        gain: NDArray[np.float64],
+        conflict: NDArray[np.bool_],
+        owner: NDArray[np.intp],
+        open_ids: list[int],
+    ) -> None:
+        """Raise the log-odds ``gain`` (K, G) of new tracklets being whoever all cameras' feet say that they are on."""
+        if self._company.floor is None:
+            return
+        guess = self._company.floor.guess(camera_id)
+        for n, key in enumerate(keys):
+            votes: dict[int, int] = {}
+            for other, count in guess.get(key, {}).items():
+                identity = self.identity_of(other)
+                if identity is not None:
+                    votes[identity] = votes.get(identity, 0) + count
+            likeliest = max(votes, key=lambda g: (votes[g], -g), default=None)
+            if likeliest in open_ids:
+                g = open_ids.index(likeliest)
+                if not conflict[n, owner == g].any():
+                    gain[n, g] = max(gain[n, g], ON_FLOOR_LOG)
 
     def _handed_over(
         self, person: Person, key: TrackKey, sighting: Sighting, evidence: Evidence | None, t_ns: int
@@ -420,12 +448,17 @@ class Linker:
             return
         conflict = self._company.are_two(keys)
         people = self._respect_operators(keys, conflict)
+        floor = self._company.floor
+        if floor is not None and is_last:
+            floor.finish()
+            floor.look_again()
         known = Known(
             t_ns=t_ns,
             columns=columns,
             said=columns.owner.tolist(),
             conflict=conflict,
             people=people,
+            on_floor=None if floor is None else floor.groups(keys, conflict),
             new_share=self._newcomers.share,
             is_taught=np.array([k in self._taught for k in keys], bool),
             settings=self.settings,

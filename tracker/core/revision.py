@@ -6,6 +6,7 @@ goes on; what it has found is said when all is done.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from tracker.core.appearance import AppearanceModel
 from tracker.core.columns import Columns, own_looks, rows_of
 from tracker.core.company import Company, Note
 from tracker.core.cues import scoring
+from tracker.core.floor_tracker import Standing
 from tracker.core.grouping import (
     KNOWN_PICTURES,
     Doubt,
@@ -48,6 +50,7 @@ class Known:
     said: list[int]  # (N,) the identity each has
     conflict: NDArray[np.bool_]  # (N, N) cannot be one, by what cameras saw and operators said
     people: list[set[int]]  # rows that operators joined
+    on_floor: Standing | None  # whom all cameras' feet say they were on; None: looks say
     new_share: float  # of those who come from where nobody sees them
     is_taught: NDArray[np.bool_]  # (N,) of which the site has learned already
     settings: LinkSettings
@@ -180,13 +183,31 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     least, rate = known.threshold, known.settings.false_merge_rate
     standing = scores.standing()
     yield 10 * len(known.said) ** 2
-    found = yield from grouping(standing, known.said, least, rate)
-    found = yield from refining(found, standing)
+    if known.on_floor is not None and len(known.on_floor.known):
+        # Whom the floor knows it knows better than pairs do; the others are joined with them, or with each other.
+        rows = np.array(known.on_floor.known)
+        standing = copy.copy(standing)
+        standing.conflict = standing.conflict.copy()
+        standing.conflict[np.ix_(rows, rows)] |= ~_together(known.on_floor.groups, len(known.said))[
+            np.ix_(rows, rows)
+        ]
+        found = yield from grouping(standing, known.said, least, rate, known.on_floor.groups, seen_only=False)
+    else:
+        found = yield from grouping(standing, known.said, least, rate)
+        found = yield from refining(found, standing)
     if scores.walks is None:
         return sorted(found)
     # Who goes on as whom on the floor; then whoever came back another way, by looks.
     begun = yield from continuing(found, scores, least)
     return (yield from grouping(scores, known.said, least, rate, begun=begun))
+
+
+def _together(groups: Sequence[Sequence[int]], count: int) -> NDArray[np.bool_]:
+    """(N, N) who of N is in one group."""
+    owner = np.zeros(count, np.intp)
+    for n, members in enumerate(groups):
+        owner[list(members)] = n
+    return np.asarray(owner[:, None] == owner)
 
 
 def _learning_cosines(appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores) -> Work[None]:
