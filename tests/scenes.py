@@ -234,6 +234,34 @@ def camera_updates(
     return out
 
 
+class Crowd:
+    """People who walk to and fro on 10 m x 10 m before three cameras at 2 frames a second; tracks last for 2 s."""
+
+    def __init__(
+        self, seed: int, people: int = 8, seconds: float = 20, sigma_m: float = 0.08, dropped: float = 0.2
+    ):
+        rng = np.random.default_rng(seed)
+        self.frames: list[tuple[str, float, list[TrackKey], np.ndarray]] = []
+        self.person: dict[TrackKey, int] = {}
+        place = rng.uniform(0, 10, (people, 2))
+        angle = rng.uniform(0, 2 * np.pi, people)
+        speed = rng.uniform(0.4, 1.3, people)[:, None] * np.stack((np.cos(angle), np.sin(angle)), axis=1)
+        shift = rng.integers(0, 4, (3, people))  # when tracks begin
+        for n in range(int(seconds * 2)):
+            speed *= np.where((place < 0) & (speed < 0) | (place > 10) & (speed > 0), -1, 1)
+            place = place + 0.5 * speed
+            for c, camera in enumerate("abc"):
+                here = np.flatnonzero(rng.random(people) >= dropped)
+                keys = [
+                    TrackKey(camera_id=camera, run=0, number=int(100 * p + (n + shift[c, p]) // 4))
+                    for p in here
+                ]
+                self.person.update(zip(keys, here.tolist(), strict=True))
+                self.frames.append(
+                    (camera, n / 2, keys, place[here] + rng.normal(0, sigma_m, (len(here), 2)))
+                )
+
+
 def in_time_order(streams: dict[str, list[CameraUpdate]]) -> list[CameraUpdate]:
     """All cameras' updates as ``process`` would take them."""
     return sorted(

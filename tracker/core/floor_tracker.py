@@ -41,11 +41,8 @@ HIDDEN, HIDDEN_STAYS = 0.3, 0.85  # share of looks in which the feet are hidden,
 ROUNDS = 3
 BORN_M = 3.0  # who was not there before is about here
 BORN_TOGETHER = 0.003  # per square metre: looks of two cameras are at one who was not there before
-STRAYS, STRAYS_M, TURNS_M_S = (
-    0.1,
-    0.5,
-    0.5,
-)  # share of people who are elsewhere than where they walked, and how far
+# Share of people who are elsewhere than where they walked, how far, and how much faster or slower they may go then.
+STRAYS, STRAYS_M, TURNS_M_S = 0.1, 0.5, 1.0
 STRAYS_AFTERWARDS = 0.05
 # A picture that is shown twice stands still, and the next one is two instants further.
 PACES, PACED, PACE_LOG = (0.0, 2.0), 4, 8.0  # of so many people at least, by so much better

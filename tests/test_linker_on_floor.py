@@ -1,0 +1,153 @@
+"""People without looks before calibrated cameras: who is who is told by the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.scenes import Crowd, at, look, person_box, tracklet, update
+from tracker.config import LinkSettings
+from tracker.core import linker as linker_module
+from tracker.core import revision as revision_module
+from tracker.core.ledger import Ledger
+from tracker.core.linker import Linker
+from tracker.types import Advance, Command, LinkerInput, TrackKey
+
+
+def filmed(crowd: Crowd, model_hash: str = "", row: np.ndarray | None = None) -> list[LinkerInput]:
+    """What cameras tell of a crowd; a tracklet when it begins."""
+    begun: set[TrackKey] = set()
+    messages: list[LinkerInput] = []
+    for camera, t_s, keys, places in crowd.frames:
+        boxes = [person_box(150 * x, 150 * y, 120) for x, y in places]
+        new = [
+            tracklet(camera, k.number, t_s, t_s, row, first_box=box, last_box=box, model_hash=model_hash)
+            for k, box in zip(keys, boxes, strict=True)
+            if k not in begun
+        ]
+        begun.update(keys)
+        here = [(k.number, box) for k, box in zip(keys, boxes, strict=True)]
+        messages.append(update(camera, t_s, new, here, floor=[(x, y) for x, y in places]))
+    return messages
+
+
+def closed(messages: Sequence[LinkerInput]) -> list[LinkerInput]:
+    return [*messages, Advance(t_ns=messages[-1].t_ns, final=True)]
+
+
+def encode(events: Sequence) -> bytes:
+    return msgspec.json.encode(events)
+
+
+def identities(
+    crowd: Crowd, linker: Linker | None = None, extra: Sequence[tuple[float, Command]] = ()
+) -> Ledger:
+    linker, ledger = linker or Linker(), Ledger()
+    waiting = list(extra)
+    for message in closed(filmed(crowd)):
+        while waiting and at(waiting[0][0]) <= message.t_ns:
+            for event in linker.step(waiting.pop(0)[1]):
+                ledger.follow(event)
+        for event in linker.step(message):
+            ledger.follow(event)
+    return ledger
+
+
+def shares(crowd: Crowd, ledger: Ledger) -> tuple[float, float]:
+    """Of tracklets: with whom most of their identity are, and in the largest identity of their person."""
+    names: dict[int | None, int] = {}
+    both = np.zeros((len(crowd.person), len(crowd.person)))
+    for k, person in crowd.person.items():
+        both[names.setdefault(ledger.identity_of(k), len(names)), person] += 1
+    assert None not in names
+    return both.max(axis=1).sum() / both.sum(), both.max(axis=0).sum() / both.sum()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_crowd_without_looks_is_told_apart(seed):
+    crowd = Crowd(seed)
+    pure, whole = shares(crowd, identities(crowd))
+    assert pure > 0.93 and whole > 0.85
+
+
+def test_without_the_floor_it_is_not(monkeypatch):
+    """What it is for: pairs of tracklets alone tell the same crowds apart less well."""
+
+    def told(seed: int, *, with_floor: bool) -> float:
+        crowd, linker = Crowd(seed), Linker()
+        if not with_floor:
+            linker._company.floor = None
+        return sum(shares(crowd, identities(crowd, linker)))
+
+    assert sum(told(n, with_floor=True) for n in range(2)) > sum(told(n, with_floor=False) for n in range(2))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_nobody_is_twice_before_one_camera(seed):
+    crowd = Crowd(seed, people=14, sigma_m=0.2, dropped=0.4)
+    ledger = identities(crowd)
+    for camera, _, keys, _ in crowd.frames:
+        owners = [ledger.identity_of(k) for k in keys]
+        assert len(set(owners)) == len(owners), camera
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Little is done in a step, and few tracklets are looked at again."""
+    monkeypatch.setattr(linker_module, "WORK_AT_ONCE", 3000)
+    monkeypatch.setattr(linker_module, "WORK_PER_S", 1)
+    monkeypatch.setattr(linker_module, "SETTLED_S", 1.0)
+    monkeypatch.setattr(revision_module, "SETTLED_S", 1.0)
+
+
+@pytest.mark.parametrize("most_pieces", [400, 12])
+def test_restored_at_any_instant_it_says_what_it_would_have_said(hurried, monkeypatch, most_pieces):
+    monkeypatch.setattr(linker_module, "MOST_PIECES", most_pieces)
+    messages = closed(filmed(Crowd(0, people=5, seconds=16)))
+    straight, lives = Linker(), Linker()
+    for n, message in enumerate(messages):
+        if n == 40:
+            message = Command(t_ns=message.t_ns, verb="forget", global_ids=(1,))
+        again = Linker()
+        again.restore(lives.checkpoint())
+        lives = again
+        assert encode(lives.step(message)) == encode(straight.step(message))
+    assert lives.checkpoint() == straight.checkpoint()
+
+
+def test_two_linkers_that_hear_the_same_say_the_same():
+    messages = closed(filmed(Crowd(1)))
+    one, other = Linker(), Linker()
+    assert [encode(one.step(m)) for m in messages] == [encode(other.step(m)) for m in messages]
+
+
+def test_where_looks_are_known_the_floor_is_not_asked():
+    crowd, linker = Crowd(0), Linker()
+    for message in filmed(crowd, model_hash="m", row=look(0)):
+        linker.step(message)
+    assert linker._company.floor is None
+    again = Linker()
+    again.restore(linker.checkpoint())
+    assert again._company.floor is None and again.checkpoint() == linker.checkpoint()
+
+
+def test_operators_are_obeyed_whatever_the_floor_says():
+    crowd = Crowd(0)
+    keys = sorted(crowd.person)
+    alone = identities(crowd)
+    person = alone.identity_of(keys[0])
+    mine = [k for k in keys if alone.identity_of(k) == person]
+    assert len(mine) > 2
+    late = crowd.frames[-1][1]
+    linker = Linker(LinkSettings())
+    early = identities(Crowd(0, seconds=late - 1))  # who they are when the operator speaks
+    part = [k for k in mine if early.identity_of(k) is not None][-1]
+    split = Command(
+        t_ns=at(late - 1), verb="split", global_ids=(early.identity_of(part),), track_keys=(part,)
+    )
+    ledger = identities(crowd, linker, [(late - 1, split)])
+    others = {ledger.identity_of(k) for k in mine if k != part and early.identity_of(k) is not None}
+    assert ledger.identity_of(part) not in others
