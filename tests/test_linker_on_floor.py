@@ -134,6 +134,21 @@ def test_where_looks_are_known_the_floor_is_not_asked():
     assert again._company.floor is None and again.checkpoint() == linker.checkpoint()
 
 
+@pytest.mark.parametrize("model_hash", ["", "m"])
+def test_a_checkpoint_of_a_version_that_knew_no_floor_is_gone_on_from(model_hash):
+    messages = closed(filmed(Crowd(0), model_hash))
+    linker, again = Linker(), Linker()
+    for message in messages[:60]:
+        linker.step(message)
+    checkpoint = linker.checkpoint()
+    state = msgspec.msgpack.decode(checkpoint.state)
+    del state["company"]["floor"]
+    again.restore(msgspec.structs.replace(checkpoint, state=msgspec.msgpack.encode(state)))
+    assert (again._company.floor is None) == bool(model_hash)
+    for message in messages[60:]:
+        again.step(message)
+
+
 def test_operators_are_obeyed_whatever_the_floor_says():
     crowd = Crowd(0)
     keys = sorted(crowd.person)

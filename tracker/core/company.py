@@ -302,7 +302,8 @@ class Company:
         company.foot_errors = FootErrors(
             {name: (along, across) for name, (along, across) in state["foot_errors"].items()}
         )
-        company.floor = None if state["floor"] is None else FloorTracker.from_state(state["floor"])
+        floor = state.get("floor", {})  # of an older version: begun anew
+        company.floor = None if floor is None else FloorTracker.from_state(floor) if floor else FloorTracker()
         company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
         return company
 

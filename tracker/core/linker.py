@@ -1064,6 +1064,8 @@ class Linker:
         self.appearance.take_state(state["learned"])
         self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
         self.model_hash = checkpoint.model_hash
+        if self.model_hash:
+            company.floor = None
         self._pieces = {p.key: p for p in pieces}
         self._people = {p.global_id: p for p in people}
         self._owner = {k: p.global_id for p in people for k in p.keys}
