@@ -165,7 +165,8 @@ def test_of_whom_is_forgotten_nothing_is_kept():
     for one in crowd.person:
         floor.forget(one)
     state = floor.to_state()
-    assert not state["settled"] and not any(instant[2] for instant in state["instants"])
+    assert not state["settled"] and not any(instant[3] for instant in state["instants"])
+    assert not len(floor._walkers) and not len(floor._before)
     assert not any(keys for _, keys, _ in state["waiting"])
     assert groups_of(floor, sorted(crowd.person)) == [[n] for n in range(len(crowd.person))]
     floor.watch("a", 30.0, [key("a", 1)], feet([(0, 0)]))

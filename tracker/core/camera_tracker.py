@@ -61,9 +61,7 @@ BLIND_S = 0.6  # after this long unseen, place alone brings nobody back
 
 RARE_S = 0.35  # from one look to the next a walker (1.3 m/s) goes further than they are wide (0.45 m)
 DOUBT_LOG = 1.6  # a pair is in doubt where all would be more than a fifth as likely without it
-BLIND_DOUBT_LOG = (
-    3.0  # beside others, where looks are not known: all cameras' feet tell better who goes on as whom
-)
+BLIND_DOUBT_LOG = 3.0  # beside others, without an embedder: all cameras' feet tell better who goes on as whom
 LOOKS_LOG = 3.0  # there, one's own looks speak for a pair by this much, a stranger's against it
 
 MIN_ALIKE = 0.6  # nobody's box shrinks or grows by more from one frame to the next
@@ -395,7 +393,7 @@ class CameraTracker:
         taken = np.flatnonzero(chosen >= 0)
         worth = gain > 0
         rivals = worth.sum(axis=1) + worth[:, chosen].sum(axis=0) > 2  # of a pair that is made
-        doubt = np.where(rivals & ~known.any(axis=1), BLIND_DOUBT_LOG, DOUBT_LOG)
+        doubt = np.where(rivals & (not self.model_hash), BLIND_DOUBT_LOG, DOUBT_LOG)
         is_sure = margins(-gain, nobody, chosen) >= doubt
         certain = taken[is_sure[taken]]
         self._footing.learn(tracks[certain], boxes[chosen[certain]], self.image_size)

@@ -19,7 +19,7 @@ F = NDArray[np.float64]
 
 ACCELERATION = 0.3  # m/s in a second: what walks change by
 SPEED_M_S = 0.8  # standard deviation of each axis of a velocity that nobody knows
-ANYWHERE_M = 100.0  # of a place that nobody knows
+ANYWHERE_M = 1000.0  # of a place that nobody knows
 FLOORS_M = 0.12  # two cameras' floors differ by so much, whatever their boxes are like
 LEAST_REACH_M = 0.3
 NOWHERE = -50.0  # log density of a line of sight that is not known
@@ -83,15 +83,14 @@ def motion(dt_s: float) -> tuple[F, F]:
 
 
 def log_evidence(past: Information, future: Information) -> F:
-    """(N, M) log densities of what was seen of M people later, if they are N people of whom the past is known.
+    """(K,) log densities of what was seen of K people later, if they are those of whom the past is known, one by one.
 
     Up to a number that depends on the future alone: the integral of ``past`` times ``exp(-x L x / 2 + v x)``.
     """
-    L, v = past.L[:, None] + future.L, past.v[:, None] + future.v
-    own = np.einsum("ni,ni->n", past.v, np.linalg.solve(past.L, past.v[..., None])[..., 0])
-    both = np.einsum("nmi,nmi->nm", v, np.linalg.solve(L, v[..., None])[..., 0])
-    apart = np.linalg.slogdet(past.L)[1][:, None] - np.linalg.slogdet(L)[1]
-    return np.asarray((both - own[:, None] + apart) / 2)
+    L, v = past.L + future.L, past.v + future.v
+    own = np.einsum("ki,ki->k", past.v, np.linalg.solve(past.L, past.v[..., None])[..., 0])
+    both = np.einsum("ki,ki->k", v, np.linalg.solve(L, v[..., None])[..., 0])
+    return np.asarray((both - own + np.linalg.slogdet(past.L)[1] - np.linalg.slogdet(L)[1]) / 2)
 
 
 class Looks(NamedTuple):
@@ -152,6 +151,10 @@ class Looks(NamedTuple):
         ahead, aside = -(x * to_x + y * to_y), y * to_x - x * to_y
         along_m = np.sqrt(xx * to_x**2 + yy * to_y**2 + 2 * xy * to_x * to_y + 1e-9)
         across_m = np.sqrt(xx * to_y**2 + yy * to_x**2 - 2 * xy * to_x * to_y + 1e-9)
+        # Along the line, given how far aside.
+        leans = (to_x * to_y * (xx - yy) - (to_x**2 - to_y**2) * xy) / across_m**2
+        ahead = ahead - leans * aside
+        along_m = np.sqrt(np.maximum(along_m**2 - (leans * across_m) ** 2, 1e-9))
         within = np.maximum(ndtr(ahead / along_m) - ndtr((ahead - self.reach_m) / along_m), 1e-12)
         line = (
             np.log(within / self.reach_m)

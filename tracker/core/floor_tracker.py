@@ -46,7 +46,13 @@ STRAYS, STRAYS_M, TURNS_M_S = 0.1, 0.5, 1.0
 STRAYS_AFTERWARDS = 0.05
 # A picture that is shown twice stands still, and the next one is two instants further.
 PACES, PACED, PACE_LOG = (0.0, 2.0), 4, 8.0  # of so many people at least, by so much better
+MOST_AGAINST_LOG = 20.0  # of one who goes on
 LEAST_GAIN = 1.0  # log-odds by which going on otherwise must be better
+NEAR_M, FASTEST_M_S = 3.0, 3.0  # nobody goes on further off than this and so much more a second
+MOST_AGAIN = 80  # walkers whose last seconds are looked at again; of more, nobody's: it is done in one step
+MOST_WALKERS = 8  # that are kept of one tracklet
+VAGUE_M, FAR_M = 20.0, 1000.0  # feet that are less exact, or further off, say nothing
+LATE_S = 10.0  # time has been set back, if it is before the last instant by more
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,8 @@ class Walkers:
         now[whose, camera], hidden[whose, camera], last_s[whose] = 1.0, instant.hidden[at], instant.t_s
         was_seen = np.isin(np.arange(len(self)), whose)[:, None]
         found = np.where(was_seen, FORGETS * self.found + (1 - FORGETS) * now, FORGETS_UNSEEN * self.found)
+        shown = np.isin(np.arange(found.shape[1]), instant.shown)
+        found = np.where(shown, found, self.found)
         return Walkers(self.ids, mean, covariance, last_s, hidden, found)
 
     def log_odds_found(self) -> F:
@@ -155,6 +163,7 @@ class Instant:
 
     t_s: float
     dt_s: float  # since the one before, as people walked
+    shown: NDArray[np.intp]  # cameras that show it
     keys: list[TrackKey]
     camera: NDArray[np.intp]  # (B,)
     feet: Feet
@@ -171,7 +180,8 @@ class Instant:
             *(np.concatenate(column) for column in zip(*(frame.feet for _, frame in frames), strict=True))
         )
         nobody, shown = np.zeros(len(keys), np.int64), np.zeros(len(keys))
-        return cls(t_s, 0.0, keys, camera.astype(np.intp), feet, Looks.of(feet), nobody, shown)
+        cameras = np.array([n for n, _ in frames], np.intp)
+        return cls(t_s, 0.0, cameras, keys, camera.astype(np.intp), feet, Looks.of(feet), nobody, shown)
 
     def without(self, key: TrackKey) -> Instant:
         """Nothing of a tracklet."""
@@ -179,7 +189,7 @@ class Instant:
         feet = self.feet.at(keep)
         keys = [k for k in self.keys if k != key]
         looks, walker, hidden = self.looks.at(keep), self.walker[keep], self.hidden[keep]
-        return Instant(self.t_s, self.dt_s, keys, self.camera[keep], feet, looks, walker, hidden)
+        return Instant(self.t_s, self.dt_s, self.shown, keys, self.camera[keep], feet, looks, walker, hidden)
 
 
 class FloorTracker:
@@ -193,6 +203,8 @@ class FloorTracker:
         self._instants: list[Instant] = []
         self._waiting: dict[str, Frame] = {}  # of the instant that has begun
         self._begun_s = self._solved_s = self._again_s = -np.inf
+        self._heard_s: dict[str, float] = {}  # when each camera was
+        self._origin: tuple[float, float] | None = None  # places are kept from here, in metres
         self._settled: dict[
             TrackKey, dict[int, int]
         ] = {}  # instants of each tracklet on each walker, before these
@@ -202,11 +214,24 @@ class FloorTracker:
 
     def watch(self, camera_id: str, t_s: float, keys: Sequence[TrackKey], feet: Feet) -> None:
         """One frame of one camera: N tracklets and where they stand. It counts once its instant is over."""
-        if t_s - self._begun_s >= INSTANT_S - 1e-6:
+        if self._begun_s - t_s > LATE_S:
+            self.finish()
+            self._heard_s, self._begun_s = {}, -np.inf
+        if t_s < self._begun_s or t_s - self._heard_s.get(camera_id, -np.inf) < INSTANT_S - 1e-6:
+            return
+        if t_s - self._begun_s > AT_ONCE_S:
             self.finish()
             self._begun_s = t_s
-        if 0 <= t_s - self._begun_s <= AT_ONCE_S:
-            self._waiting[camera_id] = Frame(list(keys), feet)
+        self._heard_s[camera_id] = t_s
+        if self._origin is None and len(keys):
+            self._origin = (round(float(feet.x_m[0]), -1), round(float(feet.y_m[0]), -1))
+        x, y = self._origin or (0.0, 0.0)
+        feet = feet._replace(x_m=feet.x_m - x, y_m=feet.y_m - y)
+        is_exact = (np.hypot(feet.x_m, feet.y_m) < FAR_M) & (
+            np.maximum(feet.along_m, feet.across_m) < VAGUE_M
+        )
+        exact = np.flatnonzero(is_exact)
+        self._waiting[camera_id] = Frame([keys[n] for n in exact.tolist()], feet.at(exact))
 
     def finish(self) -> None:
         """The instant that has begun is over."""
@@ -215,23 +240,29 @@ class FloorTracker:
             if camera_id not in self._names:
                 self._names.append(camera_id)
         frames = [(self._names.index(camera_id), waiting[camera_id]) for camera_id in sorted(waiting)]
-        if not any(frame.keys for _, frame in frames):
-            return
-        self._solve(Instant.of(self._begun_s, frames))
-        if self._begun_s - self._again_s >= AGAIN_S:
-            self.look_again()
-        self._settle()
+        if any(frame.keys for _, frame in frames):
+            self._solve(Instant.of(self._begun_s, frames))
+            if self._begun_s - self._again_s >= AGAIN_S:
+                self.look_again()
+        elif frames:
+            self._walkers = self._walkers.where(self._begun_s - self._walkers.last_s <= UNSEEN_S)
+        if frames:
+            self._settle(self._begun_s)
 
     def forget(self, key: TrackKey) -> None:
-        """Nothing is kept of a tracklet."""
+        """Nothing is kept of a tracklet, nor of where its person was, but what others saw."""
         self._settled.pop(key, None)
-        for n, instant in enumerate(self._instants):
-            if key in instant.keys:
-                self._instants[n] = instant.without(key)
         for camera_id, frame in self._waiting.items():
             if key in frame.keys:
                 keep = np.array([k != key for k in frame.keys], bool)
                 self._waiting[camera_id] = Frame([k for k in frame.keys if k != key], frame.feet.at(keep))
+        if not any(key in instant.keys for instant in self._instants):
+            return
+        self._instants = [instant.without(key) for instant in self._instants]
+        seen = np.concatenate([instant.walker for instant in self._instants])
+        self._walkers, self._before = (
+            walkers.where(np.isin(walkers.ids, seen)) for walkers in (self._walkers, self._before)
+        )
 
     def join(self, key: TrackKey, earlier: TrackKey) -> None:
         """An earlier tracklet becomes part of another."""
@@ -243,25 +274,38 @@ class FloorTracker:
 
     # ---- what is told ----------------------------------------------------------------------------------------
 
-    def groups(self, keys: Sequence[TrackKey], conflict: NDArray[np.bool_]) -> Standing:
+    def groups(
+        self, keys: Sequence[TrackKey], conflict: NDArray[np.bool_], people: Sequence[set[int]] = ()
+    ) -> Standing:
         """N tracklets by the person that they were mostly on.
 
         Args:
             conflict: (N, N) cannot be one person: the one seen longer stays, the other is whom it was on otherwise.
+            people: rows that are one person, whatever the floor says.
         """
-        counts = self._counts(keys)
-        by_count = sorted((-max(counts[key].values()), n) for n, key in enumerate(keys) if key in counts)
-        alone = [[n] for n, key in enumerate(keys) if key not in counts]
+        counts, bound = self._counts(keys), set().union(*people)
+        units = [*map(sorted, people), *([n] for n in range(len(keys)) if n not in bound)]
+        told: list[tuple[int, list[int], dict[int, int]]] = []
         members: dict[int, list[int]] = {}
-        for _, n in by_count:
-            of = counts[keys[n]]
+        alone: list[list[int]] = []
+        for rows in units:
+            of: dict[int, int] = {}
+            for n in rows:
+                for walker, count in counts.get(keys[n], {}).items():
+                    of[walker] = of.get(walker, 0) + count
+            if of:
+                told.append((-max(of.values()), rows, of))
+            else:
+                alone.append(rows)
+        for _, rows, of in sorted(told, key=lambda one: one[:2]):
             for walker in sorted(of, key=lambda walker: (-of[walker], walker)):
-                if not conflict[n, members.get(walker, [])].any():
-                    members.setdefault(walker, []).append(n)
+                if not conflict[np.ix_(rows, members.get(walker, []))].any():
+                    members.setdefault(walker, []).extend(rows)
                     break
             else:
-                alone.append([n])
-        return Standing(sorted([*map(sorted, members.values()), *alone]), sorted(n for _, n in by_count))
+                alone.append(rows)
+        known = sorted(n for _, rows, _ in told for n in rows)
+        return Standing(sorted([*map(sorted, members.values()), *alone]), known)
 
     def guess(self, camera_id: str) -> dict[TrackKey, dict[TrackKey, int]]:
         """Of the tracklets of a camera's newest frame those that may be on somebody who is followed: with whom, the
@@ -321,15 +365,41 @@ class FloorTracker:
         first = np.array([found.begun[n - len(walkers)] for n in born], np.intp)
         row = np.concatenate((np.arange(len(walkers)), np.full(len(found.begun), -1), [-1]))
         row[born] = len(walkers) + np.arange(len(born))  # some who were begun have nobody
-        ids = self._next + np.arange(len(born))
-        self._next += len(born)
-        walkers = walkers.born(ids, instant.looks.place[first], instant.t_s)
         owner = row[found.owner]
+        ids, left = self._named(owner, walkers, len(born), instant.keys)
+        walkers = replace(walkers, ids=np.where(left, 0, walkers.ids)).born(
+            ids, instant.looks.place[first], instant.t_s
+        )
         instant.hidden = found.hidden
         instant.walker = np.where(owner >= 0, walkers.ids[owner] if len(walkers) else 0, 0)
-        self._walkers = walkers.seen(owner, instant)
+        walkers = walkers.seen(owner, instant)
+        self._walkers = walkers.where(walkers.ids > 0)
         self._instants.append(instant)
         self._solved_s = instant.t_s
+
+    def _named(
+        self, owner: NDArray[np.intp], walkers: Walkers, born: int, keys: Sequence[TrackKey]
+    ) -> tuple[Whole, NDArray[np.bool_]]:
+        """What those are called who begin, in rows after the ``walkers``: as whoever their tracklets were on lately, if
+        nobody is that now. And (N,) whose name has gone."""
+        ids, left = np.zeros(born, np.int64), np.zeros(len(walkers), bool)
+        taken = set(walkers.ids[np.unique(owner[(owner >= 0) & (owner < len(walkers))])].tolist())
+        last = self._last_walkers(keys)
+        for n in range(born):
+            lately, counts = np.unique(last[(owner == len(walkers) + n) & (last > 0)], return_counts=True)
+            free = [
+                (-count, w)
+                for w, count in zip(lately.tolist(), counts.tolist(), strict=True)
+                if w not in taken
+            ]
+            if free:
+                ids[n] = min(free)[1]
+                taken.add(ids[n])
+                left |= walkers.ids == ids[n]
+            else:
+                ids[n] = self._next
+                self._next += 1
+        return ids, left
 
     def _last_walkers(self, keys: Sequence[TrackKey]) -> Whole:
         """(B,) on whom each tracklet was last; 0 where it was on nobody."""
@@ -363,19 +433,25 @@ class FloorTracker:
     def look_again(self) -> None:
         """Whose the last seconds' looks are, now that it is known what came after."""
         self._again_s = self._solved_s
-        if len(self._instants) < 2:
+        if len(self._instants) < 2 or len(self._walkers) > MOST_AGAIN:
             return
         self._before = self._before.seen_by(len(self._names))
         self._relink()
         self._reassign()
         self._relink()
 
-    def _settle(self) -> None:
+    def _settle(self, now_s: float) -> None:
         """What is too long ago to be looked at again stays as it is."""
-        while self._instants and self._instants[0].t_s < self._solved_s - WINDOW_S:
+        while self._instants and self._instants[0].t_s < now_s - WINDOW_S:
             oldest = self._instants.pop(0)
             _count(oldest, self._settled)
+            for key in oldest.keys:
+                of = self._settled.get(key, {})
+                for walker in sorted(of, key=lambda walker: (-of[walker], walker))[MOST_WALKERS:]:
+                    del of[walker]
             self._before = self._passed(self._before.seen_by(len(self._names)), oldest)
+        if not self._instants:
+            self._before = self._before.where(now_s - self._before.last_s <= UNSEEN_S)
 
     def _passed(self, walkers: Walkers, instant: Instant, strayed: NDArray[np.intp] | None = None) -> Walkers:
         """Walkers before an instant, after it, as it is read now."""
@@ -388,77 +464,96 @@ class FloorTracker:
         return walkers.seen(_rows_of(walkers.ids, instant.walker), instant)
 
     def _futures(self) -> tuple[Whole, list[Information], F]:
-        """Who is in these instants (W,), what is known of where they are at each from those after it, and (T, W) when
-        each is seen next, from each on."""
+        """Who is in these instants (W,), what is known of where they are at each from those after it, and (T, 4, W)
+        when and where each is seen next, from each on, and how much further off that may be."""
         ids = np.unique(np.concatenate([instant.walker for instant in self._instants]))
         ids = ids[ids > 0]
         known, ahead = Information.none(len(ids)), []
-        next_s, seen_s = np.full(len(ids), np.inf), []
+        seen, seen_next = np.full((4, len(ids)), np.inf), []
         for n in range(len(self._instants) - 1, -1, -1):
             instant = self._instants[n]
             ahead.append(known)
             row = _rows_of(ids, instant.walker)
-            next_s = next_s.copy()
-            next_s[row[row >= 0]] = instant.t_s
-            seen_s.append(next_s)
+            seen, at = seen.copy(), row >= 0
+            hidden_m = np.where(instant.hidden > 0.5, instant.looks.reach_m, 0.0)[at]
+            seen[0, row[at]], seen[1:3, row[at]], seen[3, row[at]] = (
+                instant.t_s,
+                instant.looks.place[at].T,
+                hidden_m,
+            )
+            seen_next.append(seen)
             known = _with(known, row, instant).before(instant.dt_s)
-        return ids, ahead[::-1], np.array(seen_s[::-1])
+        return ids, ahead[::-1], np.array(seen_next[::-1])
 
     def _relink(self) -> None:
         """Who goes on as whom, at every instant anew."""
-        ids, ahead, next_s = self._futures()
+        ids, ahead, seen_next = self._futures()
         label = ids.copy()  # whom each is called by now
         walkers = self._before
         for n, instant in enumerate(self._instants):
             row = _rows_of(ids, instant.walker)
-            soon = np.flatnonzero(next_s[n] - instant.t_s <= UNSEEN_S)
-            future = _with(ahead[n], row, instant).at(soon)
+            wait_s = seen_next[n, 0] - instant.t_s
+            soon = np.flatnonzero(wait_s <= UNSEEN_S)
             there = walkers.after(instant.dt_s, instant.t_s)
-            label[soon], strayed = self._gone_on(there, future, label[soon])
+            off_m = np.hypot(*(there.mean[:, axis, None] - seen_next[n, 1 + axis, soon] for axis in (0, 1)))
+            near = off_m <= NEAR_M + FASTEST_M_S * wait_s[soon] + seen_next[n, 3, soon]
+            future = _with(ahead[n], row, instant).at(soon)
+            label[soon], strayed = self._gone_on(there, future, near, label[soon])
+            # Whoever comes later must not be called as somebody is by now.
+            later = np.flatnonzero((wait_s > UNSEEN_S) & np.isfinite(wait_s) & np.isin(label, label[soon]))
+            label[later] = self._next + np.arange(len(later))
+            self._next += len(later)
             instant.walker = np.where(row >= 0, label[row] if len(label) else 0, 0)
             walkers = self._passed(walkers, instant, strayed)
         self._walkers = walkers
 
-    def _gone_on(self, past: Walkers, future: Information, label: Whole) -> tuple[Whole, NDArray[np.intp]]:
+    def _gone_on(
+        self, past: Walkers, future: Information, near: NDArray[np.bool_], label: Whole
+    ) -> tuple[Whole, NDArray[np.intp]]:
         """Of M people who are seen from now on, whom of N they are: ids, as ``label`` says unless there is better; and
-        rows of those of the past who are not where they were heading."""
+        rows of those of the past who are not where they were heading.
+
+        Args:
+            near: (N, M) who may be whom at all.
+        """
         none = np.zeros(0, np.intp)
-        if not len(past) or not len(label):
+        if not near.any():
             return label, none
-        straight = np.log1p(-STRAYS_AFTERWARDS) + log_evidence(
-            Information.of(past.mean, past.covariance), future
-        )
-        astray = Information.of(past.mean, past.covariance + _STRAYING)
-        wide = np.log(STRAYS_AFTERWARDS) + log_evidence(astray, future)
+        i, j = np.nonzero(near)
+        nobody, straight, wide = (np.full(near.shape, -np.inf) for _ in range(3))
+        before = Information.of(past.mean, past.covariance).at(i)
+        astray = Information.of(past.mean, past.covariance + _STRAYING).at(i)
+        straight[i, j] = np.log1p(-STRAYS_AFTERWARDS) + log_evidence(before, future.at(j))
+        wide[i, j] = np.log(STRAYS_AFTERWARDS) + log_evidence(astray, future.at(j))
         anybody = log_evidence(Information.of(*unknown(1)), future) + np.log(
             2 * np.pi * ANYWHERE_M**2 * NEW_PER_M2
         )
         same = past.ids[:, None] == label
         gain = np.logaddexp(straight, wide) - anybody + STAYS_AFTERWARDS_LOG * same
+        gain = np.where(near, gain, nobody)
         i, j = linear_sum_assignment(-np.maximum(gain, 0.0))
         right = gain[i, j] > 0
         i, j = i[right], j[right]
-        if gain[i, j].sum() - gain[same].sum() > LEAST_GAIN:
+        if gain[i, j].sum() - np.maximum(gain[same], -MOST_AGAINST_LOG).sum() > LEAST_GAIN:
             found = np.zeros(len(label), np.int64)
             found[j] = past.ids[i]
-            # Who is nobody of the past keeps a name that nobody else of it has.
-            taken = np.isin(label, past.ids)
-            fresh = np.flatnonzero((found == 0) & taken)
+            # Whoever is nobody of the past keeps their name, unless somebody else has it now.
+            fresh = np.flatnonzero((found == 0) & np.isin(label, found))
             found = np.where(found == 0, label, found)
             found[fresh] = self._next + np.arange(len(fresh))
             self._next += len(fresh)
             label = found
         i, j = np.nonzero(past.ids[:, None] == label)
-        return label, i[wide[i, j] > straight[i, j]]
+        return label, i[~(straight[i, j] > wide[i, j])]
 
     def _reassign(self) -> None:
         """Whose each look is, by all that is known before and after it."""
-        ids, ahead, next_s = self._futures()
+        ids, ahead, seen_next = self._futures()
         walkers = self._before
         for n, instant in enumerate(self._instants):
             there = walkers.after(instant.dt_s, instant.t_s)
             # Who will only be seen later may be seen here as well.
-            to_come = np.setdiff1d(ids[next_s[n] - instant.t_s <= UNSEEN_S], there.ids)
+            to_come = np.setdiff1d(ids[seen_next[n, 0] - instant.t_s <= UNSEEN_S], there.ids)
             mean, covariance = unknown(len(to_come))
             known = Information.of(
                 np.concatenate((there.mean, mean)), np.concatenate((there.covariance, covariance))
@@ -493,6 +588,7 @@ class FloorTracker:
                 [
                     instant.t_s,
                     instant.dt_s,
+                    instant.shown.tolist(),
                     *_frame_state(Frame(instant.keys, instant.feet)),
                     instant.camera.tolist(),
                     instant.walker.tolist(),
@@ -504,6 +600,8 @@ class FloorTracker:
                 [camera_id, *_frame_state(frame)] for camera_id, frame in sorted(self._waiting.items())
             ],
             "times_s": np.array((self._begun_s, self._solved_s, self._again_s)).tobytes(),
+            "heard_s": sorted(self._heard_s.items()),
+            "origin_m": self._origin,
             "settled": [
                 [msgspec.to_builtins(key), sorted(counts.items())]
                 for key, counts in sorted(self._settled.items())
@@ -517,12 +615,13 @@ class FloorTracker:
         floor = cls()
         floor._names = [str(name) for name in state["names"]]
         floor._walkers, floor._before = (_walkers_of(plain) for plain in state["walkers"])
-        for t_s, dt_s, keys, feet, camera, walker, hidden in state["instants"]:
+        for t_s, dt_s, shown, keys, feet, camera, walker, hidden in state["instants"]:
             frame = _frame_of(keys, feet)
             floor._instants.append(
                 Instant(
                     float(t_s),
                     float(dt_s),
+                    np.array(shown, np.intp),
                     frame.keys,
                     np.array(camera, np.intp),
                     frame.feet,
@@ -532,6 +631,9 @@ class FloorTracker:
                 )
             )
         floor._waiting = {str(camera_id): _frame_of(keys, feet) for camera_id, keys, feet in state["waiting"]}
+        floor._heard_s = {str(camera_id): float(t_s) for camera_id, t_s in state["heard_s"]}
+        origin = state["origin_m"]
+        floor._origin = None if origin is None else (float(origin[0]), float(origin[1]))
         floor._begun_s, floor._solved_s, floor._again_s = np.frombuffer(state["times_s"]).tolist()
         floor._settled = {
             msgspec.convert(key, TrackKey): {int(walker): int(count) for walker, count in counts}

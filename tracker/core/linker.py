@@ -458,7 +458,7 @@ class Linker:
             said=columns.owner.tolist(),
             conflict=conflict,
             people=people,
-            on_floor=None if floor is None else floor.groups(keys, conflict),
+            on_floor=None if floor is None else floor.groups(keys, conflict, people),
             new_share=self._newcomers.share,
             is_taught=np.array([k in self._taught for k in keys], bool),
             settings=self.settings,

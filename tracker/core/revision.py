@@ -185,12 +185,8 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     yield 10 * len(known.said) ** 2
     if known.on_floor is not None and len(known.on_floor.known):
         # Whom the floor knows it knows better than pairs do; the others are joined with them, or with each other.
-        rows = np.array(known.on_floor.known)
         standing = copy.copy(standing)
-        standing.conflict = standing.conflict.copy()
-        standing.conflict[np.ix_(rows, rows)] |= ~_together(known.on_floor.groups, len(known.said))[
-            np.ix_(rows, rows)
-        ]
+        standing.conflict = standing.conflict | (_apart(known.on_floor, len(known.said)) & ~standing.forced)
         found = yield from grouping(standing, known.said, least, rate, known.on_floor.groups, seen_only=False)
     else:
         found = yield from grouping(standing, known.said, least, rate)
@@ -202,12 +198,13 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     return (yield from grouping(scores, known.said, least, rate, begun=begun))
 
 
-def _together(groups: Sequence[Sequence[int]], count: int) -> NDArray[np.bool_]:
-    """(N, N) who of N is in one group."""
-    owner = np.zeros(count, np.intp)
-    for n, members in enumerate(groups):
+def _apart(standing: Standing, count: int) -> NDArray[np.bool_]:
+    """(N, N) who of N are known to be in different groups."""
+    owner, known = np.zeros(count, np.intp), np.zeros(count, bool)
+    for n, members in enumerate(standing.groups):
         owner[list(members)] = n
-    return np.asarray(owner[:, None] == owner)
+    known[standing.known] = True
+    return np.asarray((owner[:, None] != owner) & known[:, None] & known)
 
 
 def _learning_cosines(appearance: AppearanceModel, pieces: Sequence[Piece], scores: Scores) -> Work[None]:
