@@ -218,3 +218,75 @@ def test_what_is_kept_is_bounded_by_what_is_asked_for():
             floor.forget(key("a", n - 30))  # as a linker does
     assert len(floor._instants) <= WINDOW_S / INSTANT_S + 1
     assert len(floor._settled) <= 30 and len(floor._walkers) < 20
+
+
+# ---- what used to go wrong -----------------------------------------------------------------------------------
+
+
+def test_a_track_carries_its_person_over_a_gap_and_a_sharp_turn():
+    """Whoever was unseen for 2 s, or turned round within one, was somebody new, though their tracks went on."""
+    gap, turn = FloorTracker(), FloorTracker()
+    for n in range(40):
+        for camera in ("a", "b"):
+            if not 20 <= n < 24:
+                gap.watch(camera, n / 2, [key(camera, 1)], feet([(0, 0)]))
+            turn.watch(camera, n / 2, [key(camera, 1)], feet([(10 - abs(n - 20) * 1.2, 0)]))
+    for floor in (gap, turn):
+        floor.finish()
+        counts = floor._counts([key("a", 1), key("b", 1)])
+        assert [set(of) for of in counts.values()] == [{1}, {1}]
+
+
+def test_cameras_that_take_turns_are_both_heard():
+    floor = FloorTracker()
+    for n in range(8):
+        floor.watch("a", n / 2, [key("a", 1)], feet([(0.5 * n, 0)]))
+        floor.watch("b", n / 2 + 0.25, [key("b", 1)], feet([(0.5 * n + 0.25, 0)]))
+    assert groups_of(floor, [key("a", 1), key("b", 1)]) == [[0, 1]]
+
+
+@pytest.mark.parametrize("origin", [(0.0, 0.0), (4e5, 5e6)])
+def test_it_does_not_matter_where_the_floor_begins(origin):
+    crowd = Crowd(0)
+    here, there = FloorTracker(), FloorTracker()
+    show(crowd, here)
+    for camera, t_s, keys, places in crowd.frames:
+        there.watch(camera, t_s, keys, feet(places + origin))
+    keys = sorted(crowd.person)
+    assert groups_of(here, keys) == groups_of(there, keys)
+
+
+def test_feet_at_the_horizon_say_nothing():
+    floor = FloorTracker()
+    floor.watch("a", 0.0, [key("a", 1)], feet([(0, 0)]))
+    for n, sigma_m in enumerate((1e5, 3e7, 1e10), 1):
+        floor.watch("a", n / 2, [key("a", 1)], feet([(1e6, 0)], sigma_m=sigma_m, near=[(0, 0)]))
+    assert groups_of(floor, [key("a", 1)]) == [[0]] and floor._counts([key("a", 1)]) == {key("a", 1): {1: 1}}
+
+
+def test_a_clock_that_was_ahead_is_set_back():
+    floor = FloorTracker()
+    floor.watch("a", 1e5, [key("a", 1)], feet([(0, 0)]))
+    for n in range(4):
+        floor.watch("a", n / 2, [key("a", 2)], feet([(0, 0)]))
+    floor.finish()
+    assert sum(floor._counts([key("a", 2)])[key("a", 2)].values()) == 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nobody_is_seen_twice_by_a_camera_at_one_instant(seed):
+    crowd, floor = Crowd(seed, people=14, sigma_m=0.2, dropped=0.4), FloorTracker()
+    show(crowd, floor)
+    floor.finish()
+    floor.look_again()
+    for instant in floor._instants:
+        for camera in range(3):
+            walkers = instant.walker[(instant.camera == camera) & (instant.walker > 0)]
+            assert len(set(walkers.tolist())) == len(walkers)
+
+
+def test_of_a_great_crowd_nobody_is_looked_at_again(monkeypatch):
+    """It would all be done within one step."""
+    monkeypatch.setattr(floor_tracker, "MOST_AGAIN", 5)
+    monkeypatch.setattr(FloorTracker, "_relink", lambda self: pytest.fail("looked again"))
+    show(Crowd(0), FloorTracker())

@@ -166,3 +166,33 @@ def test_operators_are_obeyed_whatever_the_floor_says():
     ledger = identities(crowd, linker, [(late - 1, split)])
     others = {ledger.identity_of(k) for k in mine if k != part and early.identity_of(k) is not None}
     assert ledger.identity_of(part) not in others
+
+
+def test_whom_an_operator_joined_stays_where_they_are():
+    """Two who stood apart were joined, and then another camera saw both: they changed places once a second."""
+    linker, kinds = Linker(), []
+
+    def see(t_s: float, camera: str, people: dict[int, float]) -> None:
+        here = [(number, person_box(100 + 150 * x, 300, 120)) for number, x in people.items()]
+        new = [
+            tracklet(camera, number, t_s, t_s, first_box=box, last_box=box, model_hash="")
+            for number, box in here
+            if TrackKey(camera_id=camera, run=0, number=number) not in begun
+        ]
+        begun.update(piece.key for piece in new)
+        for event in linker.step(update(camera, t_s, new, here, floor=[(x, 0.0) for x in people.values()])):
+            kinds.append(type(event).__name__)
+
+    begun: set[TrackKey] = set()
+    for n in range(80):
+        t_s = n / 2
+        see(t_s, "b", {1: 0.0})
+        see(t_s, "c", {1: 5.0})
+        if n == 20:
+            both = [linker.identity_of(TrackKey(camera_id=c, run=0, number=1)) for c in "bc"]
+            order = Command(t_ns=at(t_s), verb="merge", global_ids=tuple(both))  # type: ignore[arg-type]
+            kinds += [type(event).__name__ for event in linker.step(order)]
+        if n > 30:
+            see(t_s, "a", {1: 0.0, 2: 5.0})
+    assert kinds.count("Merged") + kinds.count("Split") <= 3
+    assert len({linker.identity_of(TrackKey(camera_id=c, run=0, number=1)) for c in "bc"}) == 1
