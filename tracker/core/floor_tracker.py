@@ -49,7 +49,7 @@ PACES, PACED, PACE_LOG = (0.0, 2.0), 4, 8.0  # of so many people at least, by so
 MOST_AGAINST_LOG = 20.0  # of one who goes on
 LEAST_GAIN = 1.0  # log-odds by which going on otherwise must be better
 NEAR_M, FASTEST_M_S = 3.0, 3.0  # nobody goes on further off than this and so much more a second
-MOST_AGAIN = 80  # walkers whose last seconds are looked at again; of more, nobody's: it is done in one step
+MOST_AGAIN = 60  # walkers whose last seconds are looked at again; of more, nobody's: it is done in one step
 MOST_WALKERS = 8  # that are kept of one tracklet
 VAGUE_M, FAR_M = 20.0, 1000.0  # feet that are less exact, or further off, say nothing
 LATE_S = 10.0  # time has been set back, if it is before the last instant by more
@@ -415,7 +415,6 @@ class FloorTracker:
         best, chosen = -np.inf, 1.0
         for pace in (1.0, *PACES):
             there = walkers.after(passed_s * pace, instant.t_s)
-            gain = np.zeros((len(there), len(instant.keys)))
             total = 0.0 if pace == 1.0 else -PACE_LOG
             mean, covariance = there.mean[:, :2], there.covariance[:, :2, :2]
             for own in _by_camera(instant.camera):
