@@ -91,8 +91,14 @@ def test_a_look_that_is_seen_is_normal_around_the_person():
 def test_hidden_feet_are_anywhere_on_the_line_of_sight_up_to_their_reach():
     # Feet seem at (4, 0); the camera is towards -x, and 2 m nearer they would be at (2, 0).
     looks = Looks.of(feet((4.0, 0.0), near=(2.0, 0.0)))
-    covariance = np.array([[[0.02, 0.0], [0.0, 0.05]]])
-    for x, y in ((3.0, 0.1), (2.0, 0.0), (3.9, -0.3)):
+    one, other = np.array([[[0.02, 0.0], [0.0, 0.05]]]), np.array([[[0.2, 0.1], [0.1, 0.1]]])
+    for covariance, x, y in (
+        (one, 3.0, 0.1),
+        (one, 2.0, 0.0),
+        (one, 3.9, -0.3),
+        (other, 3.0, 0.3),
+        (other, 4.0, -0.5),
+    ):
         found, hidden = looks.log_density(np.array([[x, y]]), covariance, np.array([[1 - 1e-12]]))
         # The mean of normal densities of a look that is pushed away by 0 to 2 m.
         pushed = np.linspace(0, 2, 2001)

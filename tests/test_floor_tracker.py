@@ -243,6 +243,7 @@ def test_cameras_that_take_turns_are_both_heard():
         floor.watch("a", n / 2, [key("a", 1)], feet([(0.5 * n, 0)]))
         floor.watch("b", n / 2 + 0.25, [key("b", 1)], feet([(0.5 * n + 0.25, 0)]))
     assert groups_of(floor, [key("a", 1), key("b", 1)]) == [[0, 1]]
+    assert (floor._walkers.found > 0.9).all()  # neither is thought to miss them while the other is asked
 
 
 @pytest.mark.parametrize("origin", [(0.0, 0.0), (4e5, 5e6)])

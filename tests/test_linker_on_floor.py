@@ -74,7 +74,7 @@ def test_a_crowd_without_looks_is_told_apart(seed):
 
 
 def test_without_the_floor_it_is_not(monkeypatch):
-    """What it is for: pairs of tracklets alone tell the same crowds apart less well."""
+    """What it is for: pairs of tracklets alone tell the same crowds apart less well, whoever is asked at first."""
 
     def told(seed: int, *, with_floor: bool) -> float:
         crowd, linker = Crowd(seed), Linker()
@@ -82,7 +82,41 @@ def test_without_the_floor_it_is_not(monkeypatch):
             linker._company.floor = None
         return sum(shares(crowd, identities(crowd, linker)))
 
-    assert sum(told(n, with_floor=True) for n in range(2)) > sum(told(n, with_floor=False) for n in range(2))
+    monkeypatch.setattr(Linker, "_ask_floor", lambda *_: None)
+    assert (
+        sum(told(n, with_floor=True) for n in range(2))
+        > sum(told(n, with_floor=False) for n in range(2)) + 0.1
+    )
+
+
+def appeared(messages: Sequence[LinkerInput]) -> int:
+    """How many were taken for somebody new at first."""
+    linker = Linker()
+    return sum(type(event).__name__ == "Appeared" for message in messages for event in linker.step(message))
+
+
+def test_a_new_track_is_at_once_whom_it_was_on(monkeypatch):
+    messages = filmed(Crowd(1, people=14, sigma_m=0.2, dropped=0.4))
+    with_it = appeared(messages)
+    monkeypatch.setattr(Linker, "_ask_floor", lambda *_: None)
+    assert with_it < appeared(messages) / 2
+
+
+def test_the_last_instant_counts(monkeypatch):
+    monkeypatch.setattr(Linker, "_ask_floor", lambda *_: None)
+    linker, box = Linker(), person_box(300)
+    for n in range(9):
+        number = 1 if n < 8 else 2
+        new = (
+            [tracklet("a", number, n / 2, n / 2, first_box=box, last_box=box, model_hash="")]
+            if n in (0, 8)
+            else []
+        )
+        linker.step(update("a", n / 2, new, [(number, box)], floor=[(1.0, 1.0)]))
+    linker._pieces[TrackKey(camera_id="a", run=0, number=2)].steps = []  # nor do walks tell
+    linker._pieces[TrackKey(camera_id="a", run=0, number=2)].first_steps = []
+    linker.step(Advance(t_ns=at(4), final=True))
+    assert len({linker.identity_of(TrackKey(camera_id="a", run=0, number=n)) for n in (1, 2)}) == 1
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -186,7 +186,7 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     if known.on_floor is not None and len(known.on_floor.known):
         # Whom the floor knows it knows better than pairs do; the others are joined with them, or with each other.
         standing = copy.copy(standing)
-        standing.conflict = standing.conflict | (_apart(known.on_floor, len(known.said)) & ~standing.forced)
+        standing.conflict = standing.conflict | _apart(known.on_floor, len(known.said))
         found = yield from grouping(standing, known.said, least, rate, known.on_floor.groups, seen_only=False)
     else:
         found = yield from grouping(standing, known.said, least, rate)
