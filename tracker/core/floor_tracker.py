@@ -197,17 +197,15 @@ class FloorTracker:
 
     def __init__(self) -> None:
         self._names: list[str] = []  # of cameras
-        self._walkers = self._before = (
-            Walkers.nobody()
-        )  # now, and before the instants that are looked at again
+        self._walkers = Walkers.nobody()  # now
+        self._before = Walkers.nobody()  # before the instants that are looked at again
         self._instants: list[Instant] = []
         self._waiting: dict[str, Frame] = {}  # of the instant that has begun
         self._begun_s = self._solved_s = self._again_s = -np.inf
         self._heard_s: dict[str, float] = {}  # when each camera was
         self._origin: tuple[float, float] | None = None  # places are kept from here, in metres
-        self._settled: dict[
-            TrackKey, dict[int, int]
-        ] = {}  # instants of each tracklet on each walker, before these
+        # How many instants each tracklet was on each walker, before these.
+        self._settled: dict[TrackKey, dict[int, int]] = {}
         self._next = 1
 
     # ---- what is heard ---------------------------------------------------------------------------------------
@@ -215,8 +213,7 @@ class FloorTracker:
     def watch(self, camera_id: str, t_s: float, keys: Sequence[TrackKey], feet: Feet) -> None:
         """One frame of one camera: N tracklets and where they stand. It counts once its instant is over."""
         if self._begun_s - t_s > LATE_S:
-            self.finish()
-            self._heard_s, self._begun_s = {}, -np.inf
+            self._set_back()
         if t_s < self._begun_s or t_s - self._heard_s.get(camera_id, -np.inf) < INSTANT_S - 1e-6:
             return
         if t_s - self._begun_s > AT_ONCE_S:
@@ -248,6 +245,15 @@ class FloorTracker:
             self._walkers = self._walkers.where(self._begun_s - self._walkers.last_s <= UNSEEN_S)
         if frames:
             self._settle(self._begun_s)
+
+    def _set_back(self) -> None:
+        """Time begins anew: whom tracklets were on stays known, and nobody is followed on."""
+        self.finish()
+        for instant in self._instants:
+            _count(instant, self._settled)
+        self._instants, self._heard_s = [], {}
+        self._walkers = self._before = Walkers.nobody()
+        self._begun_s = self._solved_s = self._again_s = -np.inf
 
     def forget(self, key: TrackKey) -> None:
         """Nothing is kept of a tracklet, nor of where its person was, but what others saw."""

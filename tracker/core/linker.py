@@ -1064,7 +1064,7 @@ class Linker:
         self.appearance.take_state(state["learned"])
         self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
         self.model_hash = checkpoint.model_hash
-        if self.model_hash:
+        if self.model_hash:  # of a version that knew no floor
             company.floor = None
         self._pieces = {p.key: p for p in pieces}
         self._people = {p.global_id: p for p in people}
