@@ -1230,13 +1230,17 @@ def whole(text: str) -> int:
 
 
 def track_key(text: str) -> TrackKey:
-    """``hall/1795465796499/12`` as the key of a tracklet."""
+    """``hall/1795465796499/12``, or ``.../12@1795465801000000000``, as the key of a tracklet."""
     from tracker.types import TrackKey
 
     camera_id, *numbers = text.rsplit("/", 2)
-    if not (camera_id and len(numbers) == 2 and all(number.isdecimal() for number in numbers)):
+    if len(numbers) == 2:
+        numbers[1], at, since = numbers[1].partition("@")
+        numbers += [since] if at else []
+    if not (camera_id and len(numbers) >= 2 and all(number.isdecimal() for number in numbers)):
         raise argparse.ArgumentTypeError(f"{text} is no tracklet; they look like hall/1795465796499/12")
-    return TrackKey(camera_id=camera_id, run=int(numbers[0]), number=int(numbers[1]))
+    run, number, since_ns = (*map(int, numbers), 0)[:3]
+    return TrackKey(camera_id=camera_id, run=run, number=number, since_ns=since_ns)
 
 
 def share(text: str) -> float:

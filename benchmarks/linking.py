@@ -311,7 +311,7 @@ class Told:
 
     def final(self) -> dict[str, Boxes]:
         """Under the identities as they were in the end."""
-        return self.under(lambda key: self.ledger.identity_of(key) or 0)
+        return self._said(lambda key, t_ns: self.ledger.identity_at(key, t_ns) or 0)
 
     def as_published(self) -> dict[str, Boxes]:
         """Under the identities that a subscriber would have seen at the time."""
@@ -323,10 +323,14 @@ class Told:
 
     def under(self, owner: Callable[[TrackKey], int]) -> dict[str, Boxes]:
         """Under other owners of the tracklets, from 1; who has 0 is left out."""
+        return self._said(lambda key, _: owner(key))
+
+    def _said(self, owner: Callable[[TrackKey, int], int]) -> dict[str, Boxes]:
         out = {}
         for camera_id, frames in self.rows.items():
             rows = np.concatenate(frames) if frames else np.zeros(0, SPOOL)
-            ids = np.array([owner(_key(camera_id, int(number))) for number in rows["number"]], np.int64)
+            told = zip(rows["number"].tolist(), rows["t_ns"].tolist(), strict=True)
+            ids = np.array([owner(_key(camera_id, number), t_ns) for number, t_ns in told], np.int64)
             said = finished(rows[ids > 0], ids[ids > 0], self.fill_gaps_s)
             kept = np.array([row for row, _ in said], SPOOL)
             names = np.array([i for _, i in said], np.int64)
@@ -394,7 +398,7 @@ def _note(told: Told, update: CameraUpdate) -> None:
     told.rows.setdefault(camera_id, []).append(rows)
     published = told.published.setdefault(camera_id, [])
     for n in on_boxes[tracks.states[on_boxes] == CONFIRMED]:
-        owner = told.ledger.identity_of(_key(camera_id, int(tracks.ids[n])))
+        owner = told.ledger.identity_at(_key(camera_id, int(tracks.ids[n])), update.t_ns)
         if owner is not None:
             box, score = tracks.boxes[n].tolist(), float(tracks.scores[n])
             published.append((update.seq + 1, owner, *box, score))

@@ -299,7 +299,7 @@ class _Run:
             if tracks.states[n] != CONFIRMED:
                 continue
             key = TrackKey(camera_id=update.camera_id, run=update.run, number=int(tracks.ids[n]))
-            global_id = self.ledger.identity_of(key)
+            global_id = self.ledger.identity_at(key, update.t_ns)
             if global_id is not None:
                 self._published[update.camera_id].write(
                     _mot_row(update.seq + 1, global_id, tracks.boxes[n], tracks.scores[n])
@@ -437,22 +437,29 @@ class _Run:
 
     def _write_tracks(self, camera_id: str, visits: dict[int, list[dict[str, Any]]]) -> None:
         rows = np.fromfile(self.out / ".spool" / f"{camera_id}.boxes", SPOOL)
-        owner = {
-            int(n): self.ledger.identity_of(TrackKey(camera_id=camera_id, run=0, number=int(n)))
-            for n in np.unique(rows["number"])
-        }
-        ids = np.array([owner[int(n)] or 0 for n in rows["number"]], np.int64)
-        rows = rows[ids > 0]
+        rows = rows[self._owners(camera_id, rows) > 0]
         if self.site.process.reach_s > 0:
             seen = np.fromfile(self.out / ".spool" / f"{camera_id}.seen", SPOOL)
             rows = np.concatenate((rows, reached(rows, seen, self.site.process.reach_s)))
-        ids = np.array([owner[int(n)] for n in rows["number"]], np.int64)
-        final = finished(rows, ids, self.site.process.fill_gaps_s)
+        final = finished(rows, self._owners(camera_id, rows), self.site.process.fill_gaps_s)
         with MotWriter(self.out / "tracks" / f"{camera_id}.txt") as tracks:
             for row, global_id in final:
                 tracks.write(_mot_row(int(row["frame"]), global_id, row["box"], float(row["score"])))
         for global_id, visit in _visits(camera_id, final):
             visits[global_id].append(visit)
+
+    def _owners(self, camera_id: str, rows: NDArray[np.void]) -> NDArray[np.int64]:
+        """Whose each box is in the end; 0: nobody's."""
+        keys = {
+            int(n): TrackKey(camera_id=camera_id, run=0, number=int(n)) for n in np.unique(rows["number"])
+        }
+        return np.array(
+            [
+                self.ledger.identity_at(keys[n], t_ns) or 0
+                for n, t_ns in zip(rows["number"].tolist(), rows["t_ns"].tolist(), strict=True)
+            ],
+            np.int64,
+        )
 
     def _account(self, seconds: float, identities: int) -> dict[str, Any]:
         kinds = flow_kinds(self.site)

@@ -157,15 +157,20 @@ class Tracks(Record, frozen=True, kw_only=True):
         )
 
 
-class TrackKey(Record, frozen=True, kw_only=True, order=True, gc=False):
-    """Names one tracklet for ever: ``run`` names the worker's start, so a restart never reuses a key."""
+class TrackKey(Record, frozen=True, kw_only=True, order=True, gc=False, omit_defaults=True):
+    """Names one tracklet for ever: ``run`` names the worker's start, so a restart never reuses a key.
+
+    A tracklet that went over to somebody else is cut by the linker: from ``since_ns`` on it is another one.
+    """
 
     camera_id: CameraId
     run: int
     number: int
+    since_ns: int = 0  # 0: from its start
 
     def __str__(self) -> str:
-        return f"{self.camera_id}/{self.run}/{self.number}"
+        since = f"@{self.since_ns}" if self.since_ns else ""
+        return f"{self.camera_id}/{self.run}/{self.number}{since}"
 
 
 class Tracklet(Record, frozen=True, kw_only=True):

@@ -179,7 +179,7 @@ class Noted:
         """None."""
         return ""
 
-    def identity_of(self, key: TrackKey) -> int | None:
+    def identity_now(self, key: TrackKey) -> int | None:
         """Nobody's."""
         return None
 

@@ -116,7 +116,7 @@ class Register:
     def objection(self, command: Command) -> str:
         return ""
 
-    def identity_of(self, key: TrackKey) -> int | None:
+    def identity_now(self, key: TrackKey) -> int | None:
         return person(key)
 
     def start_after(self, global_id: int) -> None:

@@ -89,8 +89,8 @@ class Company:
         """The row in which a tracklet is kept until it is forgotten. Raises KeyError."""
         return self._row[key]
 
-    def forget(self, key: TrackKey) -> None:
-        """A tracklet that is dropped."""
+    def forget(self, key: TrackKey, *, stays_on_floor: bool = False) -> None:
+        """A tracklet that is dropped; what it saw on the floor may stay as anybody's."""
         row = self._row.pop(key, None)
         if row is not None:
             self._sums[:, row] = self._sums[:, :, row] = _FIRST[:, None]
@@ -100,7 +100,7 @@ class Company:
             self._feet[:, row] = 0.0
             self._free.append(row)
             if self.floor is not None:
-                self.floor.forget(key)
+                (self.floor.give_up if stays_on_floor else self.floor.forget)(key)
 
     def join(self, key: TrackKey, earlier: TrackKey) -> None:
         """An earlier tracklet becomes part of another: whoever was beside it was beside that one."""
@@ -117,7 +117,26 @@ class Company:
         self._two[i, i] = False
         if self.floor is not None:
             self.floor.join(key, earlier)
-        self.forget(earlier)
+        self.forget(earlier, stays_on_floor=True)
+
+    def cut(
+        self, key: TrackKey, later: TrackKey, keeps: Sequence[TrackKey], gives: Sequence[TrackKey]
+    ) -> None:
+        """A tracklet is another one from some time on: of those seen beside it, it ``keeps`` some, and some, perhaps
+        the same, were beside the later one. What was heard of where it stood stays with the earlier one."""
+        self.add(later)
+        i, j = self._row[key], self._row[later]
+        mine, its = np.zeros((2, len(self._camera)), bool)
+        mine[[self._row[k] for k in keeps]] = its[[self._row[k] for k in gives]] = True
+        self._sums[:3, j], self._sums[:3, :, j] = self._sums[:3, i] * its, self._sums[:3, :, i] * its
+        self._two[j] = self._two[:, j] = self._two[i] & its
+        self._sums[:3, i] *= mine
+        self._sums[:3, :, i] *= mine
+        self._two[i] &= mine
+        self._two[:, i] &= mine
+        for now in (self._seen_s, self._compared_s):
+            now[j], now[i] = now[i], np.nan
+        self._feet[:, j] = self._feet[:, i]
 
     def part(self, a: TrackKey, b: TrackKey) -> None:
         """These two were seen at once before."""

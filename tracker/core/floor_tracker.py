@@ -51,6 +51,8 @@ LEAST_GAIN = 1.0  # log-odds by which going on otherwise must be better
 NEAR_M, FASTEST_M_S = 3.0, 3.0  # nobody goes on further off than this and so much more a second
 MOST_AGAIN = 60  # walkers whose last seconds are looked at again; of more, nobody's: it is done in one step
 MOST_WALKERS = 8  # that are kept of one tracklet
+CUT_LOOKS = 2  # one after the other at somebody else: the tracklet has gone over to them
+NOBODY = TrackKey(camera_id="", run=0, number=0)  # of looks that nobody asks about any more
 VAGUE_M, FAR_M = 20.0, 1000.0  # feet that are less exact, or further off, say nothing
 LATE_S = 10.0  # time has been set back, if it is before the last instant by more
 
@@ -204,8 +206,11 @@ class FloorTracker:
         self._begun_s = self._solved_s = self._again_s = -np.inf
         self._heard_s: dict[str, float] = {}  # when each camera was
         self._origin: tuple[float, float] | None = None  # places are kept from here, in metres
-        # How many instants each tracklet was on each walker, before these.
+        # How many instants each tracklet was on each walker, before these; and on whom it was last.
         self._settled: dict[TrackKey, dict[int, int]] = {}
+        self._on: dict[TrackKey, int] = {}
+        # What tracklets that have gone over to somebody are called since, until the linker calls them so as well.
+        self._later: dict[TrackKey, TrackKey] = {}
         self._next = 1
 
     # ---- what is heard ---------------------------------------------------------------------------------------
@@ -228,7 +233,7 @@ class FloorTracker:
             np.maximum(feet.along_m, feet.across_m) < VAGUE_M
         )
         exact = np.flatnonzero(is_exact)
-        self._waiting[camera_id] = Frame([keys[n] for n in exact.tolist()], feet.at(exact))
+        self._waiting[camera_id] = Frame([self._now(keys[n]) for n in exact.tolist()], feet.at(exact))
 
     def finish(self) -> None:
         """The instant that has begun is over."""
@@ -244,20 +249,29 @@ class FloorTracker:
         elif frames:
             self._walkers = self._walkers.where(self._begun_s - self._walkers.last_s <= UNSEEN_S)
         if frames:
-            self._settle(self._begun_s)
+            self._settle(self._begun_s - WINDOW_S)
+
+    def close(self) -> None:
+        """Nothing more will come: all is as it is read now."""
+        self.finish()
+        self.look_again()
+        self._settle(np.inf)
 
     def _set_back(self) -> None:
         """Time begins anew: whom tracklets were on stays known, and nobody is followed on."""
         self.finish()
         for instant in self._instants:
             _count(instant, self._settled)
-        self._instants, self._heard_s = [], {}
+        self._instants, self._heard_s, self._on = [], {}, {}
         self._walkers = self._before = Walkers.nobody()
         self._begun_s = self._solved_s = self._again_s = -np.inf
 
     def forget(self, key: TrackKey) -> None:
         """Nothing is kept of a tracklet, nor of where its person was, but what others saw."""
+        if key in self._later:
+            self.forget(self._later.pop(key))
         self._settled.pop(key, None)
+        self._on.pop(key, None)
         for camera_id, frame in self._waiting.items():
             if key in frame.keys:
                 keep = np.array([k != key for k in frame.keys], bool)
@@ -270,13 +284,73 @@ class FloorTracker:
             walkers.where(np.isin(walkers.ids, seen)) for walkers in (self._walkers, self._before)
         )
 
+    def give_up(self, key: TrackKey) -> None:
+        """Nobody will ask about a tracklet; somebody was seen all the same."""
+        if key in self._later:
+            self.give_up(self._later.pop(key))
+        self._settled.pop(key, None)
+        self._on.pop(key, None)
+        self._rename(key, NOBODY)
+
     def join(self, key: TrackKey, earlier: TrackKey) -> None:
         """An earlier tracklet becomes part of another."""
+        if earlier in self._later:
+            self.join(key, self._later.pop(earlier))
         own = self._settled.setdefault(key, {})
         for walker, count in self._settled.pop(earlier, {}).items():
             own[walker] = own.get(walker, 0) + count
+        on = self._on.pop(earlier, 0)
+        if on:
+            self._on.setdefault(key, on)
+        self._rename(earlier, key)
+
+    def _rename(self, key: TrackKey, name: TrackKey) -> None:
         for instant in self._instants:
-            instant.keys = [key if k == earlier else k for k in instant.keys]
+            if key in instant.keys:
+                instant.keys = [name if k == key else k for k in instant.keys]
+        for camera_id, frame in self._waiting.items():
+            if key in frame.keys:
+                self._waiting[camera_id] = frame._replace(keys=[name if k == key else k for k in frame.keys])
+
+    # ---- tracklets that go over to somebody else -------------------------------------------------------------
+
+    def parted(self) -> list[tuple[TrackKey, TrackKey]]:
+        """Tracklets that have gone over to somebody else, and what they are called from then on; told once.
+
+        Whoever is asked about from now on is called so; `join` takes one back.
+        """
+        told = sorted(self._later.items())
+        self._later = {}
+        return told
+
+    def _now(self, key: TrackKey) -> TrackKey:
+        while key in self._later:
+            key = self._later[key]
+        return key
+
+    def _part(self, oldest: Instant) -> None:
+        """Tracklets that are on somebody else from this instant on, the next that is settled."""
+        before_ns = round((oldest.t_s - INSTANT_S / 2) * 1e9)  # nobody knows when between two instants
+        for key, walker in zip(list(oldest.keys), oldest.walker.tolist(), strict=True):
+            if not walker or key == NOBODY or self._on.setdefault(key, walker) == walker:
+                continue
+            if set(self._soon(key, CUT_LOOKS - 1)) <= {walker}:
+                later = msgspec.structs.replace(key, since_ns=before_ns)
+                oldest.keys = [later if k == key else k for k in oldest.keys]
+                self._rename(key, later)
+                self._later[key] = later
+                self._on[later] = walker
+
+    def _soon(self, key: TrackKey, count: int) -> list[int]:
+        """On whom a tracklet is in its next looks that are at anybody."""
+        on: list[int] = []
+        for instant in self._instants:
+            if len(on) == count:
+                break
+            on += [w for k, w in zip(instant.keys, instant.walker.tolist(), strict=True) if k == key and w][
+                :1
+            ]
+        return on
 
     # ---- what is told ----------------------------------------------------------------------------------------
 
@@ -312,6 +386,12 @@ class FloorTracker:
                 alone.append(rows)
         known = sorted(n for _, rows, _ in told for n in rows)
         return Standing(sorted([*map(sorted, members.values()), *alone]), known)
+
+    def mainly_on(self, keys: Sequence[TrackKey]) -> dict[TrackKey, int]:
+        """Whom each tracklet was mostly on; of those that were on any."""
+        return {
+            key: max(of, key=lambda walker: (of[walker], -walker)) for key, of in self._counts(keys).items()
+        }
 
     def guess(self, camera_id: str) -> dict[TrackKey, dict[TrackKey, int]]:
         """Of the tracklets of a camera's newest frame those that may be on somebody who is followed: with whom, the
@@ -445,10 +525,11 @@ class FloorTracker:
         self._reassign()
         self._relink()
 
-    def _settle(self, now_s: float) -> None:
+    def _settle(self, until_s: float) -> None:
         """What is too long ago to be looked at again stays as it is."""
-        while self._instants and self._instants[0].t_s < now_s - WINDOW_S:
+        while self._instants and self._instants[0].t_s < until_s:
             oldest = self._instants.pop(0)
+            self._part(oldest)
             _count(oldest, self._settled)
             for key in oldest.keys:
                 of = self._settled.get(key, {})
@@ -456,7 +537,7 @@ class FloorTracker:
                     del of[walker]
             self._before = self._passed(self._before.seen_by(len(self._names)), oldest)
         if not self._instants:
-            self._before = self._before.where(now_s - self._before.last_s <= UNSEEN_S)
+            self._before = self._before.where(self._begun_s - self._before.last_s <= UNSEEN_S)
 
     def _passed(self, walkers: Walkers, instant: Instant, strayed: NDArray[np.intp] | None = None) -> Walkers:
         """Walkers before an instant, after it, as it is read now."""
@@ -611,6 +692,11 @@ class FloorTracker:
                 [msgspec.to_builtins(key), sorted(counts.items())]
                 for key, counts in sorted(self._settled.items())
             ],
+            "on": [[msgspec.to_builtins(key), walker] for key, walker in sorted(self._on.items())],
+            "later": [
+                [msgspec.to_builtins(key), msgspec.to_builtins(later)]
+                for key, later in sorted(self._later.items())
+            ],
             "next": self._next,
         }
 
@@ -643,6 +729,12 @@ class FloorTracker:
         floor._settled = {
             msgspec.convert(key, TrackKey): {int(walker): int(count) for walker, count in counts}
             for key, counts in state["settled"]
+        }
+        # Of an older version: not known.
+        floor._on = {msgspec.convert(key, TrackKey): int(walker) for key, walker in state.get("on", ())}
+        floor._later = {
+            msgspec.convert(key, TrackKey): msgspec.convert(later, TrackKey)
+            for key, later in state.get("later", ())
         }
         floor._next = int(state["next"])
         return floor
@@ -748,7 +840,7 @@ def _count(
 ) -> None:
     """Add whom every tracklet, or those asked for, is on."""
     for key, walker in zip(instant.keys, instant.walker.tolist(), strict=True):
-        if walker and (asked is None or key in asked):
+        if walker and key != NOBODY and (asked is None or key in asked):
             own = counts.setdefault(key, {})
             own[walker] = own.get(walker, 0) + 1
 

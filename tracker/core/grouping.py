@@ -35,6 +35,7 @@ STEP_S = 0.4  # how often a place on the floor is noted
 STEPS = 4  # of these, the last so many: a velocity over 1.2 s or more
 SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
+TRAIL_S = 16.0  # where a piece was in the last seconds, if it may be cut
 NEVER = -1e6
 MOST_BESIDES = 12.0  # log-odds that looks and time may add to a walk's
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
@@ -51,6 +52,9 @@ CREDIT = (
 
 
 Step = tuple[float, float, float, float, float, float]  # t_s, x, y, sigma_m, and the nearest x, y (`Tracks`)
+Seen = tuple[
+    int, NDArray[np.float32], NDArray[np.float32], float, NDArray[np.float32]
+]  # as `Piece.see` is told
 
 
 class Own(NamedTuple):
@@ -75,6 +79,8 @@ class Piece:
         self.sigma_m, self.first_sigma_m = float("nan"), float("nan")
         self.steps: list[Step] = []  # the last places, STEP_S apart
         self.first_steps: list[Step] = []
+        self.trail: list[Seen] = []  # of the last seconds, where it is asked for
+        self.is_settled = False  # where it stood on the floor will not be looked at again
         self.walked = False  # has been elsewhere than where it began: no chair, no poster
         self.t_recalled_ns = 0  # when its identity, long unseen, was recognised
         self.holds: list[tuple[TrackKey, int]] = []  # tracklets joined to it for good, and when they ended
@@ -136,6 +142,47 @@ class Piece:
                     self.first_steps = [*self.first_steps, step]
             if self.first_place is None:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
+
+    def remember(self, seen: Seen) -> None:
+        """Keep what `see` was told, so that the piece can be cut within the last seconds."""
+        if not self.trail or seen[0] - self.trail[-1][0] >= STEP_S * 1e9:
+            since_ns = seen[0] - TRAIL_S * 1e9
+            self.trail = [*(one for one in self.trail if one[0] >= since_ns), seen]
+
+    def cut(self, later: TrackKey) -> tuple[Piece, Piece] | None:
+        """What it was before ``later`` begins, and what it is from then on. Of looks nothing may be known.
+
+        None where it was not seen both before and after.
+        """
+        told, before = self.tracklet, [one for one in self.trail if one[0] < later.since_ns]
+        after = self.trail[len(before) :]
+        if not before or not after or told.boxes_seen < 2:
+            return None
+        share = (told.t_last_ns - later.since_ns) / max(told.t_last_ns - told.t_first_ns, 1)
+        boxes = int(np.clip(round(share * told.boxes_seen), 1, told.boxes_seen - 1))
+        replaced = msgspec.structs.replace
+        first = Piece(
+            replaced(
+                told,
+                ended=True,
+                t_last_ns=before[-1][0],
+                last_box=before[-1][1],
+                boxes_seen=told.boxes_seen - boxes,
+            )
+        )
+        rest = Piece(
+            replaced(told, key=later, t_first_ns=after[0][0], first_box=after[0][1], boxes_seen=boxes)
+        )
+        for piece, trail in ((first, before), (rest, after)):
+            piece.trail = trail
+            for one in trail:
+                piece.see(*one)
+        first.sights = [sight for sight in self.sights if sight[0] < later.since_ns]
+        first.first_steps = [step for step in self.first_steps if step[0] * 1e9 < later.since_ns]
+        first.first_place, first.first_sigma_m = self.first_place, self.first_sigma_m
+        first.walked, first.t_recalled_ns = self.walked, self.t_recalled_ns
+        first.holds, first._held_boxes = self.holds, self._held_boxes
+        return first, rest
 
     def copy(self) -> Piece:
         """One to be changed while this one stays as it is."""
@@ -222,6 +269,8 @@ class Piece:
             "first_place": self.first_place,
             "steps": self.steps,
             "first_steps": self.first_steps,
+            "trail": seen_state(self.trail),
+            "settled": self.is_settled,
             "sigmas_m": [None if np.isnan(v) else v for v in (self.sigma_m, self.first_sigma_m)],
             "looks": self._looks is not None,
             "t_recalled_ns": self.t_recalled_ns,
@@ -245,6 +294,7 @@ class Piece:
             "sights": [],
             "steps": [],
             "first_steps": [],
+            "trail": [],
             "holds": [],
             "held_looks": b"",
             "held": [0.0, self._held_boxes],
@@ -269,6 +319,7 @@ class Piece:
             [(t, x, y, sigma_m, x_near, y_near) for t, x, y, sigma_m, x_near, y_near in state[name]]
             for name in ("steps", "first_steps")
         )
+        piece.trail, piece.is_settled = seen_of(state.get("trail", ())), bool(state.get("settled"))
         first = state["first_place"]
         piece.first_place = None if first is None else (first[0], first[1])
         piece.t_recalled_ns = state["t_recalled_ns"]
@@ -284,6 +335,27 @@ class Piece:
         mean = self.tracklet.mean_embedding
         self._looks = mean if len(mean) and self.tracklet.embeddings_seen else None
         self.own = None
+
+
+def seen_state(seen: Sequence[Seen]) -> list[Any]:
+    """Plain values for a checkpoint."""
+    return [
+        (t_ns, box.tolist(), xy.tolist(), sigma_m, near.tolist()) for t_ns, box, xy, sigma_m, near in seen
+    ]
+
+
+def seen_of(plain: Sequence[Any]) -> list[Seen]:
+    """Back from a checkpoint."""
+    return [
+        (
+            int(t_ns),
+            np.array(box, np.float32),
+            np.array(xy, np.float32),
+            float(sigma_m),
+            np.array(near, np.float32),
+        )
+        for t_ns, box, xy, sigma_m, near in plain
+    ]
 
 
 class Verdict(NamedTuple):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+
+from tracker.core.parts import whole_of
 from tracker.types import Appeared, Event, HandedOver, Merged, Split, TrackKey
 
 
@@ -11,6 +14,9 @@ class Ledger:
     def __init__(self) -> None:
         self._given: dict[TrackKey, int] = {}
         self._absorbed: dict[int, int] = {}
+        self._parts: dict[
+            TrackKey, list[TrackKey]
+        ] = {}  # of tracklets that were cut, the later ones, in order
 
     def follow(self, event: Event) -> None:
         """Take in the next event."""
@@ -24,13 +30,27 @@ class Ledger:
             case Split():
                 for key in event.tracks:
                     self._given[key] = event.to
+                    if key.since_ns:
+                        self._know_part(key)
+
+    def _know_part(self, key: TrackKey) -> None:
+        parts = self._parts.setdefault(whole_of(key), [])
+        if key not in parts:
+            bisect.insort(parts, key)
 
     def identity_of(self, key: TrackKey) -> int | None:
-        """The identity a tracklet has now; None for one that was never told."""
+        """The identity a tracklet has now; None for one that was never told. Of one that was cut, the first part's."""
         global_id = self._given.get(key)
         while global_id in self._absorbed:
             global_id = self._absorbed[global_id]
         return global_id
+
+    def identity_at(self, key: TrackKey, t_ns: int) -> int | None:
+        """As `identity_of`, of what a camera's tracklet was at a time."""
+        for part in reversed(self._parts.get(key, ())):
+            if part.since_ns <= t_ns:
+                return self.identity_of(part)
+        return self.identity_of(key)
 
     def tracks(self) -> dict[TrackKey, int]:
         """Every tracklet ever told, with its identity now."""

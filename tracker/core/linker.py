@@ -24,9 +24,22 @@ from tracker.core.assign import assign_or_new
 from tracker.core.columns import Table, own_looks
 from tracker.core.company import Company
 from tracker.core.cues import score_pieces
-from tracker.core.grouping import AT_ONCE, CREDIT, KNOWN_PICTURES, MERGED, SPLIT, Piece, Scores
+from tracker.core.floor_tracker import WINDOW_S
+from tracker.core.grouping import (
+    AT_ONCE,
+    CREDIT,
+    KNOWN_PICTURES,
+    MERGED,
+    SPLIT,
+    Piece,
+    Scores,
+    Seen,
+    seen_of,
+    seen_state,
+)
 from tracker.core.memory import Memory
 from tracker.core.newcomers import Newcomers
+from tracker.core.parts import Parts
 from tracker.core.returns import Asked, Spans, recognised
 from tracker.core.returns import united as united_spans
 from tracker.core.revision import (
@@ -85,6 +98,7 @@ WORK_AT_ONCE = 800_000
 SPARED = 3  # this share of a step's work is left for the next one, rather than to begin a part that is more
 BEGIN_WORK = 5  # of each pair of tracklets, to begin with
 LOOK_UPS, MOST_LOOKED_UP = 4, 5  # so often after a revision, people at once; the last time, all who are left
+MAY_BE_CUT_S = WINDOW_S + 2.0  # after this the floor tracker is sure of a tracklet
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
@@ -113,11 +127,6 @@ class Person:
         self.spans = united_spans([*self.spans, (first_ns, last_ns)])[-MOST_SPANS:]
 
 
-_Seen = tuple[
-    int, NDArray[np.float32], NDArray[np.float32], float, NDArray[np.float32]
-]  # as `Piece.see` is told
-
-
 class Linker:
     """All cameras, no pixels. Ids are never used twice; a mistake is corrected in the open."""
 
@@ -136,6 +145,7 @@ class Linker:
         self._pieces: dict[TrackKey, Piece] = {}
         self._owner: dict[TrackKey, int] = {}
         self._fresh: dict[TrackKey, None] = {}  # tracklets that have not been welcomed
+        self._parts = Parts()  # of those that went over to somebody else
         self._held_by: dict[TrackKey, TrackKey] = {}  # tracklets joined to others for good
         self._memory = Memory()
         self._put_away: list[int] = []  # who is remembered since people were last looked up
@@ -149,7 +159,7 @@ class Linker:
         self._overlaps_now = self.site_model  # with who is seen at once right now
         self._taught: set[TrackKey] = set()  # tracklets that the site model has learned from
         self._rulings = Rulings()
-        self._hopeful: dict[TrackKey, list[_Seen]] = {}  # tentative tracks: where they were
+        self._hopeful: dict[TrackKey, list[Seen]] = {}  # tentative tracks: where they were
         self._next = 1
         self._t_ns = 0
         self._t_revised_ns = 0
@@ -177,10 +187,19 @@ class Linker:
                 return self._advance(message)
 
     def identity_of(self, key: TrackKey) -> int | None:
-        """The identity that a tracklet belongs to now; None while it is not confirmed."""
+        """The identity that a tracklet belongs to now; None while it is not confirmed. Of one that was cut, the first
+        part's."""
+        return self._owner.get(self._held(key))
+
+    def identity_now(self, key: TrackKey) -> int | None:
+        """As `identity_of`; of one that was cut, the last part's."""
+        return self.identity_of(self._parts.of(key))
+
+    def _held(self, key: TrackKey) -> TrackKey:
+        """The tracklet to which one was joined for good, or itself."""
         while key in self._held_by:
             key = self._held_by[key]
-        return self._owner.get(key)
+        return key
 
     def view(self) -> View:
         """All open identities."""
@@ -222,7 +241,8 @@ class Linker:
 
     def _learn(self, tracklet: Tracklet) -> None:
         """A tracklet's newest state; older revisions that come late say nothing new."""
-        known = self._pieces.get(tracklet.key)
+        known = self._pieces.get(self._parts.of(tracklet.key))
+        tracklet = self._parts.newest(tracklet, None if known is None else known.tracklet)
         if tracklet.key in self._held_by or (known and known.tracklet.revision >= tracklet.revision):
             return
         if tracklet.model_hash and tracklet.model_hash != self.model_hash:
@@ -243,6 +263,8 @@ class Linker:
             self._company.add(tracklet.key)
             for seen in self._hopeful.pop(tracklet.key, []):
                 known.see(*seen)
+                if self._company.floor is not None:
+                    known.remember(seen)
         else:
             known = self._to_change(known)
             known.update(tracklet)
@@ -253,12 +275,12 @@ class Linker:
         tracks = update.tracks
         seen = [n for n in range(len(tracks)) if tracks.detections[n] != NO_DETECTION]
         keys = [self._key(update, int(tracks.ids[n])) for n in seen]
-        self._give_up(update, keys)
+        self._give_up(update, {self._key(update, int(number)) for number in tracks.ids})
         told: list[int] = []
         rows: list[int] = []
         for n, key in zip(seen, keys, strict=True):
             piece = self._pieces.get(key)
-            what = (
+            what: Seen = (
                 update.t_ns,
                 tracks.boxes[n],
                 tracks.floor_xy_m[n],
@@ -266,7 +288,10 @@ class Linker:
                 tracks.floor_near_xy_m[n],
             )
             if piece is not None:
-                self._to_change(piece).see(*what)
+                piece = self._to_change(piece)
+                piece.see(*what)
+                if self._company.floor is not None:
+                    piece.remember(what)
                 told.append(n)
                 rows.append(self._company.row_of(key))
             elif tracks.states[n] == TENTATIVE:
@@ -285,14 +310,14 @@ class Linker:
             tracks.floor_near_xy_m[seen],
         )
 
-    def _give_up(self, update: CameraUpdate, seen: list[TrackKey]) -> None:
+    def _give_up(self, update: CameraUpdate, here: set[TrackKey]) -> None:
         """Tentative tracks of this camera that are gone were nobody."""
-        for key in [k for k in self._hopeful if k.camera_id == update.camera_id and k not in seen]:
+        for key in [k for k in self._hopeful if k.camera_id == update.camera_id and k not in here]:
             del self._hopeful[key]
-            self._company.forget(key)
+            self._company.forget(key, stays_on_floor=True)
 
     def _key(self, update: CameraUpdate, number: int) -> TrackKey:
-        return TrackKey(camera_id=update.camera_id, run=update.run, number=number)
+        return self._parts.of(TrackKey(camera_id=update.camera_id, run=update.run, number=number))
 
     def _welcome(self, keys: list[TrackKey], update: CameraUpdate) -> list[Event]:
         """A provisional identity for every new tracklet: known people, or somebody new."""
@@ -426,7 +451,7 @@ class Linker:
         if self._is_due(t_ns):
             events += self._finish(t_ns)
             self._left = 0
-            self._begin(t_ns)
+            events += self._begin(t_ns)
         little = self._pace // SPARED
         self._left = min(self._left, little) + self._pace
         self._table.look_ahead(self.appearance)
@@ -437,21 +462,21 @@ class Linker:
     def _is_due(self, t_ns: int) -> bool:
         return (t_ns - self._t_revised_ns) / 1e9 >= self.settings.revise_every_s
 
-    def _begin(self, t_ns: int, *, is_last: bool = False) -> None:
-        """Group the recent tracklets anew."""
+    def _begin(self, t_ns: int, *, is_last: bool = False) -> list[Event]:
+        """Group the recent tracklets anew; first, those that went over to somebody else are cut."""
         since_s = min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s)
         self._pace = max(WORK_AT_ONCE, int(WORK_PER_S * since_s / max(self._steps, 1)))
         self._t_revised_ns, self._steps, self._due = t_ns, 0, [*["look up"] * LOOK_UPS, "tidy"]
+        floor = self._company.floor
+        if floor is not None and is_last:
+            floor.close()
+        events = self._cut_tracklets(t_ns) + self._settle_on_floor(t_ns, everybody=is_last)
         columns = self._table.at(self._recent(t_ns), self.appearance)
         keys = [p.key for p in columns.pieces]
         if len(keys) < 2:
-            return
+            return events
         conflict = self._company.are_two(keys)
         people = self._respect_operators(keys, conflict)
-        floor = self._company.floor
-        if floor is not None and is_last:
-            floor.finish()
-            floor.look_again()
         known = Known(
             t_ns=t_ns,
             columns=columns,
@@ -474,6 +499,79 @@ class Linker:
             piece.is_shown = True
         self._revision = Job(revising(known))
         self._left -= BEGIN_WORK * len(keys) ** 2
+        return events
+
+    def _cut_tracklets(self, t_ns: int) -> list[Event]:
+        """Tracklets that all cameras' feet say went over to somebody else are another one from then on."""
+        floor, events = self._company.floor, list[Event]()
+        if floor is None:
+            return events
+        whole: dict[TrackKey, TrackKey] = {}  # of parts that are none
+        for first, later in floor.parted():
+            key = whole.get(first, first)
+            piece = self._pieces.get(key)
+            parts = None if piece is None or key not in self._owner else piece.cut(later)
+            if parts is None or self._rulings.speak_of(key):
+                whole[later] = self._held(key)
+                floor.join(whole[later], later)
+                continue
+            events.append(self._cut(*parts, t_ns))
+        return events
+
+    def _settle_on_floor(self, t_ns: int, *, everybody: bool) -> list[Event]:
+        """Tracklets of which the floor tracker is sure by now go to whoever they were on: a revision looks at the last
+        ones of a crowd only."""
+        floor, events = self._company.floor, list[Event]()
+        if floor is None:
+            return events
+        until_ns = t_ns - (0 if everybody else int(MAY_BE_CUT_S * 1e9))
+        due = [p.key for p in self._table.by_age() if not p.is_settled and p.t_last_ns <= until_ns]
+        due = [key for key in due if key in self._owner]
+        if not due:
+            return events
+        on = floor.mainly_on(list(self._pieces))
+        known: dict[int, dict[int, int]] = {}  # boxes by walker and identity
+        for key, walker in on.items():
+            of = known.setdefault(walker, {})
+            of[self._owner[key]] = of.get(self._owner[key], 0) + self._pieces[key].boxes_seen
+        for key in due:
+            self._to_change(self._pieces[key]).is_settled = True
+            source = self._owner[key]
+            of = known[on[key]] if key in on else {source: 1}
+            target = max(of, key=lambda g: (of[g], -g))
+            if target == source or self._rulings.speak_of(key):
+                continue
+            if self._company.are_two([key, *self._people[target].keys])[0].any():
+                continue
+            of[source] -= self._pieces[key].boxes_seen
+            of[target] += self._pieces[key].boxes_seen
+            events.append(self._move(source, target, (key,), None, t_ns))
+        return events
+
+    def _cut(self, first: Piece, rest: Piece, t_ns: int) -> Split:
+        """A piece becomes two, and the later one is somebody new until the revision that follows."""
+        keys = [*self._pieces, *self._hopeful]
+        two = self._company.are_two([first.key, *keys])[0, 1:]
+        spans = {key: (p.tracklet.t_first_ns, p.t_last_ns) for key, p in self._pieces.items()}
+        spans |= {key: (seen[0][0], seen[-1][0]) for key, seen in self._hopeful.items()}
+        beside = [key for key, is_beside in zip(keys, two.tolist(), strict=True) if is_beside]
+        until_ns, since_ns = first.t_last_ns, rest.tracklet.t_first_ns
+        keeps = [key for key in beside if spans[key][0] <= until_ns]
+        gives = [key for key in beside if spans[key][1] >= since_ns]
+        self._company.cut(first.key, rest.key, keeps, gives)
+        self._parts.cut(rest.key, first.tracklet.boxes_seen)
+        for piece in (first, rest):
+            self._pieces[piece.key] = piece
+            self._table.put(self._company.row_of(piece.key), piece)
+        source = self._people[self._owner[first.key]]
+        self._table.give(self._company.row_of(first.key), source.global_id)
+        source.keys.append(rest.key)
+        if first.key in self._taught:
+            self._taught.add(rest.key)
+        other = self._new_person(None, rest.first_sighting())
+        event = self._move(source.global_id, other.global_id, (rest.key,), None, t_ns)
+        assert isinstance(event, Split)
+        return event
 
     def _go_on(self, t_ns: int) -> list[Event]:
         """The next part of what there is to do."""
@@ -620,7 +718,7 @@ class Linker:
         if message.final and message.t_ns > self._ended_ns:  # told twice, it is as if told once
             self._ended_ns = message.t_ns
             events += self._conclude(message.t_ns)
-            self._begin(message.t_ns, is_last=True)
+            events += self._begin(message.t_ns, is_last=True)
             self._due.clear()
             events += self._conclude(message.t_ns)
             events += self._recognise(message.t_ns, everybody=True)
@@ -664,6 +762,7 @@ class Linker:
             stale = [n for n, (_, ended_ns) in enumerate(piece.holds) if ended_ns < horizon_ns]
             for n in reversed(stale):
                 del self._held_by[piece.holds.pop(n)[0]]
+        self._parts.forget_before(horizon_ns, (self._pieces, self._held_by))
         over = max(0, len(self._people) - s.max_identities)
         stale_ns = t_ns - int(s.remember_s * 1e9)
         for g in self._memory.longest_unseen(over, stale_ns):
@@ -681,6 +780,8 @@ class Linker:
             if max(piece.t_last_ns, piece.t_recalled_ns) < horizon_ns:
                 yield piece
         settled_ns = t_ns - int(max(SETTLED_S, self.settings.leave_s) * 1e9)
+        if self._company.floor is not None:  # what it is not sure of yet is not let go
+            by_age = [piece for piece in by_age if piece.is_settled]
         for piece in by_age:  # of too many, first those that go on as others, then the longest unseen
             if len(self._pieces) <= MOST_PIECES:
                 return
@@ -704,7 +805,7 @@ class Linker:
         key, later = piece.key, self._later(piece)
         owner = self._owner.get(key)
         if owner is None or (later is None and len(self._people[owner].keys) > 1):
-            self._drop_piece(key)
+            self._drop_piece(key, stays_on_floor=True)
         elif later is None:
             self._remember(self._people[owner], piece)
         else:
@@ -737,7 +838,7 @@ class Linker:
         self._memory.put(g, looks[0] if seen else None, seen, last_ns, _told(person, piece))
         self._looked_up.pop(g, None)
         self._put_away.append(g)
-        self._drop_piece(piece.key)
+        self._drop_piece(piece.key, stays_on_floor=True)
 
     def _recall(self, global_id: int, to: int | None = None) -> None:
         """Somebody who was only remembered is looked at again, ``to`` become one with somebody."""
@@ -767,7 +868,7 @@ class Linker:
         self._memory.forget(global_id)
         self._looked_up.pop(global_id, None)
 
-    def _drop_piece(self, key: TrackKey) -> None:
+    def _drop_piece(self, key: TrackKey, *, stays_on_floor: bool = False) -> None:
         self._taught.discard(key)
         self._fresh.pop(key, None)
         piece = self._pieces.pop(key, None)
@@ -782,7 +883,7 @@ class Linker:
             person.keys.remove(key)
             heirs = [] if piece is None else self._most_alike(piece, person.keys)
         self._rulings.forget(key, heirs)
-        self._company.forget(key)
+        self._company.forget(key, stays_on_floor=stays_on_floor)
 
     # ---- who comes back after long ---------------------------------------------------------------------------
 
@@ -994,12 +1095,9 @@ class Linker:
             "looked_up": sorted(self._looked_up.items()),
             "company": self._company.to_state(),
             "hopeful": [
-                [
-                    msgspec.to_builtins(k),
-                    [(t, b.tolist(), xy.tolist(), s, near.tolist()) for t, b, xy, s, near in seen],
-                ]
-                for k, seen in sorted(self._hopeful.items())
+                [msgspec.to_builtins(k), seen_state(seen)] for k, seen in sorted(self._hopeful.items())
             ],
+            "parts": self._parts.to_state(),
             "rulings": self._rulings.to_state(),
         }
         return Checkpoint(
@@ -1044,19 +1142,8 @@ class Linker:
                 under_way = Job(played(state["revision"]["parts"], found))
             known = {msgspec.convert(k, TrackKey) for k in state["taught"]}
             company = Company.from_state(state["company"])
-            hopeful = {
-                msgspec.convert(k, TrackKey): [
-                    (
-                        int(t),
-                        np.array(b, np.float32),
-                        np.array(xy, np.float32),
-                        float(s),
-                        np.array(near, np.float32),
-                    )
-                    for t, b, xy, s, near in seen
-                ]
-                for k, seen in state["hopeful"]
-            }
+            hopeful = {msgspec.convert(k, TrackKey): seen_of(seen) for k, seen in state["hopeful"]}
+            parts = Parts.from_state(state.get("parts", ()))
             rulings = Rulings.from_state(state["rulings"])
         except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
@@ -1082,7 +1169,7 @@ class Linker:
         self.site_model, self._taught = site_model, known
         self._overlaps_now, self._revision = now, under_way
         self._left, self._pace, self._steps, self._due = left, pace, steps, due
-        self._rulings = rulings
+        self._rulings, self._parts = rulings, parts
 
 
 def _person_state(p: Person) -> dict[str, Any]:

@@ -67,6 +67,12 @@ class Rulings:
         """Pairs that are two people; in no order."""
         return self._parted
 
+    def speak_of(self, key: TrackKey) -> bool:
+        """Whether anybody has said who a tracklet is, or is not."""
+        return any(key in side for sides in self._joined for side in sides) or any(
+            key in pair for pair in self._parted
+        )
+
     def bound_to(self, keys: Collection[TrackKey]) -> set[TrackKey]:
         """These tracklets, and whoever has been joined with one of them."""
         found, before = set(keys), -1

@@ -72,7 +72,7 @@ class Linking(IdentityLinker, Protocol):
     """A linker that also says whose a tracklet is now, why not to obey, and leaves out identities that are used up."""
 
     def objection(self, command: Command) -> str: ...
-    def identity_of(self, key: TrackKey) -> int | None: ...
+    def identity_now(self, key: TrackKey) -> int | None: ...
     def start_after(self, global_id: int) -> None: ...
 
 
@@ -399,7 +399,7 @@ class LinkerLoop:
             self._apply_all([Released(message=carrier, late=True)])
 
     def _is_let_go(self, key: TrackKey) -> bool:
-        return wire.digest(key) in self._told and self._linker.identity_of(key) is None
+        return wire.digest(key) in self._told and self._linker.identity_now(key) is None
 
     def _remember(self, key: TrackKey, *, safe: bool) -> None:
         name = wire.digest(key)
@@ -551,7 +551,7 @@ class LinkerLoop:
 
     def _told_identity(self, key: TrackKey) -> int:
         """Whose a tracklet is; 0 for nobody. A number that is not on disk could be another's after a crash."""
-        global_id = self._linker.identity_of(key) or 0
+        global_id = self._linker.identity_now(key) or 0
         return global_id if global_id <= self._largest_told else 0
 
     def _publish_boxes(self, update: CameraUpdate) -> None:
