@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -220,6 +221,8 @@ def test_what_an_operator_mistypes_is_said(
 def test_a_tracklet_is_typed_as_it_is_shown():
     key = TrackKey(camera_id="hall.2", run=1795465796499, number=12)
     assert run_tracker.track_key(str(key)) == key
+    part = msgspec.structs.replace(key, since_ns=5)
+    assert run_tracker.track_key(str(part)) == part
 
 
 def test_config_check_lists_all_mistakes_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

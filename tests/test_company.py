@@ -149,3 +149,59 @@ def test_who_is_certainly_two_stays_so_when_joined_with_a_glimpse_and_over_a_che
     again = Company.from_state(company.to_state())
     for one in (company, again):
         assert one.are_two([keys[0], keys[2]])[0, 1]
+
+
+def since(one: TrackKey, t_s: float) -> TrackKey:
+    return msgspec.structs.replace(one, since_ns=at(t_s))
+
+
+def met_before_and_after() -> Company:
+    """A1 is beside A2 until 2 s, and beside another from 4 s on."""
+    company = told(A1, A2, key("a", 3))
+    for n in range(12):
+        watch(company, "a", n / 2, [A1, A2 if n < 5 else key("a", 3)], [300, 600])
+    return company
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_each_part_of_a_tracklet_is_beside_whomever_it_was_seen_with(is_restored):
+    company, later = met_before_and_after(), since(A1, 2.3)
+    if is_restored:
+        company = Company.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(company.to_state())))
+    company.cut(A1, later)
+    assert company.are_two([A1, A2, key("a", 3)])[0].tolist() == [False, True, False]
+    assert company.are_two([later, A2, key("a", 3), A1])[0].tolist() == [False, False, True, False]
+    assert (company.seconds(A1, key("a", 3)), company.seconds(later, A2), company.seconds(A1, later)) == (
+        0,
+        0,
+        0,
+    )
+    watch(company, "a", 6, [later, A2], [300, 600])
+    assert company.are_two([later, A2])[0, 1]
+
+
+def test_who_is_on_both_sides_of_a_cut_is_beside_both():
+    company, later = told(A1, A2), since(A1, 2)
+    for n in range(12):
+        watch(company, "a", n / 2, [A1, A2], [300, 600])
+    company.cut(A1, later)
+    assert company.are_two([A1, later, A2])[2].tolist() == [True, True, False]
+    again = since(A1, 4)
+    company.cut(later, again)
+    assert company.are_two([A1, later, again, A2])[3].tolist() == [True, True, True, False]
+
+
+def test_what_an_older_version_did_not_know_counts_for_both_parts():
+    state = met_before_and_after().to_state()
+    del state["met_s"]
+    company, later = Company.from_state(state), since(A1, 2.3)
+    company.cut(A1, later)
+    assert company.are_two([A1, later, A2, key("a", 3)])[:2, 2:].all()
+
+
+def test_whoever_was_joined_to_another_before_a_cut_stays_beside_them():
+    company = met_before_and_after()
+    company.join(key("a", 3), A2)  # one person, in truth or not
+    later = since(A1, 2.3)
+    company.cut(A1, later)
+    assert company.are_two([A1, later, key("a", 3)])[2].tolist() == [True, True, False]

@@ -294,3 +294,81 @@ def test_of_a_great_crowd_nobody_is_looked_at_again(monkeypatch):
     monkeypatch.setattr(floor_tracker, "MOST_AGAIN", 5)
     monkeypatch.setattr(FloorTracker, "_relink", lambda self: pytest.fail("looked again"))
     show(Crowd(0), FloorTracker())
+
+
+def crossing_over(at_s: float, back_s: float = np.inf) -> FloorTracker:
+    """Two people 3 m apart; camera a's first track is on one, on the other from ``at_s`` on, and back again."""
+    floor = FloorTracker()
+    for n in range(60):
+        t_s = n / 2
+        for camera in "abc":
+            places = {1: (0.5 * t_s, 0.0), 2: (0.5 * t_s, 3.0)}
+            if camera == "a" and at_s <= t_s < back_s:
+                places = {1: places[2], 3: places[1]}
+            floor.watch(camera, t_s, [key(camera, n) for n in places], feet(np.array(list(places.values()))))
+    return floor
+
+
+def test_a_tracklet_that_goes_over_to_somebody_else_is_another_from_then_on():
+    floor = crossing_over(10.0)
+    floor.close()
+    [(first, later)] = floor.parted()
+    assert first == key("a", 1) and 9.5e9 < later.since_ns <= 10e9
+    assert floor.parted() == []
+    on = floor.mainly_on([first, later, key("a", 2), key("a", 3), key("b", 1), key("b", 2)])
+    assert on[first] == on[key("a", 3)] == on[key("b", 1)] != on[later] == on[key("a", 2)] == on[key("b", 2)]
+    assert sum(floor._counts([first])[first].values()) == 20
+
+
+def test_a_tracklet_is_cut_when_nothing_will_be_looked_at_again():
+    floor = crossing_over(30.0 - WINDOW_S + 1)
+    assert floor.parted() == []
+    floor.close()
+    assert [first for first, _ in floor.parted()] == [key("a", 1)]
+
+
+def test_a_moment_on_somebody_else_is_no_cut():
+    floor = crossing_over(10.0, back_s=10.4)
+    floor.close()
+    assert floor.parted() == []
+
+
+def test_what_is_not_cut_after_all_is_whole_again():
+    floor = crossing_over(10.0)
+    floor.close()
+    [(first, later)] = floor.parted()
+    floor.join(first, later)
+    assert floor.mainly_on([later]) == {}
+    assert sum(floor._counts([first])[first].values()) == 60
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+def test_of_whom_is_forgotten_no_part_is_kept(is_later):
+    floor = crossing_over(10.0)
+    if is_later:
+        floor.parted()
+    later = msgspec.structs.replace(key("a", 1), since_ns=9_800_000_000)
+    assert floor.mainly_on([later])
+    for one in (key("a", 1), later)[: 1 + is_later]:
+        floor.forget(one)
+    assert b"9800000000" not in msgspec.json.encode(floor.to_state()["settled"])
+    assert floor.mainly_on([key("a", 1), later]) == {}
+
+
+def test_who_is_given_up_was_somebody_all_the_same():
+    floor, known = FloorTracker(), FloorTracker()
+    for n in range(8):
+        for one in (floor, known):
+            one.watch("a", n / 2, [key("a", n)], feet([(0.5 * n, 0.0)]))
+            one.watch("b", n / 2, [key("b", n)], feet([(0.5 * n, 0.0)]))
+        if n:
+            floor.give_up(key("a", n - 1))
+    for one in (floor, known):
+        one.finish()
+    assert plain_walkers(floor) == plain_walkers(known)
+    assert floor.mainly_on([key("a", n) for n in range(7)]) == {}
+    assert len(floor._settled) <= 8 and not any(key("a", 0) in instant.keys for instant in floor._instants)
+
+
+def plain_walkers(floor: FloorTracker) -> bytes:
+    return msgspec.msgpack.encode(floor.to_state()["walkers"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tracker.core.ledger import Ledger
 from tracker.types import (
     Appeared,
@@ -106,3 +108,17 @@ def test_tracks_come_in_the_order_of_their_keys():
     for number in (3, 1, 2):
         ledger.follow(appeared(number, number))
     assert [k.number for k in ledger.tracks()] == [1, 2, 3]
+
+
+def test_a_tracklet_that_was_cut_is_several_people_one_after_the_other():
+    whole, ledger = key(1), Ledger()
+    parts = [msgspec.structs.replace(whole, since_ns=since_ns) for since_ns in (30, 10)]
+    for event in (
+        appeared(1, 1),
+        *(Split(t_ns=0, global_id=1, to=4 + n, tracks=(part,)) for n, part in enumerate(parts)),
+        Merged(t_ns=0, kept=9, absorbed=4, tracks=(parts[0],)),
+    ):
+        ledger.follow(event)
+    assert [ledger.identity_at(whole, t_ns) for t_ns in (0, 9, 10, 29, 30, 99)] == [1, 1, 5, 5, 9, 9]
+    assert ledger.identity_of(whole) == 1 and ledger.identity_of(parts[0]) == 9
+    assert ledger.identity_at(key(2), 99) is None

@@ -231,3 +231,119 @@ def test_whom_an_operator_joined_stays_where_they_are():
             see(t_s, "a", {1: 0.0, 2: 5.0})
     assert kinds.count("Merged") + kinds.count("Split") <= 3
     assert len({linker.identity_of(TrackKey(camera_id=c, run=0, number=1)) for c in "bc"}) == 1
+
+
+def swapping(swap_s: float = 12.0, seconds: float = 40.0) -> list[LinkerInput]:
+    """Two people 3 m apart before three cameras; in the first of these their tracks change places at ``swap_s``."""
+    messages: list[LinkerInput] = []
+    for n in range(int(seconds * 2)):
+        t_s = n / 2
+        for camera in "abc":
+            y = {1: 0.0, 2: 3.0}
+            if camera == "a" and t_s >= swap_s:
+                y = {1: 3.0, 2: 0.0}
+            here = [(number, person_box(100 + 100 * y[number], 300, 120)) for number in y]
+            new = [
+                msgspec.structs.replace(
+                    tracklet(
+                        camera, number, 0, t_s, first_box=box, last_box=box, model_hash="", revision=n + 1
+                    ),
+                    boxes_seen=n + 1,
+                )
+                for number, box in here
+            ]
+            places = [(0.3 * t_s, y[number]) for number in y]
+            messages.append(update(camera, t_s, new, here, floor=places))
+    return closed(messages)
+
+
+def heard(messages: Sequence[LinkerInput], linker: Linker) -> tuple[Ledger, list]:
+    ledger, events = Ledger(), []
+    for message in messages:
+        for event in linker.step(message):
+            ledger.follow(event)
+            events.append(event)
+    return ledger, events
+
+
+def numbered(camera: str, number: int) -> TrackKey:
+    return TrackKey(camera_id=camera, run=0, number=number)
+
+
+def test_tracks_that_change_places_are_cut_and_everybody_is_one():
+    linker = Linker()
+    ledger, events = heard(swapping(), linker)
+    one, other = (ledger.identity_of(numbered("b", number)) for number in (1, 2))
+    assert one != other
+    for t_s in (0, 11.5):
+        assert [ledger.identity_at(numbered("a", n), at(t_s)) for n in (1, 2)] == [one, other]
+    for t_s in (12, 39):
+        assert [ledger.identity_at(numbered("a", n), at(t_s)) for n in (1, 2)] == [other, one]
+    assert [linker.identity_now(numbered("a", n)) for n in (1, 2)] == [other, one]
+    assert len(linker.view().identities) == 2
+    cut = [e for e in events if type(e).__name__ == "Split" and any(key.since_ns for key in e.tracks)]
+    assert len(cut) == 2 and all(at(11.5) < e.tracks[0].since_ns <= at(12) for e in cut)
+    boxes = [
+        (piece.key.since_ns > 0, piece.boxes_seen)
+        for piece in linker._pieces.values()
+        if piece.key.camera_id == "a"
+    ]
+    assert [(later, boxes) for later, boxes in sorted(boxes)] == [(False, 24)] * 2 + [(True, 56)] * 2
+
+
+def test_nobody_is_cut_who_keeps_their_person():
+    _, events = heard(swapping(swap_s=np.inf), Linker())
+    assert not any(key.since_ns for e in events for key in getattr(e, "tracks", ()))
+
+
+def test_restored_at_any_instant_after_a_cut_it_says_what_it_would_have_said():
+    straight, lives = Linker(), Linker()
+    for n, message in enumerate(swapping(swap_s=4.0, seconds=24)):
+        if n % 3 == 0:
+            again = Linker()
+            again.restore(lives.checkpoint())
+            lives = again
+        assert encode(lives.step(message)) == encode(straight.step(message))
+    assert lives.checkpoint() == straight.checkpoint()
+
+
+def test_whom_an_operator_spoke_of_is_not_cut():
+    messages, linker = swapping(), Linker()
+    early, _ = heard(messages[:30], linker)
+    one, other = (early.identity_of(numbered("b", number)) for number in (1, 2))
+    a = [numbered("a", n) for n in (1, 2)]
+    linker.step(Command(t_ns=at(5), verb="split", global_ids=(one,), track_keys=(a[0],)))
+    ledger, events = heard(messages[30:], linker)
+    cut = [key for e in events if type(e).__name__ == "Split" for key in e.tracks if key.since_ns]
+    assert a[0] not in [msgspec.structs.replace(key, since_ns=0) for key in cut]
+
+
+def test_who_is_forgotten_after_a_cut_is_forgotten_whole():
+    messages, linker = swapping(), Linker()
+    heard(messages[:-1], linker)
+    ids = {linker.identity_now(numbered("a", n)) for n in (1, 2)}
+    linker.step(Command(t_ns=messages[-2].t_ns, verb="forget", global_ids=tuple(sorted(ids))))
+    assert [linker.identity_now(numbered("a", n)) for n in (1, 2)] == [None, None]
+    assert not linker._pieces and not linker._company.floor._settled
+
+
+def test_a_cut_tracklet_that_goes_on_after_it_was_forgotten_is_somebody_new():
+    messages, linker = swapping(), Linker()
+    heard(messages[:-40], linker)
+    ids = {linker.identity_now(numbered(c, n)) for c in "abc" for n in (1, 2)}
+    linker.step(Command(t_ns=messages[-41].t_ns, verb="forget", global_ids=tuple(sorted(ids))))
+    ledger, events = heard(messages[-40:], linker)
+    now = {ledger.identity_at(numbered(c, n), at(39)) for c in "abc" for n in (1, 2)}
+    assert None not in now and not now & ids and len(now) == 2
+
+
+def test_of_a_crowd_all_that_is_sure_is_said(monkeypatch):
+    """More tracklets come than a revision looks at: those that it never saw together are joined all the same."""
+    monkeypatch.setattr(linker_module, "MOST_PIECES", 12)
+    crowd = Crowd(0, seconds=40)
+    ledger, linker = Ledger(), Linker()
+    for message in closed(filmed(crowd)):
+        for event in linker.step(message):
+            ledger.follow(event)
+    pure, whole = shares(crowd, ledger)
+    assert pure > 0.9 and whole > 0.8

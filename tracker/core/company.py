@@ -41,6 +41,7 @@ FIRST_ROWS = 64
 # Seconds, frames, one inside the other; looks and their evidence by the row's frames; sights; hidden feet: own, both.
 SUMS = 8
 _FIRST = np.array((0, 0, 0, 0, 0, 0, UNHEARD[0], UNHEARD[2]), np.float32)
+_NEVER_S = np.array((np.inf, -np.inf))
 
 
 Note = tuple[TrackKey, TrackKey, float]  # two tracklets, and a log-likelihood ratio
@@ -64,6 +65,8 @@ class Company:
         self._free: list[int] = []
         self._sums = _nothing(FIRST_ROWS)  # as in `Beside`, with frames
         self._two = np.zeros((FIRST_ROWS, FIRST_ROWS), bool)  # who certainly is
+        # When one camera first and last saw both; known while there is a floor, on which tracklets are cut.
+        self._met_s = np.tile(_NEVER_S[:, None, None], (1, FIRST_ROWS, FIRST_ROWS))
         self._seen_s = np.full(FIRST_ROWS, np.nan)  # when a place was known last
         self._compared_s = np.full(FIRST_ROWS, np.nan)
         self._feet = np.zeros((len(Feet._fields), FIRST_ROWS))
@@ -95,6 +98,7 @@ class Company:
         if row is not None:
             self._sums[:, row] = self._sums[:, :, row] = _FIRST[:, None]
             self._two[row], self._two[:, row] = False, False
+            self._met_s[:, row] = self._met_s[:, :, row] = _NEVER_S[:, None]
             self._seen_s[row] = self._compared_s[row] = np.nan
             self._camera[row] = -1
             self._feet[:, row] = 0.0
@@ -115,25 +119,35 @@ class Company:
         self._two[i] |= self._two[j]
         self._two[:, i] |= self._two[:, j]
         self._two[i, i] = False
+        self._met_s[0, i] = self._met_s[0, :, i] = self._met_s[0, (i, j)].min(axis=0)
+        self._met_s[1, i] = self._met_s[1, :, i] = self._met_s[1, (i, j)].max(axis=0)
         if self.floor is not None:
             self.floor.join(key, earlier)
         self.forget(earlier, stays_on_floor=True)
 
-    def cut(
-        self, key: TrackKey, later: TrackKey, keeps: Sequence[TrackKey], gives: Sequence[TrackKey]
-    ) -> None:
-        """A tracklet is another one from some time on: of those seen beside it, it ``keeps`` some, and some, perhaps
-        the same, were beside the later one. What was heard of where it stood stays with the earlier one."""
+    def cut(self, key: TrackKey, later: TrackKey) -> None:
+        """A tracklet is another one from ``later.since_ns`` on; each of the two is beside whomever it was seen with.
+
+        What was heard of where it stood stays with the earlier one.
+        """
         self.add(later)
-        i, j = self._row[key], self._row[later]
-        mine, its = np.zeros((2, len(self._camera)), bool)
-        mine[[self._row[k] for k in keeps]] = its[[self._row[k] for k in gives]] = True
-        self._sums[:3, j], self._sums[:3, :, j] = self._sums[:3, i] * its, self._sums[:3, :, i] * its
-        self._two[j] = self._two[:, j] = self._two[i] & its
-        self._sums[:3, i] *= mine
-        self._sums[:3, :, i] *= mine
-        self._two[i] &= mine
-        self._two[:, i] &= mine
+        i, j, since_s = self._row[key], self._row[later], later.since_ns / 1e9
+        before, after = self._met_s[0, i] < since_s, self._met_s[1, i] >= since_s
+        self._met_s[:, j] = self._met_s[:, :, j] = np.where(
+            after, np.maximum(self._met_s[:, i], since_s), _NEVER_S[:, None]
+        )
+        self._met_s[:, i] = self._met_s[:, :, i] = np.where(
+            before, np.minimum(self._met_s[:, i], np.nextafter(since_s, 0)), _NEVER_S[:, None]
+        )
+        self._sums[:3, j], self._sums[:3, :, j] = self._sums[:3, i] * after, self._sums[:3, :, i] * after
+        self._two[j] = self._two[:, j] = self._two[i] & after
+        self._sums[:3, i] *= before
+        self._sums[:3, :, i] *= before
+        self._two[i] &= before
+        self._two[:, i] &= before
+        for pair in ((i, j), (j, i)):
+            self._sums[:3, *pair], self._met_s[:, *pair] = 0, _NEVER_S
+        self._sums[:, i, i] = self._sums[:, j, j] = _FIRST
         for now in (self._seen_s, self._compared_s):
             now[j], now[i] = now[i], np.nan
         self._feet[:, j] = self._feet[:, i]
@@ -144,6 +158,7 @@ class Company:
         for pair in (rows, rows[::-1]):
             self._sums[:3, pair[0], pair[1]] = 2 * APART_S, 1, 0
             self._two[pair[0], pair[1]] = True
+            self._met_s[:, pair[0], pair[1]] = _NEVER_S[::-1]  # it is not known when
 
     def watch(
         self,
@@ -173,6 +188,12 @@ class Company:
             inside = covered(boxes[told], boxes[told])
             within = np.maximum(inside, inside.T) > SAME_PERSON_COVER
             self._see_at_once(rows, frame_s, within)
+            if self.floor is not None:
+                met_s = self._met_s[:, rows[:, None], rows]
+                self._met_s[:, rows[:, None], rows] = (
+                    np.minimum(met_s[0], t_ns / 1e9),
+                    np.maximum(met_s[1], t_ns / 1e9),
+                )
         known = np.isfinite(floor_xy_m[told]).all(axis=1) & np.isfinite(sigma_m[told])
         if not known.any():
             return
@@ -297,6 +318,10 @@ class Company:
             ],
             # Not all that are stand in the sums: who was joined keeps whom it was seen beside.
             "two": np.argwhere(np.triu(self._two[np.ix_(rows, rows)])).tolist(),
+            "met_s": [
+                [int(i), int(j), *self._met_s[:, rows[i], rows[j]].tolist()]
+                for i, j in np.argwhere(np.triu(self._met_s[0][np.ix_(rows, rows)] < np.inf, 1))
+            ],
             "feet": self._places()[rows].tobytes(),
             "seen_ns": self._seen_ns,
             "foot_errors": self.foot_errors.log_scales,
@@ -318,6 +343,10 @@ class Company:
             company._sums[:, rows[i], rows[j]] = sums
         for i, j in state["two"]:
             company._two[rows[i], rows[j]] = company._two[rows[j], rows[i]] = True
+        if "met_s" not in state:  # an older version did not know
+            company._met_s[:, company._two] = _NEVER_S[::-1, None]
+        for i, j, *met_s in state.get("met_s", ()):
+            company._met_s[:, rows[i], rows[j]] = company._met_s[:, rows[j], rows[i]] = met_s
         company.foot_errors = FootErrors(
             {name: (along, across) for name, (along, across) in state["foot_errors"].items()}
         )
@@ -341,11 +370,13 @@ class Company:
         old = len(self._camera)
         sums, two, camera = _nothing(rows), np.zeros((rows, rows), bool), np.full(rows, -1)
         sums[:, :old, :old], two[:old, :old], camera[:old] = self._sums, self._two, self._camera
+        met_s = np.tile(_NEVER_S[:, None, None], (1, rows, rows))
+        met_s[:, :old, :old] = self._met_s
         places = self._places()
         self._seen_s, self._compared_s = np.full((2, rows), np.nan)
         self._feet = np.zeros((len(self._feet), rows))
         self._take_places(slice(old), places)
-        self._sums, self._two, self._camera = sums, two, camera
+        self._sums, self._two, self._camera, self._met_s = sums, two, camera, met_s
 
 
 def _nothing(rows: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Iterable
 
 from tracker.core.parts import whole_of
 from tracker.types import Appeared, Event, HandedOver, Merged, Split, TrackKey
@@ -22,21 +23,18 @@ class Ledger:
         """Take in the next event."""
         match event:
             case Appeared() | HandedOver():
-                self._given[event.track] = event.global_id
+                self._give((event.track,), event.global_id)
             case Merged():
                 self._absorbed[event.absorbed] = event.kept
-                for key in event.tracks:
-                    self._given[key] = event.kept
+                self._give(event.tracks, event.kept)
             case Split():
-                for key in event.tracks:
-                    self._given[key] = event.to
-                    if key.since_ns:
-                        self._know_part(key)
+                self._give(event.tracks, event.to)
 
-    def _know_part(self, key: TrackKey) -> None:
-        parts = self._parts.setdefault(whole_of(key), [])
-        if key not in parts:
-            bisect.insort(parts, key)
+    def _give(self, keys: Iterable[TrackKey], global_id: int) -> None:
+        for key in keys:
+            self._given[key] = global_id
+            if key.since_ns and key not in (parts := self._parts.setdefault(whole_of(key), [])):
+                bisect.insort(parts, key)
 
     def identity_of(self, key: TrackKey) -> int | None:
         """The identity a tracklet has now; None for one that was never told. Of one that was cut, the first part's."""

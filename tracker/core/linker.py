@@ -24,6 +24,7 @@ from tracker.core.assign import assign_or_new
 from tracker.core.columns import Table, own_looks
 from tracker.core.company import Company
 from tracker.core.cues import score_pieces
+from tracker.core.floor_names import FloorNames
 from tracker.core.floor_tracker import WINDOW_S
 from tracker.core.grouping import (
     AT_ONCE,
@@ -145,6 +146,7 @@ class Linker:
         self._pieces: dict[TrackKey, Piece] = {}
         self._owner: dict[TrackKey, int] = {}
         self._fresh: dict[TrackKey, None] = {}  # tracklets that have not been welcomed
+        self._floor_names = FloorNames()
         self._parts = Parts()  # of those that went over to somebody else
         self._held_by: dict[TrackKey, TrackKey] = {}  # tracklets joined to others for good
         self._memory = Memory()
@@ -530,35 +532,35 @@ class Linker:
         if not due:
             return events
         on = floor.mainly_on(list(self._pieces))
-        known: dict[int, dict[int, int]] = {}  # boxes by walker and identity
-        for key, walker in on.items():
-            of = known.setdefault(walker, {})
-            of[self._owner[key]] = of.get(self._owner[key], 0) + self._pieces[key].boxes_seen
+        self._floor_names.forget_before(t_ns, self._people)
+        known = self._floor_names.votes(
+            (on[key], self._owner[key], self._pieces[key].boxes_seen) for key in sorted(on)
+        )
         for key in due:
             self._to_change(self._pieces[key]).is_settled = True
-            source = self._owner[key]
-            of = known[on[key]] if key in on else {source: 1}
+            if key not in on:
+                continue
+            of, source, boxes = known[on[key]], self._owner[key], self._pieces[key].boxes_seen
             target = max(of, key=lambda g: (of[g], -g))
-            if target == source or self._rulings.speak_of(key):
-                continue
-            if self._company.are_two([key, *self._people[target].keys])[0].any():
-                continue
-            of[source] -= self._pieces[key].boxes_seen
-            of[target] += self._pieces[key].boxes_seen
-            events.append(self._move(source, target, (key,), None, t_ns))
+            if target != source and self._may_go_to(key, target):
+                of[source] -= boxes
+                of[target] += boxes
+                events.append(self._move(source, target, (key,), None, t_ns))
+            if self._owner[key] == target:
+                self._floor_names.note(on[key], target, of[target], t_ns)
         return events
+
+    def _may_go_to(self, key: TrackKey, target: int) -> bool:
+        """Whether nothing that cameras saw or operators said speaks against it. Who is remembered is recalled."""
+        if self._rulings.speak_of(key) or self._owner[key] in self._memory.apart(target):
+            return False
+        if target in self._memory:
+            self._recall(target)
+        return not self._company.are_two([key, *self._people[target].keys])[0].any()
 
     def _cut(self, first: Piece, rest: Piece, t_ns: int) -> Split:
         """A piece becomes two, and the later one is somebody new until the revision that follows."""
-        keys = [*self._pieces, *self._hopeful]
-        two = self._company.are_two([first.key, *keys])[0, 1:]
-        spans = {key: (p.tracklet.t_first_ns, p.t_last_ns) for key, p in self._pieces.items()}
-        spans |= {key: (seen[0][0], seen[-1][0]) for key, seen in self._hopeful.items()}
-        beside = [key for key, is_beside in zip(keys, two.tolist(), strict=True) if is_beside]
-        until_ns, since_ns = first.t_last_ns, rest.tracklet.t_first_ns
-        keeps = [key for key in beside if spans[key][0] <= until_ns]
-        gives = [key for key in beside if spans[key][1] >= since_ns]
-        self._company.cut(first.key, rest.key, keeps, gives)
+        self._company.cut(first.key, rest.key)
         self._parts.cut(rest.key, first.tracklet.boxes_seen)
         for piece in (first, rest):
             self._pieces[piece.key] = piece
@@ -1098,6 +1100,7 @@ class Linker:
                 [msgspec.to_builtins(k), seen_state(seen)] for k, seen in sorted(self._hopeful.items())
             ],
             "parts": self._parts.to_state(),
+            "floor_names": self._floor_names.to_state(),
             "rulings": self._rulings.to_state(),
         }
         return Checkpoint(
@@ -1144,6 +1147,7 @@ class Linker:
             company = Company.from_state(state["company"])
             hopeful = {msgspec.convert(k, TrackKey): seen_of(seen) for k, seen in state["hopeful"]}
             parts = Parts.from_state(state.get("parts", ()))
+            floor_names = FloorNames.from_state(state.get("floor_names", ()))
             rulings = Rulings.from_state(state["rulings"])
         except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
             raise ValueError(f"checkpoint is damaged: {error}") from error
@@ -1169,7 +1173,7 @@ class Linker:
         self.site_model, self._taught = site_model, known
         self._overlaps_now, self._revision = now, under_way
         self._left, self._pace, self._steps, self._due = left, pace, steps, due
-        self._rulings, self._parts = rulings, parts
+        self._rulings, self._parts, self._floor_names = rulings, parts, floor_names
 
 
 def _person_state(p: Person) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""Tracklets that were cut: what a camera's tracklet is since."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.scenes import at, person_box, tracklet
+from tracker.core.parts import Parts, whole_of
+from tracker.types import TrackKey, Tracklet
+
+WHOLE = TrackKey(camera_id="a", run=3, number=7)
+SECOND, THIRD = (msgspec.structs.replace(WHOLE, since_ns=at(s)) for s in (5, 8))
+
+
+def told(boxes: int, last_s: float) -> Tracklet:
+    one = tracklet("a", 7, 0, last_s, run=3, last_box=person_box(500), model_hash="")
+    return msgspec.structs.replace(one, boxes_seen=boxes)
+
+
+def twice() -> Parts:
+    parts = Parts()
+    parts.cut(SECOND, 10)
+    parts.cut(THIRD, 4)
+    return parts
+
+
+def test_what_was_never_cut_is_itself():
+    parts, one = Parts(), told(9, 4)
+    assert parts.of(WHOLE) == WHOLE and parts.newest(one, None) is one
+
+
+def test_the_last_part_is_what_the_tracklet_is():
+    assert twice().of(WHOLE) == THIRD and whole_of(THIRD) == WHOLE
+    assert twice().of(msgspec.structs.replace(WHOLE, number=8)).since_ns == 0
+
+
+def test_the_last_part_counts_its_own_boxes_and_begins_where_it_did():
+    known = msgspec.structs.replace(told(3, 9), key=THIRD, t_first_ns=at(8.2), first_box=person_box(111))
+    part = twice().newest(told(20, 10), known)
+    assert (part.key, part.boxes_seen, part.t_first_ns, part.t_last_ns) == (THIRD, 6, at(8.2), at(10))
+    assert np.array_equal(part.first_box, person_box(111))
+    assert twice().newest(told(12, 10), known).boxes_seen == 1  # never none
+
+
+def test_one_that_is_not_known_any_more_begins_anew():
+    part = twice().newest(told(20, 10), None)
+    assert (part.t_first_ns, part.first_box[0]) == (at(8), person_box(500)[0])
+
+
+def test_those_of_long_ago_are_forgotten_unless_they_are_known():
+    for known, is_there in (([], False), ([[THIRD]], True)):
+        parts = twice()
+        parts.forget_before(at(9), known)
+        assert (parts.of(WHOLE) == THIRD) == is_there
+    parts = twice()
+    parts.forget_before(at(8), [])
+    assert parts.of(WHOLE) == THIRD
+
+
+def test_they_go_on_from_a_checkpoint():
+    again = Parts.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(twice().to_state())))
+    assert again.of(WHOLE) == THIRD and again.to_state() == twice().to_state()
+
+
+@pytest.mark.parametrize("since_ns, text", [(0, "a/3/7"), (at(5), "a/3/7@5000000000")])
+def test_a_key_says_since_when(since_ns, text):
+    assert str(msgspec.structs.replace(WHOLE, since_ns=since_ns)) == text
+
+
+def test_a_whole_tracklet_is_written_as_it_was_before_there_were_parts():
+    assert msgspec.json.encode(WHOLE) == b'{"camera_id":"a","run":3,"number":7}'
+    assert msgspec.json.decode(msgspec.json.encode(SECOND), type=TrackKey) == SECOND
