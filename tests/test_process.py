@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,11 +18,12 @@ from tests.scenes import S, at, blurred, look, person_box, random_visits
 from tracker import build
 from tracker import process as processing
 from tracker.config import FlowSettings, Site, from_values
+from tracker.core.ledger import Ledger
 from tracker.core.pipeline import Answers
 from tracker.errors import UserError
 from tracker.io.tape import TapeReader
 from tracker.process import SPOOL, finished, process, read_answers, start_times, write_answers
-from tracker.types import Detections
+from tracker.types import Appeared, Detections, Sighting, Split, TrackKey
 
 RESULTS = ("tracks", "tracks_as_published", "events.jsonl", "identities.json")
 
@@ -701,3 +703,16 @@ def test_a_complete_run_is_not_resumed(tmp_path):
 def test_a_part_beyond_the_recordings_is_a_mistake(tmp_path):
     with pytest.raises(UserError, match="no frame"):
         process(walked(tmp_path, "hall"), tmp_path / "out", from_s=9999.0)
+
+
+def test_a_box_of_a_cut_tracklet_is_whose_it_was_then():
+    run = object.__new__(processing._Run)
+    run.ledger = Ledger()
+    whole = TrackKey(camera_id="a", run=0, number=4)
+    part = msgspec.structs.replace(whole, since_ns=at(2))
+    seen = Sighting(camera_id="a", t_ns=0, box=(0.0, 0.0, 1.0, 1.0))
+    run.ledger.follow(Appeared(t_ns=0, global_id=1, track=whole, sighting=seen))
+    run.ledger.follow(Split(t_ns=at(9), global_id=1, to=2, tracks=(part,)))
+    rows = np.zeros(4, SPOOL)
+    rows["number"], rows["t_ns"] = [4, 4, 4, 5], [at(0), at(1.9), at(2), at(3)]
+    assert run._owners("a", rows).tolist() == [1, 1, 2, 0]

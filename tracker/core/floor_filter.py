@@ -17,7 +17,7 @@ from tracker.core.feet import Feet
 
 F = NDArray[np.float64]
 
-ACCELERATION = 0.3  # m/s in a second: what walks change by
+ACCELERATION = 0.25  # m/s in a second: what walks change by
 SPEED_M_S = 0.8  # standard deviation of each axis of a velocity that nobody knows
 ANYWHERE_M = 1000.0  # of a place that nobody knows
 FLOORS_M = 0.12  # two cameras' floors differ by so much, whatever their boxes are like
