@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tracker.core.beside import UNKNOWN_S, TimesBeside
 from tracker.core.boxes import covered
 from tracker.core.feet import (
     ALONE_M,
@@ -41,7 +42,6 @@ FIRST_ROWS = 64
 # Seconds, frames, one inside the other; looks and their evidence by the row's frames; sights; hidden feet: own, both.
 SUMS = 8
 _FIRST = np.array((0, 0, 0, 0, 0, 0, UNHEARD[0], UNHEARD[2]), np.float32)
-_NEVER_S = np.array((np.inf, -np.inf))
 
 
 Note = tuple[TrackKey, TrackKey, float]  # two tracklets, and a log-likelihood ratio
@@ -65,8 +65,6 @@ class Company:
         self._free: list[int] = []
         self._sums = _nothing(FIRST_ROWS)  # as in `Beside`, with frames
         self._two = np.zeros((FIRST_ROWS, FIRST_ROWS), bool)  # who certainly is
-        # When one camera first and last saw both; known while there is a floor, on which tracklets are cut.
-        self._met_s = np.tile(_NEVER_S[:, None, None], (1, FIRST_ROWS, FIRST_ROWS))
         self._seen_s = np.full(FIRST_ROWS, np.nan)  # when a place was known last
         self._compared_s = np.full(FIRST_ROWS, np.nan)
         self._feet = np.zeros((len(Feet._fields), FIRST_ROWS))
@@ -75,6 +73,13 @@ class Company:
         self._seen_ns: dict[str, int] = {}  # last frame of each camera
         self.foot_errors = FootErrors()
         self.floor: FloorTracker | None = FloorTracker()  # None: looks tell people apart
+        self._met: TimesBeside | None = TimesBeside(
+            FIRST_ROWS
+        )  # where there is a floor, on which tracklets are cut
+
+    def leave_floor(self) -> None:
+        """Looks tell people apart from now on."""
+        self.floor = self._met = None
 
     def add(self, key: TrackKey) -> None:
         """A new tracklet."""
@@ -98,7 +103,8 @@ class Company:
         if row is not None:
             self._sums[:, row] = self._sums[:, :, row] = _FIRST[:, None]
             self._two[row], self._two[:, row] = False, False
-            self._met_s[:, row] = self._met_s[:, :, row] = _NEVER_S[:, None]
+            if self._met is not None:
+                self._met.forget(row)
             self._seen_s[row] = self._compared_s[row] = np.nan
             self._camera[row] = -1
             self._feet[:, row] = 0.0
@@ -119,8 +125,8 @@ class Company:
         self._two[i] |= self._two[j]
         self._two[:, i] |= self._two[:, j]
         self._two[i, i] = False
-        self._met_s[0, i] = self._met_s[0, :, i] = self._met_s[0, (i, j)].min(axis=0)
-        self._met_s[1, i] = self._met_s[1, :, i] = self._met_s[1, (i, j)].max(axis=0)
+        if self._met is not None:
+            self._met.join(i, j)
         if self.floor is not None:
             self.floor.join(key, earlier)
         self.forget(earlier, stays_on_floor=True)
@@ -128,17 +134,12 @@ class Company:
     def cut(self, key: TrackKey, later: TrackKey) -> None:
         """A tracklet is another one from ``later.since_ns`` on; each of the two is beside whomever it was seen with.
 
-        What was heard of where it stood stays with the earlier one.
+        What was heard of where it stood stays with the earlier one. Only while there is a floor.
         """
+        assert self._met is not None
         self.add(later)
-        i, j, since_s = self._row[key], self._row[later], later.since_ns / 1e9
-        before, after = self._met_s[0, i] < since_s, self._met_s[1, i] >= since_s
-        self._met_s[:, j] = self._met_s[:, :, j] = np.where(
-            after, np.maximum(self._met_s[:, i], since_s), _NEVER_S[:, None]
-        )
-        self._met_s[:, i] = self._met_s[:, :, i] = np.where(
-            before, np.minimum(self._met_s[:, i], np.nextafter(since_s, 0)), _NEVER_S[:, None]
-        )
+        i, j = self._row[key], self._row[later]
+        before, after = self._met.cut(i, j, later.since_ns / 1e9)
         self._sums[:3, j], self._sums[:3, :, j] = self._sums[:3, i] * after, self._sums[:3, :, i] * after
         self._two[j] = self._two[:, j] = self._two[i] & after
         self._sums[:3, i] *= before
@@ -146,7 +147,7 @@ class Company:
         self._two[i] &= before
         self._two[:, i] &= before
         for pair in ((i, j), (j, i)):
-            self._sums[:3, *pair], self._met_s[:, *pair] = 0, _NEVER_S
+            self._sums[:3, *pair] = 0
         self._sums[:, i, i] = self._sums[:, j, j] = _FIRST
         for now in (self._seen_s, self._compared_s):
             now[j], now[i] = now[i], np.nan
@@ -158,7 +159,8 @@ class Company:
         for pair in (rows, rows[::-1]):
             self._sums[:3, pair[0], pair[1]] = 2 * APART_S, 1, 0
             self._two[pair[0], pair[1]] = True
-            self._met_s[:, pair[0], pair[1]] = _NEVER_S[::-1]  # it is not known when
+        if self._met is not None:
+            self._met.part(*rows.tolist())
 
     def watch(
         self,
@@ -188,12 +190,8 @@ class Company:
             inside = covered(boxes[told], boxes[told])
             within = np.maximum(inside, inside.T) > SAME_PERSON_COVER
             self._see_at_once(rows, frame_s, within)
-            if self.floor is not None:
-                met_s = self._met_s[:, rows[:, None], rows]
-                self._met_s[:, rows[:, None], rows] = (
-                    np.minimum(met_s[0], t_ns / 1e9),
-                    np.maximum(met_s[1], t_ns / 1e9),
-                )
+            if self._met is not None:
+                self._met.see(rows, t_ns / 1e9)
         known = np.isfinite(floor_xy_m[told]).all(axis=1) & np.isfinite(sigma_m[told])
         if not known.any():
             return
@@ -290,7 +288,8 @@ class Company:
         """As it is now, to be asked for what was seen; it watches no more."""
         one = copy.copy(self)
         one._row, one._sums, one._two = dict(self._row), self._sums[:6].copy(), self._two.copy()
-        one.foot_errors, one.floor = FootErrors(self.foot_errors.log_scales), None
+        one.foot_errors = FootErrors(self.foot_errors.log_scales)
+        one.leave_floor()
         return one
 
     def note_sights(self, notes: Iterable[Note]) -> None:
@@ -318,10 +317,7 @@ class Company:
             ],
             # Not all that are stand in the sums: who was joined keeps whom it was seen beside.
             "two": np.argwhere(np.triu(self._two[np.ix_(rows, rows)])).tolist(),
-            "met_s": [
-                [int(i), int(j), *self._met_s[:, rows[i], rows[j]].tolist()]
-                for i, j in np.argwhere(np.triu(self._met_s[0][np.ix_(rows, rows)] < np.inf, 1))
-            ],
+            "met_s": [] if self._met is None else self._met.to_state(rows),
             "feet": self._places()[rows].tobytes(),
             "seen_ns": self._seen_ns,
             "foot_errors": self.foot_errors.log_scales,
@@ -343,15 +339,16 @@ class Company:
             company._sums[:, rows[i], rows[j]] = sums
         for i, j in state["two"]:
             company._two[rows[i], rows[j]] = company._two[rows[j], rows[i]] = True
-        if "met_s" not in state:  # an older version did not know
-            company._met_s[:, company._two] = _NEVER_S[::-1, None]
-        for i, j, *met_s in state.get("met_s", ()):
-            company._met_s[:, rows[i], rows[j]] = company._met_s[:, rows[j], rows[i]] = met_s
         company.foot_errors = FootErrors(
             {name: (along, across) for name, (along, across) in state["foot_errors"].items()}
         )
         floor = state.get("floor", {})  # of an older version: begun anew
-        company.floor = None if floor is None else FloorTracker.from_state(floor) if floor else FloorTracker()
+        if floor is None:
+            company.leave_floor()
+        else:
+            company.floor = FloorTracker.from_state(floor) if floor else FloorTracker()
+            company._met = TimesBeside(len(company._camera))
+            company._met.take_state(rows, state.get("met_s", [[*pair, *UNKNOWN_S] for pair in state["two"]]))
         company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
         return company
 
@@ -370,13 +367,13 @@ class Company:
         old = len(self._camera)
         sums, two, camera = _nothing(rows), np.zeros((rows, rows), bool), np.full(rows, -1)
         sums[:, :old, :old], two[:old, :old], camera[:old] = self._sums, self._two, self._camera
-        met_s = np.tile(_NEVER_S[:, None, None], (1, rows, rows))
-        met_s[:, :old, :old] = self._met_s
+        if self._met is not None:
+            self._met.grow(rows)
         places = self._places()
         self._seen_s, self._compared_s = np.full((2, rows), np.nan)
         self._feet = np.zeros((len(self._feet), rows))
         self._take_places(slice(old), places)
-        self._sums, self._two, self._camera, self._met_s = sums, two, camera, met_s
+        self._sums, self._two, self._camera = sums, two, camera
 
 
 def _nothing(rows: int) -> NDArray[np.float32]:

@@ -258,7 +258,7 @@ class Linker:
                 self._memory.forget_looks()
                 self.appearance.forget()
             self.model_hash = tracklet.model_hash
-            self._company.floor = None  # looks tell people apart, and better
+            self._company.leave_floor()  # they tell people apart better
         if known is None:
             self._pieces[tracklet.key] = known = Piece(tracklet)
             self._fresh[tracklet.key] = None
@@ -1156,7 +1156,7 @@ class Linker:
         self._t_revised_ns, self._cameras = state["t_revised_ns"], state["cameras"]
         self.model_hash = checkpoint.model_hash
         if self.model_hash:  # of a version that knew no floor
-            company.floor = None
+            company.leave_floor()
         self._pieces = {p.key: p for p in pieces}
         self._people = {p.global_id: p for p in people}
         self._owner = {k: p.global_id for p in people for k in p.keys}
