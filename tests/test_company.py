@@ -205,3 +205,26 @@ def test_whoever_was_joined_to_another_before_a_cut_stays_beside_them():
     later = since(A1, 2.3)
     company.cut(A1, later)
     assert company.are_two([A1, later, key("a", 3)])[2].tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("off_s, is_beside", [(0.1, False), (1.0, True)])
+def test_a_few_frames_on_the_wrong_side_of_a_cut_are_no_company(off_s, is_beside):
+    """Nobody knows to a frame when a track went over: who came in its place is not beside what it was before."""
+    company, later = told(A1, A2, key("a", 3)), since(A1, 3)
+    for n in range(60):
+        t_s = n / 10
+        watch(company, "a", t_s, [A1, A2 if t_s < 3 - off_s else key("a", 3)], [300, 600])
+    company.cut(A1, later)
+    assert company.are_two([A1, A2, key("a", 3)])[0].tolist() == [False, True, is_beside]
+    assert company.are_two([later, A2, key("a", 3)])[0].tolist() == [False, False, True]
+    assert company.seconds(A1, A2) + company.seconds(later, key("a", 3)) == pytest.approx(
+        5.9, abs=0.3 + is_beside
+    )
+
+
+def test_one_frame_of_a_slow_camera_is_company():
+    company, later = told(A1, A2), since(A1, 1.8)
+    for n in range(8):
+        watch(company, "a", n / 2, [A1, A2] if n == 4 else [A1], [300, 600])
+    company.cut(A1, later)
+    assert company.are_two([A1, later, A2])[2].tolist() == [False, True, False]

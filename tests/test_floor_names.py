@@ -29,6 +29,15 @@ def test_whoever_is_unseen_for_long_or_forgotten_is_not_kept():
     assert names.votes([]) == {2: {8: 5}}
 
 
+def test_identities_that_were_one_keep_whom_they_are_and_who_is_forgotten_nobody():
+    names = FloorNames()
+    names.note(1, 7, 40, 0)
+    names.merge(9, 7)
+    assert names.votes([]) == {1: {9: 40}}
+    names.forget(9)
+    assert names.votes([]) == {} and names.to_state() == []
+
+
 def test_it_goes_on_from_a_checkpoint():
     names = FloorNames()
     names.note(1, 7, 40, 3)

@@ -327,17 +327,21 @@ def test_a_tracklet_is_cut_when_nothing_will_be_looked_at_again():
     assert [first for first, _ in floor.parted()] == [key("a", 1)]
 
 
-def test_a_moment_on_somebody_else_is_no_cut():
+def test_a_moment_on_somebody_else_is_no_cut_unless_it_is_the_last():
     floor = crossing_over(10.0, back_s=10.4)
     floor.close()
     assert floor.parted() == []
+    floor = crossing_over(29.5)
+    floor.close()
+    assert [first for first, _ in floor.parted()] == [key("a", 1)]
 
 
 def test_what_is_not_cut_after_all_is_whole_again():
     floor = crossing_over(10.0)
     floor.close()
     [(first, later)] = floor.parted()
-    floor.join(first, later)
+    floor.take_back(first, later)
+    assert floor._on[first] == floor.mainly_on([key("a", 2)])[key("a", 2)]  # it will not be cut again
     assert floor.mainly_on([later]) == {}
     assert sum(floor._counts([first])[first].values()) == 60
 
@@ -368,6 +372,40 @@ def test_who_is_given_up_was_somebody_all_the_same():
     assert plain_walkers(floor) == plain_walkers(known)
     assert floor.mainly_on([key("a", n) for n in range(7)]) == {}
     assert len(floor._settled) <= 8 and not any(key("a", 0) in instant.keys for instant in floor._instants)
+
+
+def test_who_is_given_up_gives_nobody_their_person():
+    floor = FloorTracker()
+    for n in range(8):
+        floor.watch("a", n / 2, [key("a", 1)], feet([(0.0, 0.0)]))
+    floor.give_up(key("a", 1))
+    for t_s in (4.0, 4.5):
+        floor.watch("b", t_s, [key("b", 7)], feet([(50.0, 50.0)]))
+        floor.give_up(key("b", 7))  # before the instant is over
+    floor.watch("b", 5.0, [key("b", 8)], feet([(50.0, 50.0)]))
+    floor.finish()
+    assert floor.mainly_on([key("b", 8)])[key("b", 8)] != 1
+
+
+def test_an_earlier_tracklet_does_not_say_whom_a_later_one_is_on():
+    floor = FloorTracker()
+    for n in range(80):
+        keys = [key("a", 1), *([key("a", 2)] if n < 20 else [])]
+        floor.watch("a", n / 2, keys, feet([(30.0, 0.0), (0.0, 0.0)][: len(keys)]))
+        if n == 60:
+            floor.join(key("a", 1), key("a", 2))
+    floor.close()
+    assert floor.parted() == []
+
+
+def test_where_somebody_was_who_is_forgotten_is_not_kept_as_anybodys():
+    floor = FloorTracker()
+    for n in range(8):
+        floor.watch("a", n / 2, [key("a", 1), key("a", 2)], feet([(0.0, 0.0), (9.0, 9.0)]))
+    floor.forget(key("a", 1))
+    floor.finish()
+    assert len(floor._walkers) == len(floor._before) + 1 == 1
+    assert all(len(instant.keys) == 1 for instant in floor._instants)
 
 
 def plain_walkers(floor: FloorTracker) -> bytes:

@@ -347,3 +347,92 @@ def test_of_a_crowd_all_that_is_sure_is_said(monkeypatch):
             ledger.follow(event)
     pure, whole = shares(crowd, ledger)
     assert pure > 0.9 and whole > 0.8
+
+
+@pytest.mark.parametrize("hop", [11.9, 12.0, 12.1, 12.2, 12.3])
+@pytest.mark.parametrize("is_taken_up", [True, False])
+def test_a_track_may_go_over_at_any_frame(hop, is_taken_up):
+    """At 10 frames a second: a/1 goes over to the other, whose own track ends, and its person gets another one."""
+    linker = Linker()
+    messages: list[LinkerInput] = []
+    for n in range(300):
+        t_s = n / 10
+        for camera in "abc":
+            y = {1: 0.0, 2: 3.0}
+            if camera == "a" and t_s >= hop - 1e-6:
+                y = {1: 3.0, 3: 0.0} if is_taken_up else {1: 3.0}
+            here = [(number, person_box(100 + 100 * where, 300, 120)) for number, where in y.items()]
+            new = [
+                tracklet(
+                    camera,
+                    k,
+                    0 if k < 3 else hop,
+                    t_s,
+                    first_box=box,
+                    last_box=box,
+                    model_hash="",
+                    revision=n + 1,
+                )
+                for k, box in here
+            ]
+            messages.append(
+                update(camera, t_s, new, here, floor=[(0.3 * t_s, where) for where in y.values()])
+            )
+    ledger, _ = heard(closed(messages), linker)
+    one, other = (ledger.identity_of(numbered("b", number)) for number in (1, 2))
+    assert [ledger.identity_at(numbered("a", 1), at(t_s)) for t_s in (0, 29)] == [one, other]
+    assert ledger.identity_of(numbered("a", 2)) == other
+    assert ledger.identity_of(numbered("a", 3)) == (one if is_taken_up else None)
+    assert len(linker.view().identities) == 2
+
+
+@pytest.mark.parametrize("every_s", [1.0, 6.0, 20.0])
+def test_tracks_are_cut_however_seldom_is_looked_again(every_s):
+    ledger, _ = heard(swapping(seconds=80), Linker(LinkSettings(revise_every_s=every_s)))
+    one, other = (ledger.identity_of(numbered("b", number)) for number in (1, 2))
+    assert [ledger.identity_at(numbered("a", 1), at(t_s)) for t_s in (0, 39)] == [one, other]
+
+
+@pytest.mark.parametrize("seed", [14, 23])
+def test_identities_that_become_one_while_others_are_settled(monkeypatch, seed):
+    monkeypatch.setattr(linker_module, "MOST_PIECES", 8)
+    crowd, linker = Crowd(seed, seconds=50), Linker()
+    for message in closed(filmed(crowd)):
+        linker.step(message)
+    names = {name[1] for name in linker._floor_names.to_state()}
+    assert names <= set(linker._people)
+
+
+def test_who_was_only_made_by_a_cut_does_not_leave_again():
+    linker, left = Linker(), []
+    messages = swapping(swap_s=6.0, seconds=12) + swapping(swap_s=6.0, seconds=0.5)[:0]
+    last_s = messages[-2].t_ns / 1e9
+    for message in messages[:-1]:
+        linker.step(message)
+    for n in range(60):  # nobody is seen any more
+        for camera in "abc":
+            for event in linker.step(update(camera, last_s + 0.5 + n / 2)):
+                left += [event.global_id] if type(event).__name__ == "Left" else []
+    assert sorted(left) == sorted(set(left)) and len(left) == 2
+
+
+def test_the_last_part_goes_on_when_it_is_forgotten_late():
+    """Long after a cut the person is forgotten: the camera's track is still cut, and not whole again."""
+    linker = Linker(LinkSettings(max_gap_s=20, revise_s=20))
+    messages = swapping(seconds=70)
+    ledger, _ = heard(messages[:280], linker)
+    one, other = (ledger.identity_of(numbered("b", number)) for number in (1, 2))
+    for event in linker.step(Command(t_ns=messages[280].t_ns, verb="forget", global_ids=(other,))):
+        ledger.follow(event)
+    quiet = [
+        msgspec.structs.replace(m, tracklets=()) if n % 24 > 2 and not isinstance(m, Advance) else m
+        for n, m in enumerate(messages[280:])
+    ]
+    for message in quiet:
+        for event in linker.step(message):
+            ledger.follow(event)
+    assert ledger.identity_at(numbered("a", 1), at(5)) == one
+    for number in (1, 2):
+        key = numbered("a", number)
+        assert ledger.identity_at(key, at(69)) == linker.identity_now(key)
+    assert len({ledger.identity_at(numbered("a", 1), at(69)), one, other}) == 3

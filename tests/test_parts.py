@@ -52,11 +52,31 @@ def test_one_that_is_not_known_any_more_begins_anew():
 def test_those_of_long_ago_are_forgotten_unless_they_are_known():
     for known, is_there in (([], False), ([[THIRD]], True)):
         parts = twice()
-        parts.forget_before(at(9), known)
+        parts.forget_before(at(9), at(99), known)
         assert (parts.of(WHOLE) == THIRD) == is_there
     parts = twice()
-    parts.forget_before(at(8), [])
+    parts.forget_before(at(8), at(99), [])
     assert parts.of(WHOLE) == THIRD
+
+
+def test_one_that_is_heard_of_again_and_again_stays_cut():
+    parts = twice()
+    parts.newest(told(30, 50), None)
+    parts.forget_before(at(50), at(99), [])
+    assert parts.of(WHOLE) == THIRD
+
+
+@pytest.mark.parametrize(
+    "ended, heard_s, is_there", [(True, 8, False), (False, 85, False), (False, 95, True)]
+)
+def test_somebody_forgotten_is_known_only_if_the_camera_goes_on_with_them(ended, heard_s, is_there):
+    parts = twice()
+    parts.newest(told(30, heard_s), None)
+    parts.forget(SECOND, ended=True)  # an earlier part: the last one is not theirs
+    assert parts.of(WHOLE) == THIRD
+    parts.forget(THIRD, ended=ended)
+    parts.forget_before(at(1), at(99), [])
+    assert (parts.of(WHOLE) == THIRD) == is_there
 
 
 def test_they_go_on_from_a_checkpoint():

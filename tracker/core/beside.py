@@ -42,15 +42,18 @@ class TimesBeside:
         both = self._met_s[:, (row, earlier)]
         self._put(row, np.stack((both[0].min(axis=0), both[1].max(axis=0))))
 
-    def cut(self, row: int, later: int, since_s: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """A row is another one, ``later``, since then: (R,) who was beside it before, and who after."""
+    def cut(self, row: int, later: int, since_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A row is another one, ``later``, since then: (R,) for how long others were beside it before, and after;
+        below 0 where they were not."""
         first, last = self._met_s[:, row].copy()
         before, after = first < since_s, last >= since_s
+        seconds = np.where(before, np.minimum(last, since_s) - first, -1.0)
+        seconds_after = np.where(after, last - np.maximum(first, since_s), -1.0)
         until_s = np.nextafter(since_s, -np.inf)
         self._put(later, np.where(after, (np.maximum(first, since_s), last), NEVER_S[:, None]))
         self._put(row, np.where(before, (first, np.minimum(last, until_s)), NEVER_S[:, None]))
         self._met_s[:, (row, later), (later, row)] = NEVER_S[:, None]
-        return before, after
+        return seconds, seconds_after
 
     def _put(self, row: int, met_s: NDArray[np.float64]) -> None:
         self._met_s[:, row] = self._met_s[:, :, row] = met_s

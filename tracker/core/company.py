@@ -139,13 +139,15 @@ class Company:
         assert self._met is not None
         self.add(later)
         i, j = self._row[key], self._row[later]
-        before, after = self._met.cut(i, j, later.since_ns / 1e9)
-        self._sums[:3, j], self._sums[:3, :, j] = self._sums[:3, i] * after, self._sums[:3, :, i] * after
-        self._two[j] = self._two[:, j] = self._two[i] & after
-        self._sums[:3, i] *= before
-        self._sums[:3, :, i] *= before
-        self._two[i] &= before
-        self._two[:, i] &= before
+        seconds, frames = self._sums[:2, i].astype(float)
+        frame_s = seconds / np.maximum(frames, 1)
+        two = self._two[i].copy()
+        sums = self._sums[:3, i].copy()
+        for row, spent_s in zip((i, j), self._met.cut(i, j, later.since_ns / 1e9), strict=True):
+            # For less than is needed to be two, on this side of the cut: somebody else took over in between.
+            own_s = np.where(spent_s >= 0, np.minimum(spent_s + frame_s, seconds), 0.0)
+            self._sums[:3, row] = self._sums[:3, :, row] = sums * (own_s / np.maximum(seconds, 1e-9))
+            self._two[row] = self._two[:, row] = two & (own_s > APART_S)
         for pair in ((i, j), (j, i)):
             self._sums[:3, *pair] = 0
         self._sums[:, i, i] = self._sums[:, j, j] = _FIRST

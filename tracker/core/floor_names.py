@@ -42,6 +42,16 @@ class FloorNames:
             votes.setdefault(walker, {}).setdefault(name.identity, name.boxes)
         return votes
 
+    def merge(self, identity: int, absorbed: int) -> None:
+        """Two identities were one."""
+        for walker, name in self._names.items():
+            if name.identity == absorbed:
+                self._names[walker] = name._replace(identity=identity)
+
+    def forget(self, identity: int) -> None:
+        """Nobody may be known as this any more."""
+        self._names = {walker: name for walker, name in self._names.items() if name.identity != identity}
+
     def forget_before(self, t_ns: int, known: Collection[int]) -> None:
         """Whoever was not seen for long before then, and identities that are not ``known`` any more."""
         self._names = {

@@ -31,7 +31,7 @@ Whole = NDArray[np.int64]
 INSTANT_S = 0.4  # from one to the next
 AT_ONCE_S = 0.2  # frames this close in time show one
 WINDOW_S, AGAIN_S = 12.0, 2.0  # what is looked at again, and how often
-UNSEEN_S = 1.5  # after this nobody knows where somebody may have gone
+UNSEEN_S = 1.2  # after this nobody knows where somebody may have gone
 NEW_PER_M2 = 0.002  # people that come on a square metre from one instant to the next
 FOUND_AGAIN, FOUND_ANEW = 0.8, 0.4  # chance of a camera finding somebody whom it found lately, or did not
 FORGETS, FORGETS_UNSEEN = 0.6, 0.7  # what is left, after an instant, of which cameras found somebody
@@ -51,7 +51,7 @@ LEAST_GAIN = 1.0  # log-odds by which going on otherwise must be better
 NEAR_M, FASTEST_M_S = 3.0, 3.0  # nobody goes on further off than this and so much more a second
 MOST_AGAIN = 60  # walkers whose last seconds are looked at again; of more, nobody's: it is done in one step
 MOST_WALKERS = 8  # that are kept of one tracklet
-CUT_LOOKS = 2  # one after the other at somebody else: the tracklet has gone over to them
+CUT_LOOKS = 2  # one after the other at somebody else, or the last one: the tracklet has gone over
 NOBODY = TrackKey(camera_id="", run=0, number=0)  # of looks that nobody asks about any more
 VAGUE_M, FAR_M = 20.0, 1000.0  # feet that are less exact, or further off, say nothing
 LATE_S = 10.0  # time has been set back, if it is before the last instant by more
@@ -299,10 +299,15 @@ class FloorTracker:
         own = self._settled.setdefault(key, {})
         for walker, count in self._settled.pop(earlier, {}).items():
             own[walker] = own.get(walker, 0) + count
-        on = self._on.pop(earlier, 0)
-        if on:
-            self._on.setdefault(key, on)
+        self._on.pop(earlier, None)
         self._rename(earlier, key)
+
+    def take_back(self, key: TrackKey, later: TrackKey) -> None:
+        """A tracklet is not cut after all, and goes on as whom it is on now."""
+        on = self._on.get(later)
+        self.join(key, later)
+        if on is not None:
+            self._on[key] = on
 
     def _rename(self, key: TrackKey, name: TrackKey) -> None:
         for instant in self._instants:
@@ -317,7 +322,7 @@ class FloorTracker:
     def parted(self) -> list[tuple[TrackKey, TrackKey]]:
         """Tracklets that have gone over to somebody else, and what they are called from then on; told once.
 
-        Whoever is asked about from now on is called so; `join` takes one back.
+        Whoever is asked about from now on is called so; `take_back` undoes one.
         """
         told = sorted(self._later.items())
         self._later = {}
@@ -330,7 +335,8 @@ class FloorTracker:
 
     def _part(self, oldest: Instant) -> None:
         """Tracklets that are on somebody else from this instant on, the next that is settled."""
-        before_ns = round((oldest.t_s - INSTANT_S / 2) * 1e9)  # nobody knows when between two instants
+        # Nobody knows when between two instants; 0 would be the whole tracklet.
+        before_ns = round((oldest.t_s - INSTANT_S / 2) * 1e9) or 1
         for key, walker in zip(list(oldest.keys), oldest.walker.tolist(), strict=True):
             if not walker or key == NOBODY or self._on.setdefault(key, walker) == walker:
                 continue
@@ -492,6 +498,7 @@ class FloorTracker:
         last: dict[TrackKey, int] = {}
         for instant in self._instants:
             last.update((k, w) for k, w in zip(instant.keys, instant.walker.tolist(), strict=True) if w)
+        last.pop(NOBODY, None)  # who is nobody's tracklet was not on anybody before
         return np.array([last.get(key, 0) for key in keys], np.int64)
 
     def _pace(self, walkers: Walkers, instant: Instant, passed_s: float) -> float:

@@ -35,7 +35,6 @@ STEP_S = 0.4  # how often a place on the floor is noted
 STEPS = 4  # of these, the last so many: a velocity over 1.2 s or more
 SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
-TRAIL_S = 16.0  # where a piece was in the last seconds, if it may be cut
 NEVER = -1e6
 MOST_BESIDES = 12.0  # log-odds that looks and time may add to a walk's
 TOGETHER = 0.5  # in one round are joined those at least so sure, as a share of the surest's log-odds
@@ -123,7 +122,7 @@ class Piece:
         near_xy_m: NDArray[np.floating] | tuple[float, float] = (np.nan, np.nan),
     ) -> None:
         """Seen in a frame, with the foot point on the floor where it is known (else NaN)."""
-        self.t_last_ns, self.box = max(self.t_last_ns, t_ns), box
+        self.t_last_ns, self.box, self.is_settled = max(self.t_last_ns, t_ns), box, False
         if not self.sights or t_ns - self.sights[-1][0] >= SIGHT_EVERY_S * 1e9:
             self.sights = [*self.sights, (t_ns, place_of(*self.went_xy))][-SIGHTS:]
         if not self.walked:
@@ -143,10 +142,10 @@ class Piece:
             if self.first_place is None:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
 
-    def remember(self, seen: Seen) -> None:
-        """Keep what `see` was told, so that the piece can be cut within the last seconds."""
+    def remember(self, seen: Seen, for_s: float) -> None:
+        """Keep what `see` was told, so that the piece can be cut within the last ``for_s`` seconds."""
         if not self.trail or seen[0] - self.trail[-1][0] >= STEP_S * 1e9:
-            since_ns = seen[0] - TRAIL_S * 1e9
+            since_ns = seen[0] - for_s * 1e9
             self.trail = [*(one for one in self.trail if one[0] >= since_ns), seen]
 
     def cut(self, later: TrackKey) -> tuple[Piece, Piece] | None:

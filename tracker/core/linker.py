@@ -258,6 +258,8 @@ class Linker:
                 self._memory.forget_looks()
                 self.appearance.forget()
             self.model_hash = tracklet.model_hash
+            for key in self._pieces if self._company.floor is not None else ():
+                self._to_change(self._pieces[key]).trail = []
             self._company.leave_floor()  # they tell people apart better
         if known is None:
             self._pieces[tracklet.key] = known = Piece(tracklet)
@@ -266,7 +268,7 @@ class Linker:
             for seen in self._hopeful.pop(tracklet.key, []):
                 known.see(*seen)
                 if self._company.floor is not None:
-                    known.remember(seen)
+                    known.remember(seen, self._trail_s())
         else:
             known = self._to_change(known)
             known.update(tracklet)
@@ -293,7 +295,7 @@ class Linker:
                 piece = self._to_change(piece)
                 piece.see(*what)
                 if self._company.floor is not None:
-                    piece.remember(what)
+                    piece.remember(what, self._trail_s())
                 told.append(n)
                 rows.append(self._company.row_of(key))
             elif tracks.states[n] == TENTATIVE:
@@ -515,7 +517,7 @@ class Linker:
             parts = None if piece is None or key not in self._owner else piece.cut(later)
             if parts is None or self._rulings.speak_of(key):
                 whole[later] = self._held(key)
-                floor.join(whole[later], later)
+                floor.take_back(whole[later], later)
                 continue
             events.append(self._cut(*parts, t_ns))
         return events
@@ -537,18 +539,23 @@ class Linker:
             (on[key], self._owner[key], self._pieces[key].boxes_seen) for key in sorted(on)
         )
         for key in due:
-            self._to_change(self._pieces[key]).is_settled = True
+            piece = self._to_change(self._pieces[key])
+            piece.is_settled, piece.trail = True, []
             if key not in on:
                 continue
             of, source, boxes = known[on[key]], self._owner[key], self._pieces[key].boxes_seen
-            target = max(of, key=lambda g: (of[g], -g))
+            target = max((g for g in of if g in self._people), key=lambda g: (of[g], -g))
             if target != source and self._may_go_to(key, target):
                 of[source] -= boxes
                 of[target] += boxes
-                events.append(self._move(source, target, (key,), None, t_ns))
+                events.append(self._move(source, target, (key,), None, t_ns, is_past=True))
             if self._owner[key] == target:
                 self._floor_names.note(on[key], target, of[target], t_ns)
         return events
+
+    def _trail_s(self) -> float:
+        """For how long a tracklet can be cut: the floor tracker is asked when a revision begins."""
+        return MAY_BE_CUT_S + 2 * self.settings.revise_every_s
 
     def _may_go_to(self, key: TrackKey, target: int) -> bool:
         """Whether nothing that cameras saw or operators said speaks against it. Who is remembered is recalled."""
@@ -572,6 +579,7 @@ class Linker:
             self._taught.add(rest.key)
         other = self._new_person(None, rest.first_sighting())
         event = self._move(source.global_id, other.global_id, (rest.key,), None, t_ns)
+        other.here = source.here and (t_ns - rest.t_last_ns) / 1e9 <= self.settings.leave_s
         assert isinstance(event, Split)
         return event
 
@@ -644,14 +652,25 @@ class Linker:
         return events
 
     def _move(
-        self, source: int, target: int, keys: tuple[TrackKey, ...], evidence: Evidence | None, t_ns: int
+        self,
+        source: int,
+        target: int,
+        keys: tuple[TrackKey, ...],
+        evidence: Evidence | None,
+        t_ns: int,
+        *,
+        is_past: bool = False,
     ) -> Event:
+        """Tracklets go from one identity to another; those that are long past bring nobody back."""
         giver, taker = self._people[source], self._people[target]
+        was_here = taker.here
         # Whom an operator has joined with them goes along, though it may be too long ago to be looked at again.
         keys += tuple(sorted(self._rulings.bound_to(keys).intersection(giver.keys).difference(keys)))
         for key in keys:
             giver.keys.remove(key)
             self._join(taker, key)
+        if is_past:
+            taker.here = was_here
         self._redate(taker)
         told = keys + tuple(sorted(held for key in keys for held, _ in self._pieces[key].holds))
         if giver.keys:
@@ -669,6 +688,7 @@ class Linker:
         del self._people[source]
         self._looked_up.pop(source, None)
         self._memory.join(target, source)
+        self._floor_names.merge(target, source)
         return Merged(t_ns=t_ns, kept=target, absorbed=source, tracks=told, evidence=evidence)
 
     def _redate(self, person: Person) -> None:
@@ -764,7 +784,7 @@ class Linker:
             stale = [n for n, (_, ended_ns) in enumerate(piece.holds) if ended_ns < horizon_ns]
             for n in reversed(stale):
                 del self._held_by[piece.holds.pop(n)[0]]
-        self._parts.forget_before(horizon_ns, (self._pieces, self._held_by))
+        self._parts.forget_before(horizon_ns, t_ns, (self._pieces, self._held_by))
         over = max(0, len(self._people) - s.max_identities)
         stale_ns = t_ns - int(s.remember_s * 1e9)
         for g in self._memory.longest_unseen(over, stale_ns):
@@ -868,6 +888,7 @@ class Linker:
             self._drop_piece(key)
         del self._people[global_id]
         self._memory.forget(global_id)
+        self._floor_names.forget(global_id)
         self._looked_up.pop(global_id, None)
 
     def _drop_piece(self, key: TrackKey, *, stays_on_floor: bool = False) -> None:
@@ -885,6 +906,10 @@ class Linker:
             person.keys.remove(key)
             heirs = [] if piece is None else self._most_alike(piece, person.keys)
         self._rulings.forget(key, heirs)
+        if not stays_on_floor:
+            self._parts.forget(key, ended=piece is None or piece.tracklet.ended)
+            for held, _ in () if piece is None else piece.holds:
+                self._parts.forget(held, ended=True)
         self._company.forget(key, stays_on_floor=stays_on_floor)
 
     # ---- who comes back after long ---------------------------------------------------------------------------

@@ -7,35 +7,46 @@ its own, whose key says since when.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from tracker.types import TrackKey, Tracklet
+
+FORGOTTEN_NS = 10_000_000_000  # a camera that goes on with somebody forgotten says so within this
+
+
+class _Last(NamedTuple):
+    key: TrackKey
+    boxes: int  # of all parts before it
+    heard_ns: int
+    is_forgotten: bool = False
 
 
 class Parts:
     """The last part of every tracklet that was cut."""
 
     def __init__(self) -> None:
-        self._last: dict[TrackKey, tuple[TrackKey, int]] = {}  # and the boxes of all parts before it
+        self._last: dict[TrackKey, _Last] = {}
 
     def of(self, key: TrackKey) -> TrackKey:
         """What a camera's tracklet is now."""
         cut = self._last.get(key)
-        return key if cut is None else cut[0]
+        return key if cut is None else cut.key
 
     def cut(self, later: TrackKey, boxes: int) -> None:
         """The last part ends after ``boxes`` of its own, and ``later`` begins."""
         whole = whole_of(later)
-        before = self._last.get(whole, (whole, 0))[1]
-        self._last[whole] = later, before + boxes
+        before = self._last[whole].boxes if whole in self._last else 0
+        self._last[whole] = _Last(later, before + boxes, later.since_ns)
 
     def newest(self, tracklet: Tracklet, known: Tracklet | None) -> Tracklet:
         """A camera's tracklet as what its last part is, of which so much was ``known``."""
         if tracklet.key not in self._last:
             return tracklet
-        key, before = self._last[tracklet.key]
+        last = self._last[tracklet.key]
+        self._last[tracklet.key] = last._replace(heard_ns=max(last.heard_ns, tracklet.t_last_ns))
+        key, before = last.key, last.boxes
         first_ns, box = (
             (min(key.since_ns, tracklet.t_last_ns), tracklet.last_box)
             if known is None
@@ -49,25 +60,35 @@ class Parts:
             boxes_seen=max(tracklet.boxes_seen - before, 1),
         )
 
-    def forget_before(self, t_ns: int, known: Sequence[Collection[TrackKey]]) -> None:
-        """Those that were cut before then and are not ``known`` any more."""
+    def forget(self, key: TrackKey, *, ended: bool) -> None:
+        """Somebody's part that must not be known any longer than it takes to know it again, if it goes on."""
+        whole = whole_of(key)
+        if whole in self._last and self._last[whole].key == key:
+            if ended:
+                del self._last[whole]
+            else:
+                self._last[whole] = self._last[whole]._replace(is_forgotten=True)
+
+    def forget_before(self, t_ns: int, now_ns: int, known: Sequence[Collection[TrackKey]]) -> None:
+        """Those that were last heard of before ``t_ns``, and are not ``known`` any more."""
         self._last = {
-            whole: (key, boxes)
-            for whole, (key, boxes) in self._last.items()
-            if key.since_ns >= t_ns or any(key in keys for keys in known)
+            whole: last
+            for whole, last in self._last.items()
+            if last.heard_ns >= (now_ns - FORGOTTEN_NS if last.is_forgotten else t_ns)
+            or any(last.key in keys for keys in known)
         }
 
     def to_state(self) -> list[Any]:
         """Plain values for a checkpoint."""
-        return [[msgspec.to_builtins(key), boxes] for _, (key, boxes) in sorted(self._last.items())]
+        return [[msgspec.to_builtins(last.key), *last[1:]] for _, last in sorted(self._last.items())]
 
     @classmethod
     def from_state(cls, state: Sequence[Any]) -> Parts:
         """Back from a checkpoint. Raises TypeError, ValueError or msgspec's errors where it is damaged."""
         parts = cls()
-        for plain, boxes in state:
+        for plain, boxes, heard_ns, is_forgotten in state:
             key = msgspec.convert(plain, TrackKey)
-            parts._last[whole_of(key)] = key, int(boxes)
+            parts._last[whole_of(key)] = _Last(key, int(boxes), int(heard_ns), bool(is_forgotten))
         return parts
 
 
