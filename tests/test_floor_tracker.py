@@ -389,11 +389,12 @@ def test_who_is_given_up_gives_nobody_their_person():
 
 def test_an_earlier_tracklet_does_not_say_whom_a_later_one_is_on():
     floor = FloorTracker()
-    for n in range(80):
-        keys = [key("a", 1), *([key("a", 2)] if n < 20 else [])]
-        floor.watch("a", n / 2, keys, feet([(30.0, 0.0), (0.0, 0.0)][: len(keys)]))
-        if n == 60:
-            floor.join(key("a", 1), key("a", 2))
+    for n in range(100):
+        if n < 20:
+            floor.watch("b", n / 2, [key("b", 1)], feet([(0.0, 0.0)]))
+        floor.watch("a", n / 2, [key("a", 1)] if n > 41 else [], feet([(30.0, 0.0)] if n > 41 else []))
+        if n == 46:
+            floor.join(key("a", 1), key("b", 1))
     floor.close()
     assert floor.parted() == []
 

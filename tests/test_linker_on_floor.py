@@ -12,9 +12,10 @@ from tests.scenes import Crowd, at, look, person_box, tracklet, update
 from tracker.config import LinkSettings
 from tracker.core import linker as linker_module
 from tracker.core import revision as revision_module
+from tracker.core.floor_tracker import NOBODY
 from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
-from tracker.types import Advance, Command, LinkerInput, TrackKey
+from tracker.types import CONFIRMED, TENTATIVE, Advance, Command, LinkerInput, TrackKey
 
 
 def filmed(crowd: Crowd, model_hash: str = "", row: np.ndarray | None = None) -> list[LinkerInput]:
@@ -161,9 +162,11 @@ def test_two_linkers_that_hear_the_same_say_the_same():
 
 def test_where_looks_are_known_the_floor_is_not_asked():
     crowd, linker = Crowd(0), Linker()
-    for message in filmed(crowd, model_hash="m", row=look(0)):
+    blind, seeing = filmed(crowd), filmed(crowd, model_hash="m", row=look(0))
+    for message in [*blind[:20], *seeing[20:]]:
         linker.step(message)
-    assert linker._company.floor is None
+    assert linker._company.floor is None and linker._company._met is None
+    assert not any(piece.trail for piece in linker._pieces.values())
     again = Linker()
     again.restore(linker.checkpoint())
     assert again._company.floor is None and again.checkpoint() == linker.checkpoint()
@@ -324,7 +327,16 @@ def test_who_is_forgotten_after_a_cut_is_forgotten_whole():
     ids = {linker.identity_now(numbered("a", n)) for n in (1, 2)}
     linker.step(Command(t_ns=messages[-2].t_ns, verb="forget", global_ids=tuple(sorted(ids))))
     assert [linker.identity_now(numbered("a", n)) for n in (1, 2)] == [None, None]
-    assert not linker._pieces and not linker._company.floor._settled
+    floor = linker._company.floor
+    assert not linker._pieces and floor is not None and not floor._settled
+    assert not len(floor._walkers) and not any(instant.keys for instant in floor._instants)
+    state = msgspec.msgpack.decode(linker.checkpoint().state)
+    assert state["floor_names"] == []
+    parts = linker._parts.to_state()
+    assert all(is_forgotten for *_, is_forgotten in parts)  # their camera may go on with them, or be silent:
+    linker.step(Advance(t_ns=messages[-2].t_ns + at(11)))
+    linker.step(Advance(t_ns=messages[-2].t_ns + at(13)))
+    assert linker._parts.to_state() == []
 
 
 def test_a_cut_tracklet_that_goes_on_after_it_was_forgotten_is_somebody_new():
@@ -393,19 +405,38 @@ def test_tracks_are_cut_however_seldom_is_looked_again(every_s):
     assert [ledger.identity_at(numbered("a", 1), at(t_s)) for t_s in (0, 39)] == [one, other]
 
 
-@pytest.mark.parametrize("seed", [14, 23])
-def test_identities_that_become_one_while_others_are_settled(monkeypatch, seed):
-    monkeypatch.setattr(linker_module, "MOST_PIECES", 8)
-    crowd, linker = Crowd(seed, seconds=50), Linker()
-    for message in closed(filmed(crowd)):
-        linker.step(message)
-    names = {name[1] for name in linker._floor_names.to_state()}
-    assert names <= set(linker._people)
+def test_identities_that_become_one_while_others_are_settled(monkeypatch):
+    """Two walkers' tracklets are settled in one go: what the first one joins is nobody any more for the second."""
+    monkeypatch.setattr(linker_module, "MOST_PIECES", 1)
+    linker = Linker()
+    keys = [numbered(camera, 1) for camera in "abc"]
+    for n in range(4):
+        for k, x in zip(keys, (0.0, 4.0, 8.0), strict=True):
+            box = person_box(100 + 60 * x, 300, 120)
+            new = (
+                [tracklet(k.camera_id, 1, 0, 0, first_box=box, last_box=box, model_hash="")] if n == 0 else []
+            )
+            linker.step(update(k.camera_id, n / 2, new, [(1, box)], floor=[(x, 0.0)]))
+    one, other, third = (linker.identity_of(k) for k in keys)
+    floor = linker._company.floor
+    assert floor is not None and one and other and third
+    floor.finish()
+    on = floor.mainly_on(keys)
+    for instant in floor._instants:  # on second thoughts, the first one's tracklet is on the other walker
+        instant.walker[[n for n, k in enumerate(instant.keys) if k == keys[0]]] = on[keys[1]]
+    linker._pieces[keys[1]]._held_boxes = 50
+    linker._floor_names.note(on[keys[2]], one, 99, at(1))
+    ledger = Ledger()
+    for n in range(4, 60):
+        for event in linker.step(update("d", n / 2)):
+            ledger.follow(event)
+    assert one not in linker._people and other in linker._people
+    assert {name[1] for name in linker._floor_names.to_state()} <= set(linker._people)
 
 
 def test_who_was_only_made_by_a_cut_does_not_leave_again():
     linker, left = Linker(), []
-    messages = swapping(swap_s=6.0, seconds=12) + swapping(swap_s=6.0, seconds=0.5)[:0]
+    messages = swapping(swap_s=6.0, seconds=12)
     last_s = messages[-2].t_ns / 1e9
     for message in messages[:-1]:
         linker.step(message)
@@ -436,3 +467,18 @@ def test_the_last_part_goes_on_when_it_is_forgotten_late():
         key = numbered("a", number)
         assert ledger.identity_at(key, at(69)) == linker.identity_now(key)
     assert len({ledger.identity_at(numbered("a", 1), at(69)), one, other}) == 3
+
+
+def test_what_an_unconfirmed_track_saw_stays_on_the_floor_as_anybodys():
+    linker, box = Linker(), person_box(300)
+    for n in range(4):
+        here = [(1, box), (2, person_box(700))][: 2 if n == 1 else 1]
+        new = [tracklet("a", 1, 0, 0, first_box=box, last_box=box, model_hash="")] if n == 0 else []
+        message = update("a", n / 2, new, here, floor=[(0.0, 0.0), (9.0, 0.0)][: len(here)])
+        states = np.array([CONFIRMED, TENTATIVE][: len(here)], np.int8)
+        tracks = msgspec.structs.replace(message.tracks, states=states)
+        linker.step(msgspec.structs.replace(message, tracks=tracks))
+    floor = linker._company.floor
+    assert floor is not None and not linker._hopeful
+    assert [len(instant.keys) for instant in floor._instants] == [1, 2, 1]
+    assert NOBODY in floor._instants[1].keys and numbered("a", 2) not in floor._instants[1].keys
