@@ -186,6 +186,8 @@ class Company:
         self._seen_ns[camera_id] = t_ns
         told = [n for n, key in enumerate(keys) if key in self._row]
         if not told:
+            if self.floor is not None and self.floor.has_heard(camera_id):
+                self.floor.watch(camera_id, t_ns / 1e9, [], Feet(*self._feet[:, :0]))
             return
         rows = np.array([self._row[keys[n]] for n in told])
         if len(told) > 1:

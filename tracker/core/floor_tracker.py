@@ -235,6 +235,10 @@ class FloorTracker:
         exact = np.flatnonzero(is_exact)
         self._waiting[camera_id] = Frame([self._now(keys[n]) for n in exact.tolist()], feet.at(exact))
 
+    def has_heard(self, camera_id: str) -> bool:
+        """Whether it is a camera that sees the floor."""
+        return camera_id in self._heard_s
+
     def finish(self) -> None:
         """The instant that has begun is over."""
         waiting, self._waiting = self._waiting, {}

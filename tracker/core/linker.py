@@ -548,7 +548,7 @@ class Linker:
             if target != source and self._may_go_to(key, target):
                 of[source] -= boxes
                 of[target] += boxes
-                events.append(self._move(source, target, (key,), None, t_ns, is_past=True))
+                events.append(self._move(source, target, (key,), None, t_ns))
             if self._owner[key] == target:
                 self._floor_names.note(on[key], target, of[target], t_ns)
         return events
@@ -652,14 +652,7 @@ class Linker:
         return events
 
     def _move(
-        self,
-        source: int,
-        target: int,
-        keys: tuple[TrackKey, ...],
-        evidence: Evidence | None,
-        t_ns: int,
-        *,
-        is_past: bool = False,
+        self, source: int, target: int, keys: tuple[TrackKey, ...], evidence: Evidence | None, t_ns: int
     ) -> Event:
         """Tracklets go from one identity to another; those that are long past bring nobody back."""
         giver, taker = self._people[source], self._people[target]
@@ -669,8 +662,8 @@ class Linker:
         for key in keys:
             giver.keys.remove(key)
             self._join(taker, key)
-        if is_past:
-            taker.here = was_here
+        since_ns = t_ns - int(self.settings.leave_s * 1e9)
+        taker.here = was_here or any(self._pieces[key].t_last_ns >= since_ns for key in keys)
         self._redate(taker)
         told = keys + tuple(sorted(held for key in keys for held, _ in self._pieces[key].holds))
         if giver.keys:
