@@ -186,7 +186,7 @@ class Plain:
     def objection(self, command: Command) -> str:
         return ""
 
-    def identity_of(self, key: TrackKey) -> int | None:
+    def identity_now(self, key: TrackKey) -> int | None:
         return self.owners.get(str(key))
 
     def start_after(self, global_id: int) -> None:
@@ -573,7 +573,7 @@ def test_what_is_acknowledged_outlives_a_checkpoint_that_was_not_for_sure(
             assert [key.number for key in safe] == [1, 2] and loop.counters()["unstored_s"] == 0
         with EventLog(tmp_path / "events.sqlite", started_ns=1) as log, Journal(tmp_path) as journal:
             loop = LinkerLoop(Plain(), hub, log, journal, cameras=[], clock=WallClock())
-            assert all(loop._linker.identity_of(key) for key in safe)
+            assert all(loop._linker.identity_now(key) for key in safe)
             assert [str(e.track) for e in log.read() if isinstance(e, Appeared)] == ["a/1/1", "a/1/2"]
 
 
@@ -595,7 +595,7 @@ def test_whose_acknowledgement_went_missing_is_told_once_however_many_lives_ago(
                     for _ in range(10):  # nobody looks at them any more
                         clock.sleep_until(clock.now_ns() + 10**9)
                         loop._take(update("a", 1, 2 + clock.now_ns() // 10**9, clock.now_ns()))
-                    assert loop._linker.identity_of(ended.key) is None
+                    assert loop._linker.identity_now(ended.key) is None
                 if life > 0:
                     loop.save()
                 assert tracks_of(log.read()) == ["a/1/1"]
@@ -619,7 +619,7 @@ def test_whose_end_comes_after_the_linker_has_let_them_go_is_told_once(tmp_path:
                 else:
                     loop._take(wire.Repeated(camera_id="a", run=1, tracklets=(ended,)))
                 loop.save()
-                assert loop._linker.identity_of(ended.key) is None
+                assert loop._linker.identity_now(ended.key) is None
                 assert tracks_of(log.read()) == ["a/1/1"]
                 saved = journal.saved
                 assert saved is not None
