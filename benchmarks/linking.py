@@ -11,8 +11,9 @@ The other rows run the command line on videos, which takes minutes; ``--relink``
 from its tape and runs the linker alone.
 
 Beside each row stands what the linker could have reached: *linked by truth* gives every tracklet, uncut, to the person
-that it is mostly on. *plain* is the frame-wise baseline: feet at most 1 m apart are one person, and so are they from frame
-to frame where they walked on. *after the lag*: without the first 13 s, in which ``wildtrack``'s annotation is behind.
+that it is mostly on. *plain* is the frame-wise baseline: feet at most 1 m apart are one person, and so are they from
+frame to frame where they walked on. *after the lag*: without the first 13 s, in which the annotation of
+``wildtrack`` is behind.
 """
 
 from __future__ import annotations
