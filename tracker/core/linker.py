@@ -543,7 +543,8 @@ class Linker:
             piece.is_settled, piece.trail = True, []
             if key not in on:
                 continue
-            of, source, boxes = known[on[key]], self._owner[key], self._pieces[key].boxes_seen
+            of, source, boxes = known[on[key]], self._owner[key], piece.boxes_seen
+            of.setdefault(source, 0)  # it may have gone along with another
             target = max((g for g in of if g in self._people), key=lambda g: (of[g], -g))
             if target != source and self._may_go_to(key, target):
                 of[source] -= boxes
