@@ -73,9 +73,8 @@ class Company:
         self._seen_ns: dict[str, int] = {}  # last frame of each camera
         self.foot_errors = FootErrors()
         self.floor: FloorTracker | None = FloorTracker()  # None: looks tell people apart
-        self._met: TimesBeside | None = TimesBeside(
-            FIRST_ROWS
-        )  # where there is a floor, on which tracklets are cut
+        # Where there is a floor, on which tracklets are cut.
+        self._met: TimesBeside | None = TimesBeside(FIRST_ROWS)
 
     def leave_floor(self) -> None:
         """Looks tell people apart from now on."""
@@ -148,8 +147,7 @@ class Company:
             own_s = np.where(spent_s >= 0, np.minimum(spent_s + frame_s, seconds), 0.0)
             self._sums[:3, row] = self._sums[:3, :, row] = sums * (own_s / np.maximum(seconds, 1e-9))
             self._two[row] = self._two[:, row] = two & (own_s > APART_S)
-        for pair in ((i, j), (j, i)):
-            self._sums[:3, *pair] = 0
+        self._sums[:3, i, j] = self._sums[:3, j, i] = 0  # one after the other, never beside
         self._sums[:, i, i] = self._sums[:, j, j] = _FIRST
         for now in (self._seen_s, self._compared_s):
             now[j], now[i] = now[i], np.nan

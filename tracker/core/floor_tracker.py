@@ -357,9 +357,9 @@ class FloorTracker:
         for instant in self._instants:
             if len(on) == count:
                 break
-            on += [w for k, w in zip(instant.keys, instant.walker.tolist(), strict=True) if k == key and w][
-                :1
-            ]
+            if key in instant.keys:
+                walker = int(instant.walker[instant.keys.index(key)])
+                on += [walker] if walker else []
         return on
 
     # ---- what is told ----------------------------------------------------------------------------------------

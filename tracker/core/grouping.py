@@ -51,9 +51,8 @@ CREDIT = (
 
 
 Step = tuple[float, float, float, float, float, float]  # t_s, x, y, sigma_m, and the nearest x, y (`Tracks`)
-Seen = tuple[
-    int, NDArray[np.float32], NDArray[np.float32], float, NDArray[np.float32]
-]  # as `Piece.see` is told
+# As `Piece.see` is told.
+Seen = tuple[int, NDArray[np.float32], NDArray[np.float32], float, NDArray[np.float32]]
 
 
 class Own(NamedTuple):

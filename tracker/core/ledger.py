@@ -15,9 +15,8 @@ class Ledger:
     def __init__(self) -> None:
         self._given: dict[TrackKey, int] = {}
         self._absorbed: dict[int, int] = {}
-        self._parts: dict[
-            TrackKey, list[TrackKey]
-        ] = {}  # of tracklets that were cut, the later ones, in order
+        # Of tracklets that were cut, the later parts in order.
+        self._parts: dict[TrackKey, list[TrackKey]] = {}
 
     def follow(self, event: Event) -> None:
         """Take in the next event."""
