@@ -55,6 +55,15 @@ class TimesBeside:
         self._met_s[:, (row, later), (later, row)] = NEVER_S[:, None]
         return seconds, seconds_after
 
+    def take_back(self, row, since_s):
+        """(R,) seconds beside others before then, of those beside it later; inf for the others."""
+        first, last = self._met_s[:, row].copy()
+        later = (last > since_s) & np.isfinite(first) & np.isfinite(last)
+        before = first <= since_s
+        spent = np.where(later, np.where(before, since_s - first, -1.0), np.inf)
+        self._put(row, np.where(later, np.where(before, (first, np.full_like(last, since_s)), NEVER_S[:, None]), (first, last)))
+        return spent, None
+
     def _put(self, row: int, met_s: NDArray[np.float64]) -> None:
         self._met_s[:, row] = self._met_s[:, :, row] = met_s
 

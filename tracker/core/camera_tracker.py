@@ -663,6 +663,7 @@ class CameraTracker:
             if self._footing is not None:
                 self._footing.copy(index)
             old.row, old.t_seen_ns, old.t_held_ns = NO_DETECTION, pictures[0].t_ns, 0
+            old.changed = old.confirmed
             old.doubt = Doubt(old.t_seen_ns)
 
     def _end(self, t_ns: int) -> list[Tracklet]:

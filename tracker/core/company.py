@@ -78,7 +78,7 @@ class Company:
 
     def leave_floor(self) -> None:
         """Looks tell people apart from now on."""
-        self.floor = self._met = None
+        self.floor = None
 
     def add(self, key: TrackKey) -> None:
         """A new tracklet."""
@@ -152,6 +152,21 @@ class Company:
         for now in (self._seen_s, self._compared_s):
             now[j], now[i] = now[i], np.nan
         self._feet[:, j] = self._feet[:, i]
+
+    def take_back(self, key: TrackKey, since_ns: int) -> None:
+        """A camera had somebody else for a tracklet after a time: beside whom it was seen since, it was not."""
+        i = self._row[key]
+        frame_s = self._sums[0, i] / np.maximum(self._sums[1, i], 1)
+        spent_s, frames = self._met.take_back(i, since_ns / 1e9)
+        if not len(spent_s): return
+        seconds=self._sums[0,i].copy()
+        changed = spent_s < np.inf
+        own_s = np.where(changed, np.where(spent_s >= 0, np.minimum(spent_s + frame_s, seconds), 0.0), seconds)
+        share = own_s / np.maximum(seconds, 1e-9)
+        self._sums[:3, i] *= np.where(changed, share, 1.0).astype(np.float32)
+        self._sums[:3, :, i] = self._sums[:3, i]
+        two = self._two[i] & ~(changed & (own_s <= APART_S))
+        self._two[i] = self._two[:, i] = two
 
     def part(self, a: TrackKey, b: TrackKey) -> None:
         """These two were seen at once before."""
@@ -292,6 +307,7 @@ class Company:
         one._row, one._sums, one._two = dict(self._row), self._sums[:6].copy(), self._two.copy()
         one.foot_errors = FootErrors(self.foot_errors.log_scales)
         one.leave_floor()
+        one._met = None
         return one
 
     def note_sights(self, notes: Iterable[Note]) -> None:

@@ -141,6 +141,17 @@ class Piece:
             if self.first_place is None:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
 
+    def take_back(self) -> None:
+        """Its camera had somebody else for it since it was last seen."""
+        until_ns = self.tracklet.t_last_ns
+        self.t_last_ns, self.box = until_ns, self.tracklet.last_box
+        self.sights = [sight for sight in self.sights if sight[0] <= until_ns]
+        self.first_steps = [step for step in self.first_steps if step[0] * 1e9 <= until_ns]
+        self.steps, self._speed_m_s = [step for step in self.steps if step[0] * 1e9 <= until_ns], None
+        if self.steps:
+            _, x, y, self.sigma_m = self.steps[-1][:4]
+            self.place = x, y
+
     def remember(self, seen: Seen, for_s: float) -> None:
         """Keep what `see` was told, so that the piece can be cut within the last ``for_s`` seconds."""
         if not self.trail or seen[0] - self.trail[-1][0] >= STEP_S * 1e9:

@@ -234,8 +234,15 @@ class Linker:
         if self._cameras.get(update.camera_id) == "lost":
             events.append(CameraBack(t_ns=update.t_ns, camera_id=update.camera_id))
         self._cameras[update.camera_id] = "up"
+        seen = {int(n) for n in update.tracks.ids[update.tracks.detections != NO_DETECTION]}
         for tracklet in update.tracklets:
             self._learn(tracklet)
+            known = self._pieces.get(tracklet.key)
+            if known is not None and tracklet.key.number not in seen and tracklet.t_last_ns < known.t_last_ns:
+                known = self._to_change(known)
+                known.take_back()
+                self._table.put(self._company.row_of(tracklet.key), known)
+                self._company.take_back(tracklet.key, tracklet.t_last_ns)
         self._watch(update)
         events += self._welcome(list(self._fresh), update)
         events += self._report(update)
