@@ -6,7 +6,6 @@ real ones. `filmed` takes one of the shipped sites, `film` any recordings.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -49,7 +48,7 @@ class Filmed:
 
     updates: dict[str, list[CameraUpdate]]  # by camera, each closed at its end
     truth: dict[str, Recording]
-    shown: dict[TrackKey, Counter[int]]  # how many of a tracklet's boxes were found on each person
+    shown: dict[TrackKey, list[tuple[int, int]]]  # of each of a tracklet's boxes when it was, ns, and on whom
 
     def in_order(self) -> list[CameraUpdate]:
         """All cameras' updates as ``process`` would take them."""
@@ -112,7 +111,7 @@ def film(
         start_s: Capture time of the recordings' time 0.
     """
     updates: dict[str, list[CameraUpdate]] = {}
-    shown: dict[TrackKey, Counter[int]] = {}
+    shown: dict[TrackKey, list[tuple[int, int]]] = {}
     for n, (name, one) in enumerate(truth.items()):
         view = views[name]
         plan = FloorPlan.of_camera(view.K, view.distortion, view.R, view.t) if calibrated else None
@@ -127,7 +126,7 @@ def _tracked(
     rng: np.random.Generator,
     plan: FloorPlan | None,
     start_s: float,
-    shown: dict[TrackKey, Counter[int]],
+    shown: dict[TrackKey, list[tuple[int, int]]],
 ) -> list[CameraUpdate]:
     tracker = CameraTracker(truth.camera, image_size=truth.size, model_hash="m")
     pipeline = CameraPipeline(truth.camera, tracker=tracker, plan=plan)
@@ -148,7 +147,7 @@ def _tracked(
         for number, row in zip(update.tracks.ids.tolist(), update.tracks.detections.tolist(), strict=True):
             if row != NO_DETECTION:
                 key = TrackKey(camera_id=truth.camera, run=0, number=number)
-                shown.setdefault(key, Counter())[int(ids[row])] += 1
+                shown.setdefault(key, []).append((t_ns, int(ids[row])))
     return [*updates, pipeline.end(len(truth.t_s), round((start_s + truth.t_s[-1] + 0.1) * 1e9))]
 
 
@@ -186,9 +185,9 @@ def embedded(truth: Recording, looks: Appearance, rng: np.random.Generator) -> N
 
 
 class Knows(Protocol):
-    """Who says whose a tracklet is: a linker, or a ledger of its events."""
+    """Who says whose a camera's tracklet was at a time: a ledger of a linker's events."""
 
-    def identity_of(self, key: TrackKey) -> int | None: ...
+    def identity_at(self, key: TrackKey, t_ns: int) -> int | None: ...
 
 
 def scene_score(film: Filmed, whose: Knows) -> CrossCameraScores:
@@ -219,7 +218,8 @@ def said_boxes(updates: Iterable[CameraUpdate], whose: Knows, every: int = 1) ->
         if update.seq % every:
             continue
         for n, number in enumerate(update.tracks.ids.tolist()):
-            identity = whose.identity_of(TrackKey(camera_id=update.camera_id, run=update.run, number=number))
+            key = TrackKey(camera_id=update.camera_id, run=update.run, number=number)
+            identity = whose.identity_at(key, update.t_ns)
             if update.tracks.states[n] == CONFIRMED and identity is not None:
                 told.append((update.seq // every, identity, update.tracks.boxes[n]))
     return {

@@ -159,15 +159,15 @@ class Judge:
         """Whom most boxes of tracklets show; None where nobody is under them."""
         boxes: Counter[int] = Counter()
         for key in sorted(keys):
-            boxes.update(self.taped.shown.get(key, Counter()))
+            boxes.update(self.taped.shown(key, self.ledger.until_ns(key)))
         return boxes.most_common(1)[0][0] if boxes else None
 
     def wrong_joins(self) -> tuple[int, int]:
         """Of the identities in the end: tracklets joined to others', and those of them who are somebody else."""
         people: dict[int, Counter[int]] = {}
         for key, identity in self.ledger.tracks().items():
-            if key in self.taped.shown:
-                people.setdefault(identity, Counter())[self.taped.person(key)] += 1
+            if (person := self.person([key])) is not None:
+                people.setdefault(identity, Counter())[person] += 1
         joins = sum(counts.total() - 1 for counts in people.values())
         wrong = sum(counts.total() - max(counts.values()) for counts in people.values())
         return joins, wrong
@@ -218,7 +218,7 @@ def looks_error(tape: Taped) -> float:
     for message in tape:
         if isinstance(message, CameraUpdate):
             last |= {one.key: one for one in message.tracklets}
-    told = [one for key, one in last.items() if len(one.mean_embedding) and key in tape.shown]
+    told = [one for key, one in last.items() if len(one.mean_embedding) and key in tape.boxes]
     rows = np.array([one.mean_embedding for one in told])
     who = np.array([tape.person(one.key) for one in told])
     where = np.array([one.key.camera_id for one in told])

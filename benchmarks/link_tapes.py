@@ -15,11 +15,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.filmed import Filmed, film, filmed, staged, true_boxes
 from scenes.appearance import KNOWN_SITE, UNSEEN_SITE, Appearance, Noise
 from scenes.traffic import Eye, Habits, Plan, Traffic, Way, Zone, corners
 from tracker.config import TrackSettings
+from tracker.core.parts import whole_of
 from tracker.evaluate import Boxes
 from tracker.io.tape import TapeReader, TapeWriter
 from tracker.types import CONFIRMED, Advance, CameraUpdate, LinkerInput, TrackKey, Tracklet, Tracks
@@ -134,16 +136,25 @@ class Taped:
 
     path: Path
     truth: dict[str, Boxes]  # by camera, once in `SCORED_EVERY_S`
-    shown: dict[TrackKey, Counter[int]]  # how many of a tracklet's boxes were found on each person
+    boxes: dict[TrackKey, NDArray[np.int64]]  # (N, 2) of each tracklet's boxes when it was, ns, and on whom
     every: int  # frames from one that is scored to the next
     fps: float
 
     def __iter__(self) -> Iterator[LinkerInput]:
         return iter(TapeReader(self.path))
 
-    def person(self, key: TrackKey) -> int:
-        """Whom most of a tracklet's boxes show."""
-        return self.shown[key].most_common(1)[0][0]
+    def shown(self, key: TrackKey, until_ns: int | None = None) -> Counter[int]:
+        """How many boxes of a tracklet, or of the part of one that ends before ``until_ns``, are on each person."""
+        boxes = self.boxes.get(whole_of(key))
+        if boxes is None:
+            return Counter()
+        t_ns = boxes[:, 0]
+        is_part = (t_ns >= key.since_ns) & (True if until_ns is None else t_ns < until_ns)
+        return Counter(boxes[is_part, 1].tolist())
+
+    def person(self, key: TrackKey) -> int | None:
+        """Whom most of a tracklet's boxes show; None where nobody is under them."""
+        return next((person for person, _ in self.shown(key).most_common(1)), None)
 
 
 def taped(site: Site, work: Path) -> Taped:
@@ -190,9 +201,9 @@ def _write(found: Filmed, fps: float, path: Path, told: Path) -> None:
     every = max(1, round(SCORED_EVERY_S * fps))
     truth = true_boxes(found.truth, every)
     shown = [
-        (names.index(key.camera_id), key.number, person, count)
-        for key, counts in found.shown.items()
-        for person, count in counts.items()
+        (names.index(key.camera_id), key.number, t_ns, person)
+        for key, boxes in found.shown.items()
+        for t_ns, person in boxes
     ]
     columns = {
         f"{name}/{column}": getattr(boxes, column) for name, boxes in truth.items() for column in COLUMNS
@@ -216,11 +227,14 @@ def _told(path: Path, told: Path) -> Taped:
             for name in cameras
             if f"{name}/ids" in arrays
         }
-        shown: dict[TrackKey, Counter[int]] = {}
-        for camera, number, person, count in arrays["shown"].tolist():
-            key = TrackKey(camera_id=cameras[camera], run=0, number=number)
-            shown.setdefault(key, Counter())[person] = count
-        return Taped(path, truth, shown, int(arrays["every"]), float(arrays["fps"]))
+        shown = arrays["shown"]
+        starts = np.flatnonzero(np.diff(shown[:, :2], axis=0, prepend=-1).any(axis=1))
+        boxes = {
+            TrackKey(camera_id=cameras[rows[0, 0]], run=0, number=int(rows[0, 1])): rows[:, 2:]
+            for rows in np.split(shown, starts[1:])
+            if len(rows)
+        }
+        return Taped(path, truth, boxes, int(arrays["every"]), float(arrays["fps"]))
 
 
 # ---- scenes on which nothing is tuned ----------------------------------------------------------------------

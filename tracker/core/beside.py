@@ -55,6 +55,10 @@ class TimesBeside:
         self._met_s[:, (row, later), (later, row)] = NEVER_S[:, None]
         return seconds, seconds_after
 
+    def of(self, row: int, others: NDArray[np.intp]) -> NDArray[np.float64]:
+        """(2, R) when others were first and last beside a row."""
+        return self._met_s[:, row, others]
+
     def take_back(self, row, since_s):
         """(R,) seconds beside others before then, of those beside it later; inf for the others."""
         first, last = self._met_s[:, row].copy()

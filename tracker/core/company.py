@@ -133,9 +133,8 @@ class Company:
     def cut(self, key: TrackKey, later: TrackKey) -> None:
         """A tracklet is another one from ``later.since_ns`` on; each of the two is beside whomever it was seen with.
 
-        What was heard of where it stood stays with the earlier one. Only while there is a floor.
+        What was heard of where it stood stays with the earlier one.
         """
-        assert self._met is not None
         self.add(later)
         i, j = self._row[key], self._row[later]
         seconds, frames = self._sums[:2, i].astype(float)
@@ -152,6 +151,17 @@ class Company:
         for now in (self._seen_s, self._compared_s):
             now[j], now[i] = now[i], np.nan
         self._feet[:, j] = self._feet[:, i]
+
+    def beside_until(
+        self, row: int, others: NDArray[np.intp], since_s: F
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(K, R) who of R others is somebody else than this one was before each of K times, and than it was after."""
+        two = self._two[row, others]
+        frame_s = self._sums[0, row, others] / np.maximum(self._sums[1, row, others], 1)
+        first, last = self._met.of(row, others)
+        before = (first < since_s[:, None]) & (np.minimum(last, since_s[:, None]) - first + frame_s > APART_S)
+        after = (last > since_s[:, None]) & (last - np.maximum(first, since_s[:, None]) + frame_s > APART_S)
+        return two & before, two & after
 
     def take_back(self, key: TrackKey, since_ns: int) -> None:
         """A camera had somebody else for a tracklet after a time: beside whom it was seen since, it was not."""

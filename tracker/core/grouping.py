@@ -33,6 +33,7 @@ KNOWN_PICTURES = 3  # from fewer pictures nobody is learned from
 CORE_S = 0.5  # a tracklet seen for less, or never embedded, joins people but never joins two of them
 STEP_S = 0.4  # how often a place on the floor is noted
 STEPS = 4  # of these, the last so many: a velocity over 1.2 s or more
+MOST_GLIMPSES = 16  # of one tracklet
 SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
 NEVER = -1e6
@@ -63,6 +64,14 @@ class Own(NamedTuple):
     pictures: float
 
 
+class Glimpse(NamedTuple):
+    """What was known of a tracklet's looks when it was last seen: the mean of so many pictures."""
+
+    seen: Seen
+    pictures: int
+    looks: NDArray[np.float32]
+
+
 class Piece:
     """A tracklet with what the linker has watched of it since: where it was and when."""
 
@@ -78,6 +87,8 @@ class Piece:
         self.steps: list[Step] = []  # the last places, STEP_S apart
         self.first_steps: list[Step] = []
         self.trail: list[Seen] = []  # of the last seconds, where it is asked for
+        self.glimpses: list[Glimpse] = []  # what was known of its looks, and when
+        self.asked_pictures = 0
         self.is_settled = False  # where it stood on the floor will not be looked at again
         self.walked = False  # has been elsewhere than where it began: no chair, no poster
         self.t_recalled_ns = 0  # when its identity, long unseen, was recognised
@@ -89,6 +100,7 @@ class Piece:
         self.own: Own | None = None  # kept by `columns.own_looks`
         self._speed_m_s: tuple[float, float] | None = None
         self._take_looks()
+        self._glimpse()
 
     def update(self, tracklet: Tracklet) -> None:
         """A newer revision of the tracklet."""
@@ -96,6 +108,20 @@ class Piece:
         if tracklet.t_last_ns > self.t_last_ns:
             self.t_last_ns, self.box = tracklet.t_last_ns, tracklet.last_box
         self._take_looks()
+        self._glimpse()
+
+    def _glimpse(self) -> None:
+        told = self.tracklet
+        if self._looks is None or (self.glimpses and told.embeddings_seen <= self.glimpses[-1].pictures):
+            return
+        place = np.array(self.place or (np.nan, np.nan), np.float32)
+        seen = (told.t_last_ns, told.last_box, place, self.sigma_m, np.full(2, np.nan, np.float32))
+        self.glimpses = [*self.glimpses, Glimpse(seen, told.embeddings_seen, self._looks)]
+        if len(self.glimpses) > MOST_GLIMPSES:
+            # Those of the most alike numbers of pictures are let go first, but never the last.
+            number = np.array([one.pictures for one in self.glimpses[:-1]])
+            spare = int(np.argmin(np.diff(number, prepend=0)[:-1] + np.diff(number)))
+            del self.glimpses[spare]
 
     def hold(self, earlier: Piece, looks: F, pictures: float) -> None:
         """Join an earlier tracklet of the same person for good: its looks count on, its places do not.
@@ -159,17 +185,24 @@ class Piece:
             self.trail = [*(one for one in self.trail if one[0] >= since_ns), seen]
 
     def cut(self, later: TrackKey) -> tuple[Piece, Piece] | None:
-        """What it was before ``later`` begins, and what it is from then on. Of looks nothing may be known.
+        """What it was before ``later`` begins, and what it is from then on.
 
         None where it was not seen both before and after.
         """
-        told, before = self.tracklet, [one for one in self.trail if one[0] < later.since_ns]
-        after = self.trail[len(before) :]
+        told, every = self.tracklet, self.trail or [one.seen for one in self.glimpses]
+        before = [one for one in every if one[0] < later.since_ns]
+        after = every[len(before) :]
         if not before or not after or told.boxes_seen < 2:
             return None
         share = (told.t_last_ns - later.since_ns) / max(told.t_last_ns - told.t_first_ns, 1)
         boxes = int(np.clip(round(share * told.boxes_seen), 1, told.boxes_seen - 1))
         replaced = msgspec.structs.replace
+        glimpses = [one for one in self.glimpses if one.seen[0] < later.since_ns]
+        looks = [(0, np.zeros(0, np.float32))] * 2
+        if glimpses and self._looks is not None:
+            n, mean = glimpses[-1][1:]
+            looks = [(n, mean), without(told.embeddings_seen, told.mean_embedding, n, mean)]
+        no_rows = {"prototypes": np.zeros((0, 0), np.float16), "quality": np.zeros(0, np.float32)}
         first = Piece(
             replaced(
                 told,
@@ -177,15 +210,36 @@ class Piece:
                 t_last_ns=before[-1][0],
                 last_box=before[-1][1],
                 boxes_seen=told.boxes_seen - boxes,
+                embeddings_seen=looks[0][0],
+                mean_embedding=looks[0][1],
+                **no_rows,
             )
         )
         rest = Piece(
-            replaced(told, key=later, t_first_ns=after[0][0], first_box=after[0][1], boxes_seen=boxes)
+            replaced(
+                told,
+                key=later,
+                t_first_ns=after[0][0],
+                first_box=after[0][1],
+                boxes_seen=boxes,
+                embeddings_seen=looks[1][0],
+                mean_embedding=looks[1][1],
+                **no_rows,
+            )
         )
         for piece, trail in ((first, before), (rest, after)):
-            piece.trail = trail
+            piece.trail = trail if self.trail else []
             for one in trail:
                 piece.see(*one)
+        if glimpses:
+            first.glimpses = glimpses
+            rest.glimpses = [
+                Glimpse(one.seen, *without(one.pictures, one.looks, *glimpses[-1][1:]))
+                for one in self.glimpses[len(glimpses) :]
+            ]
+            first.held_looks, first.held_pictures = self.held_looks, self.held_pictures
+            rest.t_last_ns, rest.box, rest.place, rest.sigma_m = self.t_last_ns, self.box, self.place, self.sigma_m
+            rest.steps = [step for step in self.steps if step[0] * 1e9 >= later.since_ns] or rest.steps
         first.sights = [sight for sight in self.sights if sight[0] < later.since_ns]
         first.first_steps = [step for step in self.first_steps if step[0] * 1e9 < later.since_ns]
         first.first_place, first.first_sigma_m = self.first_place, self.first_sigma_m
@@ -344,6 +398,12 @@ class Piece:
         mean = self.tracklet.mean_embedding
         self._looks = mean if len(mean) and self.tracklet.embeddings_seen else None
         self.own = None
+
+
+def without(number: int, mean: NDArray[np.float32], less: int, of: NDArray[np.float32]) -> tuple[int, NDArray]:
+    """So many pictures and their mean, without the first of them."""
+    left = number - less
+    return (left, ((number * mean - less * of) / left).astype(np.float32)) if left > 0 else (0, np.zeros(0, np.float32))
 
 
 def seen_state(seen: Sequence[Seen]) -> list[Any]:

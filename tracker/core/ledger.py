@@ -49,6 +49,11 @@ class Ledger:
                 return self.identity_of(part)
         return self.identity_of(key)
 
+    def until_ns(self, key: TrackKey) -> int | None:
+        """When the next part of a tracklet that was cut begins; None where it was not, and for the last part."""
+        parts = self._parts.get(whole_of(key), ())
+        return next((part.since_ns for part in parts if part.since_ns > key.since_ns), None)
+
     def tracks(self) -> dict[TrackKey, int]:
         """Every tracklet ever told, with its identity now."""
         return {key: g for key in sorted(self._given) if (g := self.identity_of(key)) is not None}

@@ -38,6 +38,7 @@ from tracker.core.grouping import (
     seen_of,
     seen_state,
 )
+from tracker.core.hops import hops
 from tracker.core.memory import Memory
 from tracker.core.newcomers import Newcomers
 from tracker.core.parts import Parts
@@ -106,6 +107,9 @@ MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or 
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
 GROWN = 1.5  # whoever is seen so many times better than when last looked up among those long unseen is looked up again
 NAME_LENGTH = 100  # characters; a name is shown on one line of a list, beside other things
+
+
+LOG: list = []
 
 
 @dataclass
@@ -481,7 +485,7 @@ class Linker:
         floor = self._company.floor
         if floor is not None and is_last:
             floor.close()
-        events = self._cut_tracklets(t_ns) + self._settle_on_floor(t_ns, everybody=is_last)
+        events = self._cut_by_looks(t_ns) + self._cut_tracklets(t_ns) + self._settle_on_floor(t_ns, everybody=is_last)
         columns = self._table.at(self._recent(t_ns), self.appearance)
         keys = [p.key for p in columns.pieces]
         if len(keys) < 2:
@@ -527,6 +531,26 @@ class Linker:
                 floor.take_back(whole[later], later)
                 continue
             events.append(self._cut(*parts, t_ns))
+        return events
+
+    def _cut_by_looks(self, t_ns: int) -> list[Event]:
+        events = list[Event]()
+        if self._company.floor is not None:
+            return events
+        columns = self._table.at(self._recent(t_ns), self.appearance)
+        due = []
+        for n, piece in enumerate(columns.pieces):
+            if piece.glimpses and piece.t_last_ns < t_ns - 30_000_000_000:
+                self._to_change(piece).glimpses = []
+            elif len(piece.glimpses) > 1 and piece.key in self._owner and piece.t_last_ns > t_ns - 10_000_000_000:
+                due.append(n)
+        for hop in hops(columns, due, self._company, self.appearance):
+            key = msgspec.structs.replace(hop.piece.key, since_ns=hop.since_ns)
+            piece = self._pieces.get(hop.piece.key)
+            parts = None if self._rulings.speak_of(piece.key) else piece.cut(key)
+            if parts is not None:
+                events.append(self._cut(*parts, t_ns))
+                LOG.append((t_ns, hop.piece.key, hop.since_ns, hop.log_odds))
         return events
 
     def _settle_on_floor(self, t_ns: int, *, everybody: bool) -> list[Event]:
@@ -576,7 +600,8 @@ class Linker:
     def _cut(self, first: Piece, rest: Piece, t_ns: int) -> Split:
         """A piece becomes two, and the later one is somebody new until the revision that follows."""
         self._company.cut(first.key, rest.key)
-        self._parts.cut(rest.key, first.tracklet.boxes_seen)
+        told = first.tracklet
+        self._parts.cut(rest.key, told.boxes_seen, told.embeddings_seen, told.mean_embedding)
         for piece in (first, rest):
             self._pieces[piece.key] = piece
             self._table.put(self._company.row_of(piece.key), piece)

@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from tracker.types import TrackKey, Tracklet
 
@@ -21,6 +23,8 @@ class _Last(NamedTuple):
     boxes: int  # of all parts before it
     heard_ns: int
     is_forgotten: bool = False
+    pictures: int = 0  # of all parts before it, and their mean
+    looks: NDArray[np.float32] | None = None
 
 
 class Parts:
@@ -34,11 +38,17 @@ class Parts:
         cut = self._last.get(key)
         return key if cut is None else cut.key
 
-    def cut(self, later: TrackKey, boxes: int) -> None:
-        """The last part ends after ``boxes`` of its own, and ``later`` begins."""
+    def cut(self, later: TrackKey, boxes: int, pictures: int = 0, looks: NDArray[np.float32] | None = None) -> None:
+        """The last part ends after ``boxes`` and ``pictures`` of its own, of mean ``looks``, and ``later`` begins."""
         whole = whole_of(later)
-        before = self._last[whole].boxes if whole in self._last else 0
-        self._last[whole] = _Last(later, before + boxes, later.since_ns)
+        last = self._last.get(whole)
+        if last is not None:
+            if last.pictures and pictures:
+                looks = (last.pictures * last.looks + pictures * looks) / (last.pictures + pictures)
+            elif last.pictures:
+                looks = last.looks
+            boxes, pictures = last.boxes + boxes, last.pictures + pictures
+        self._last[whole] = _Last(later, boxes, later.since_ns, False, pictures, looks)
 
     def newest(self, tracklet: Tracklet, known: Tracklet | None) -> Tracklet:
         """A camera's tracklet as what its last part is, of which so much was ``known``."""
@@ -52,12 +62,20 @@ class Parts:
             if known is None
             else (known.t_first_ns, known.first_box)
         )
+        changed = {}
+        if last.pictures and len(tracklet.mean_embedding) == len(last.looks):
+            left = tracklet.embeddings_seen - last.pictures
+            mean = np.zeros(0, np.float32)
+            if left > 0:
+                mean = ((tracklet.embeddings_seen * tracklet.mean_embedding - last.pictures * last.looks) / left).astype(np.float32)
+            changed = {"embeddings_seen": max(left, 0), "mean_embedding": mean}
         return msgspec.structs.replace(
             tracklet,
             key=key,
             t_first_ns=first_ns,
             first_box=box,
             boxes_seen=max(tracklet.boxes_seen - before, 1),
+            **changed,
         )
 
     def forget(self, key: TrackKey, *, ended: bool) -> None:
