@@ -59,14 +59,15 @@ class TimesBeside:
         """(2, R) when others were first and last beside a row."""
         return self._met_s[:, row, others]
 
-    def take_back(self, row, since_s):
-        """(R,) seconds beside others before then, of those beside it later; inf for the others."""
+    def take_back(self, row: int, since_s: float) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """From then on, a row was beside nobody: (R,) who was beside it later, and for how long they were before, below
+        0 where they were not. What is not known by when stays."""
         first, last = self._met_s[:, row].copy()
-        later = (last > since_s) & np.isfinite(first) & np.isfinite(last)
-        before = first <= since_s
-        spent = np.where(later, np.where(before, since_s - first, -1.0), np.inf)
-        self._put(row, np.where(later, np.where(before, (first, np.full_like(last, since_s)), NEVER_S[:, None]), (first, last)))
-        return spent, None
+        changed = (last > since_s) & np.isfinite(first) & np.isfinite(last)
+        was = first <= since_s
+        until = np.where(was, (first, np.minimum(last, since_s)), NEVER_S[:, None])
+        self._put(row, np.where(changed, until, (first, last)))
+        return changed, np.where(was, since_s - first, -1.0)
 
     def _put(self, row: int, met_s: NDArray[np.float64]) -> None:
         self._met_s[:, row] = self._met_s[:, :, row] = met_s

@@ -73,8 +73,7 @@ class Company:
         self._seen_ns: dict[str, int] = {}  # last frame of each camera
         self.foot_errors = FootErrors()
         self.floor: FloorTracker | None = FloorTracker()  # None: looks tell people apart
-        # Where there is a floor, on which tracklets are cut.
-        self._met: TimesBeside | None = TimesBeside(FIRST_ROWS)
+        self._met = TimesBeside(FIRST_ROWS)  # tracklets may be cut
 
     def leave_floor(self) -> None:
         """Looks tell people apart from now on."""
@@ -102,8 +101,7 @@ class Company:
         if row is not None:
             self._sums[:, row] = self._sums[:, :, row] = _FIRST[:, None]
             self._two[row], self._two[:, row] = False, False
-            if self._met is not None:
-                self._met.forget(row)
+            self._met.forget(row)
             self._seen_s[row] = self._compared_s[row] = np.nan
             self._camera[row] = -1
             self._feet[:, row] = 0.0
@@ -124,8 +122,7 @@ class Company:
         self._two[i] |= self._two[j]
         self._two[:, i] |= self._two[:, j]
         self._two[i, i] = False
-        if self._met is not None:
-            self._met.join(i, j)
+        self._met.join(i, j)
         if self.floor is not None:
             self.floor.join(key, earlier)
         self.forget(earlier, stays_on_floor=True)
@@ -137,8 +134,7 @@ class Company:
         """
         self.add(later)
         i, j = self._row[key], self._row[later]
-        seconds, frames = self._sums[:2, i].astype(float)
-        frame_s = seconds / np.maximum(frames, 1)
+        frame_s, seconds = self._frame_s(i), self._sums[0, i].astype(float)
         two = self._two[i].copy()
         sums = self._sums[:3, i].copy()
         for row, spent_s in zip((i, j), self._met.cut(i, j, later.since_ns / 1e9), strict=True):
@@ -153,30 +149,31 @@ class Company:
         self._feet[:, j] = self._feet[:, i]
 
     def beside_until(
-        self, row: int, others: NDArray[np.intp], since_s: F
+        self, row: int, others: NDArray[np.intp], until_s: F
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """(K, R) who of R others is somebody else than this one was before each of K times, and than it was after."""
-        two = self._two[row, others]
-        frame_s = self._sums[0, row, others] / np.maximum(self._sums[1, row, others], 1)
+        """(K, R) who of those in R rows certainly is not who a tracklet was until each of K times, and (K, R) who is
+        not who it was after that."""
+        until_s = until_s[:, None]
+        two, frame_s = self._two[row, others], self._frame_s(row)[others]
         first, last = self._met.of(row, others)
-        before = (first < since_s[:, None]) & (np.minimum(last, since_s[:, None]) - first + frame_s > APART_S)
-        after = (last > since_s[:, None]) & (last - np.maximum(first, since_s[:, None]) + frame_s > APART_S)
-        return two & before, two & after
+        before = np.where(first <= until_s, np.minimum(last, until_s) - first + frame_s, 0.0)
+        after = np.where(last > until_s, last - np.maximum(first, until_s) + frame_s, 0.0)
+        return two & (before > APART_S), two & (after > APART_S)
 
-    def take_back(self, key: TrackKey, since_ns: int) -> None:
-        """A camera had somebody else for a tracklet after a time: beside whom it was seen since, it was not."""
+    def take_back(self, key: TrackKey, until_ns: int) -> None:
+        """A camera had somebody else for a tracklet after that: beside whom it was since, it was not."""
         i = self._row[key]
-        frame_s = self._sums[0, i] / np.maximum(self._sums[1, i], 1)
-        spent_s, frames = self._met.take_back(i, since_ns / 1e9)
-        if not len(spent_s): return
-        seconds=self._sums[0,i].copy()
-        changed = spent_s < np.inf
-        own_s = np.where(changed, np.where(spent_s >= 0, np.minimum(spent_s + frame_s, seconds), 0.0), seconds)
-        share = own_s / np.maximum(seconds, 1e-9)
-        self._sums[:3, i] *= np.where(changed, share, 1.0).astype(np.float32)
-        self._sums[:3, :, i] = self._sums[:3, i]
-        two = self._two[i] & ~(changed & (own_s <= APART_S))
-        self._two[i] = self._two[:, i] = two
+        frame_s, seconds = self._frame_s(i), self._sums[0, i].astype(float)
+        changed, spent_s = self._met.take_back(i, until_ns / 1e9)
+        own_s = np.where(spent_s >= 0, np.minimum(spent_s + frame_s, seconds), 0.0)
+        share = np.where(changed, own_s / np.maximum(seconds, 1e-9), 1.0)
+        self._sums[:3, i] = self._sums[:3, :, i] = self._sums[:3, i] * share
+        self._two[i] = self._two[:, i] = self._two[i] & ~(changed & (own_s <= APART_S))
+
+    def _frame_s(self, row: int) -> F:
+        """(R,) for how long a frame stood, of those that showed a row and each other one."""
+        seconds, frames = self._sums[:2, row].astype(float)
+        return np.asarray(seconds / np.maximum(frames, 1))
 
     def part(self, a: TrackKey, b: TrackKey) -> None:
         """These two were seen at once before."""
@@ -184,8 +181,7 @@ class Company:
         for pair in (rows, rows[::-1]):
             self._sums[:3, pair[0], pair[1]] = 2 * APART_S, 1, 0
             self._two[pair[0], pair[1]] = True
-        if self._met is not None:
-            self._met.part(*rows.tolist())
+        self._met.part(*rows.tolist())
 
     def watch(
         self,
@@ -217,8 +213,7 @@ class Company:
             inside = covered(boxes[told], boxes[told])
             within = np.maximum(inside, inside.T) > SAME_PERSON_COVER
             self._see_at_once(rows, frame_s, within)
-            if self._met is not None:
-                self._met.see(rows, t_ns / 1e9)
+            self._met.see(rows, t_ns / 1e9)
         known = np.isfinite(floor_xy_m[told]).all(axis=1) & np.isfinite(sigma_m[told])
         if not known.any():
             return
@@ -317,7 +312,6 @@ class Company:
         one._row, one._sums, one._two = dict(self._row), self._sums[:6].copy(), self._two.copy()
         one.foot_errors = FootErrors(self.foot_errors.log_scales)
         one.leave_floor()
-        one._met = None
         return one
 
     def note_sights(self, notes: Iterable[Note]) -> None:
@@ -345,7 +339,7 @@ class Company:
             ],
             # Not all that are stand in the sums: who was joined keeps whom it was seen beside.
             "two": np.argwhere(np.triu(self._two[np.ix_(rows, rows)])).tolist(),
-            "met_s": [] if self._met is None else self._met.to_state(rows),
+            "met_s": self._met.to_state(rows),
             "feet": self._places()[rows].tobytes(),
             "seen_ns": self._seen_ns,
             "foot_errors": self.foot_errors.log_scales,
@@ -375,8 +369,10 @@ class Company:
             company.leave_floor()
         else:
             company.floor = FloorTracker.from_state(floor) if floor else FloorTracker()
-            company._met = TimesBeside(len(company._camera))
-            company._met.take_state(rows, state.get("met_s", [[*pair, *UNKNOWN_S] for pair in state["two"]]))
+        met_s = state.get("met_s") or [
+            [*pair, *UNKNOWN_S] for pair in state["two"]
+        ]  # of an older one: at some time
+        company._met.take_state(rows, met_s)
         company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
         return company
 
@@ -395,8 +391,7 @@ class Company:
         old = len(self._camera)
         sums, two, camera = _nothing(rows), np.zeros((rows, rows), bool), np.full(rows, -1)
         sums[:, :old, :old], two[:old, :old], camera[:old] = self._sums, self._two, self._camera
-        if self._met is not None:
-            self._met.grow(rows)
+        self._met.grow(rows)
         places = self._places()
         self._seen_s, self._compared_s = np.full((2, rows), np.nan)
         self._feet = np.zeros((len(self._feet), rows))

@@ -20,6 +20,7 @@ from scipy.sparse import csr_array
 from tracker.core.appearance import MANY_PICTURES, AppearanceModel, unit
 from tracker.core.company import Note
 from tracker.core.meeting import PLACES, place_of
+from tracker.core.parts import NO_PICTURES, Pictures, pictures_of, showing
 from tracker.core.walking import Walks, crowding_llr, ending, followed, onward_llr
 from tracker.core.work import Work, done
 from tracker.types import Evidence, Sighting, TrackKey, Tracklet, array_to_plain, plain_to_array
@@ -33,7 +34,7 @@ KNOWN_PICTURES = 3  # from fewer pictures nobody is learned from
 CORE_S = 0.5  # a tracklet seen for less, or never embedded, joins people but never joins two of them
 STEP_S = 0.4  # how often a place on the floor is noted
 STEPS = 4  # of these, the last so many: a velocity over 1.2 s or more
-MOST_GLIMPSES = 16  # of one tracklet
+MOST_GLIMPSES = 12  # of one tracklet
 SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
 SIGHTS = 240  # of these, the last so many
 NEVER = -1e6
@@ -65,11 +66,10 @@ class Own(NamedTuple):
 
 
 class Glimpse(NamedTuple):
-    """What was known of a tracklet's looks when it was last seen: the mean of so many pictures."""
+    """What was known of a tracklet's looks when it was last seen."""
 
     seen: Seen
-    pictures: int
-    looks: NDArray[np.float32]
+    pictures: Pictures
 
 
 class Piece:
@@ -88,7 +88,7 @@ class Piece:
         self.first_steps: list[Step] = []
         self.trail: list[Seen] = []  # of the last seconds, where it is asked for
         self.glimpses: list[Glimpse] = []  # what was known of its looks, and when
-        self.asked_pictures = 0
+        self.t_asked_ns = 0  # when it was last asked whether it shows two people
         self.is_settled = False  # where it stood on the floor will not be looked at again
         self.walked = False  # has been elsewhere than where it began: no chair, no poster
         self.t_recalled_ns = 0  # when its identity, long unseen, was recognised
@@ -112,16 +112,16 @@ class Piece:
 
     def _glimpse(self) -> None:
         told = self.tracklet
-        if self._looks is None or (self.glimpses and told.embeddings_seen <= self.glimpses[-1].pictures):
+        if self._looks is None or (
+            self.glimpses and told.embeddings_seen <= self.glimpses[-1].pictures.number
+        ):
             return
         place = np.array(self.place or (np.nan, np.nan), np.float32)
         seen = (told.t_last_ns, told.last_box, place, self.sigma_m, np.full(2, np.nan, np.float32))
-        self.glimpses = [*self.glimpses, Glimpse(seen, told.embeddings_seen, self._looks)]
-        if len(self.glimpses) > MOST_GLIMPSES:
-            # Those of the most alike numbers of pictures are let go first, but never the last.
-            number = np.array([one.pictures for one in self.glimpses[:-1]])
-            spare = int(np.argmin(np.diff(number, prepend=0)[:-1] + np.diff(number)))
-            del self.glimpses[spare]
+        self.glimpses = [*self.glimpses, Glimpse(seen, pictures_of(told))]
+        if len(self.glimpses) > MOST_GLIMPSES:  # the one that tells least is let go, but never the last
+            number = np.array([one.pictures.number for one in self.glimpses[:-1]])
+            del self.glimpses[int(np.argmin(np.diff(number, prepend=0)[:-1] + np.diff(number)))]
 
     def hold(self, earlier: Piece, looks: F, pictures: float) -> None:
         """Join an earlier tracklet of the same person for good: its looks count on, its places do not.
@@ -168,7 +168,7 @@ class Piece:
                 self.first_place, self.first_sigma_m = self.place, self.sigma_m
 
     def take_back(self) -> None:
-        """Its camera had somebody else for it since it was last seen."""
+        """Since its tracklet ends, its camera had somebody else for it."""
         until_ns = self.tracklet.t_last_ns
         self.t_last_ns, self.box = until_ns, self.tracklet.last_box
         self.sights = [sight for sight in self.sights if sight[0] <= until_ns]
@@ -198,47 +198,43 @@ class Piece:
         boxes = int(np.clip(round(share * told.boxes_seen), 1, told.boxes_seen - 1))
         replaced = msgspec.structs.replace
         glimpses = [one for one in self.glimpses if one.seen[0] < later.since_ns]
-        looks = [(0, np.zeros(0, np.float32))] * 2
-        if glimpses and self._looks is not None:
-            n, mean = glimpses[-1][1:]
-            looks = [(n, mean), without(told.embeddings_seen, told.mean_embedding, n, mean)]
-        no_rows = {"prototypes": np.zeros((0, 0), np.float16), "quality": np.zeros(0, np.float32)}
+        pictures = glimpses[-1].pictures if glimpses else NO_PICTURES
+        told = replaced(told, prototypes=np.zeros((0, 0), np.float16), quality=np.zeros(0, np.float32))
         first = Piece(
             replaced(
-                told,
+                showing(told, pictures),
                 ended=True,
                 t_last_ns=before[-1][0],
                 last_box=before[-1][1],
                 boxes_seen=told.boxes_seen - boxes,
-                embeddings_seen=looks[0][0],
-                mean_embedding=looks[0][1],
-                **no_rows,
             )
         )
         rest = Piece(
             replaced(
-                told,
+                showing(told, pictures_of(told).without(pictures)),
                 key=later,
                 t_first_ns=after[0][0],
                 first_box=after[0][1],
                 boxes_seen=boxes,
-                embeddings_seen=looks[1][0],
-                mean_embedding=looks[1][1],
-                **no_rows,
             )
         )
         for piece, trail in ((first, before), (rest, after)):
             piece.trail = trail if self.trail else []
             for one in trail:
                 piece.see(*one)
-        if glimpses:
-            first.glimpses = glimpses
-            rest.glimpses = [
-                Glimpse(one.seen, *without(one.pictures, one.looks, *glimpses[-1][1:]))
-                for one in self.glimpses[len(glimpses) :]
-            ]
-            first.held_looks, first.held_pictures = self.held_looks, self.held_pictures
-            rest.t_last_ns, rest.box, rest.place, rest.sigma_m = self.t_last_ns, self.box, self.place, self.sigma_m
+        first.t_asked_ns = rest.t_asked_ns = self.t_asked_ns
+        first.glimpses = glimpses
+        rest.glimpses = [
+            one._replace(pictures=one.pictures.without(pictures)) for one in self.glimpses[len(glimpses) :]
+        ]
+        first.held_looks, first.held_pictures = self.held_looks, self.held_pictures
+        if not self.trail:  # glimpses are few
+            rest.t_last_ns, rest.box, rest.place, rest.sigma_m = (
+                self.t_last_ns,
+                self.box,
+                self.place,
+                self.sigma_m,
+            )
             rest.steps = [step for step in self.steps if step[0] * 1e9 >= later.since_ns] or rest.steps
         first.sights = [sight for sight in self.sights if sight[0] < later.since_ns]
         first.first_steps = [step for step in self.first_steps if step[0] * 1e9 < later.since_ns]
@@ -301,7 +297,7 @@ class Piece:
     def forget_looks(self) -> None:
         """The embedder has changed: its rows cannot be compared any more."""
         self._looks = self.held_looks = self.own = None
-        self.held_pictures = 0.0
+        self.held_pictures, self.glimpses = 0.0, []
 
     def looks_as(self, other: Piece) -> bool:
         """Whether all that is known of its looks is of the same pictures as another's."""
@@ -334,6 +330,11 @@ class Piece:
             "first_steps": self.first_steps,
             "trail": seen_state(self.trail),
             "settled": self.is_settled,
+            "glimpses": [
+                [*seen_state([one.seen]), one.pictures.number, one.pictures.mean.tobytes()]
+                for one in self.glimpses
+            ],
+            "t_asked_ns": self.t_asked_ns,
             "sigmas_m": [None if np.isnan(v) else v for v in (self.sigma_m, self.first_sigma_m)],
             "looks": self._looks is not None,
             "t_recalled_ns": self.t_recalled_ns,
@@ -358,6 +359,7 @@ class Piece:
             "steps": [],
             "first_steps": [],
             "trail": [],
+            "glimpses": [],
             "holds": [],
             "held_looks": b"",
             "held": [0.0, self._held_boxes],
@@ -385,7 +387,11 @@ class Piece:
         piece.trail, piece.is_settled = seen_of(state.get("trail", ())), bool(state.get("settled"))
         first = state["first_place"]
         piece.first_place = None if first is None else (first[0], first[1])
-        piece.t_recalled_ns = state["t_recalled_ns"]
+        piece.t_recalled_ns, piece.t_asked_ns = state["t_recalled_ns"], int(state.get("t_asked_ns", 0))
+        piece.glimpses = [
+            Glimpse(seen_of([seen])[0], Pictures(int(number), np.frombuffer(mean, np.float32)))
+            for seen, number, mean in state.get("glimpses", ())
+        ]
         piece.holds = [(msgspec.convert(key, TrackKey), int(t_ns)) for key, t_ns in state["holds"]]
         if not state["looks"]:
             piece.forget_looks()
@@ -398,12 +404,6 @@ class Piece:
         mean = self.tracklet.mean_embedding
         self._looks = mean if len(mean) and self.tracklet.embeddings_seen else None
         self.own = None
-
-
-def without(number: int, mean: NDArray[np.float32], less: int, of: NDArray[np.float32]) -> tuple[int, NDArray]:
-    """So many pictures and their mean, without the first of them."""
-    left = number - less
-    return (left, ((number * mean - less * of) / left).astype(np.float32)) if left > 0 else (0, np.zeros(0, np.float32))
 
 
 def seen_state(seen: Sequence[Seen]) -> list[Any]:

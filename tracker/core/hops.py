@@ -1,14 +1,14 @@
 """Tracklets that went over to somebody else, found by what is known of everybody who is there.
 
-A camera tracker knows the people of its own picture for as long as it follows them. Whom the two halves of a tracklet
-are like, who was seen beside it before and who after, all cameras know together and better. A tracklet shows two people
-where two explain it better than one: the likelihood of a change of speaker within a recording, against that of none
-(Ajmera, McCowan & Bourlard, IEEE Signal Processing Letters 2004), with the people of the site as the models.
+A camera tracker knows the people of its own picture, for as long as it follows them. Whom the halves of a tracklet are
+like, who was seen beside it before and who after, all cameras together know better. A tracklet shows two people where
+two explain its pictures better than one does: the likelihood ratio of a change of speaker (Ajmera, McCowan & Bourlard,
+IEEE Signal Processing Letters 2004, eq. 3), with the people of the site in the place of models trained on each half.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,126 +18,169 @@ from tracker.core.appearance import MANY_PICTURES, AppearanceModel, unit
 from tracker.core.columns import Columns
 from tracker.core.company import Company
 from tracker.core.grouping import Piece
+from tracker.types import Evidence
 
 F = NDArray[np.float64]
+B = NDArray[np.bool_]
 
-HOP_LOG = -5.0  # odds of a hop just there, before anything is seen
-NEAR_S = 3.0  # whoever is taken for another came, went or was seen so shortly before or after
+HOP_LOG = -5.0  # odds of a hop at one place of a tracklet, before anything is seen
+NEAR_S = 3.0  # who is taken for somebody came or went so shortly before or after
 LEAST_PICTURES = 2  # before and after
-BEST = 4  # people whom each half is most like
+MOST_ALIKE = 4  # people who may be each half's
 ALIKE_WEIGHT = 0.5  # what halves say of each other is partly said by whom both are like
-
-
-DEBUG={}
+MOST_SURE = 0.93  # as of all that is said
+NOBODY = -1
 
 
 class Hop(NamedTuple):
     """A tracklet that shows two people."""
 
     piece: Piece
-    since_ns: int  # when the second one comes
+    since_ns: int  # when the second comes
     log_odds: float
 
 
-def hops(columns: Columns, of: Sequence[int], company: Company, appearance: AppearanceModel) -> list[Hop]:
+class Halves(NamedTuple):
+    """A tracklet at K places at which it may have gone over, each half against G people."""
+
+    left: F  # (K, G) log-odds of the pictures before being of each
+    right: F  # (K, G) and of those after
+    alike: F  # (K,) of both being of one
+    beside_left: B  # (K, G) who was seen beside the half before
+    beside_right: B
+    near: B  # (K, G) who came or went in its camera about then
+    twins: F  # (G,) log-odds of each being the tracklet's own identity's person, however they are called
+
+
+def hops(columns: Columns, of: Sequence[int], company: Company, appearance: AppearanceModel) -> Iterator[Hop]:
     """Which of some of N pieces show two people.
 
     Args:
         columns: everybody looked at.
         of: rows of the pieces that are asked about.
     """
-    ids, owner = np.unique(columns.owner, return_inverse=True)
-    member = np.zeros((len(ids), len(owner)))
-    member[owner, np.arange(len(owner))] = 1.0
-    sums = member @ (columns.pictures[:, None] * columns.looks)
-    found = []
+    people = _People(columns)
     for n in of:
-        hop = _hop(columns, n, owner, member, sums, company, appearance)
-        if hop is not None:
-            found.append(hop)
-    return found
+        found = _places(columns, n)
+        if found is None:
+            continue
+        since_ns, means, pictures = found
+        halves = _halves(columns, n, people, since_ns, means, pictures, company, appearance)
+        odds = two_or_one(halves, int(people.of[n])) + HOP_LOG
+        best = int(odds.argmax())
+        if odds[best] > 0:
+            yield Hop(columns.pieces[n], int(since_ns[best]) + 1, float(odds[best]))
 
 
-def _hop(
-    columns: Columns,
-    n: int,
-    owner: NDArray[np.intp],
-    member: F,
-    sums: F,
-    company: Company,
-    appearance: AppearanceModel,
-) -> Hop | None:
-    piece = columns.pieces[n]
-    told = piece.glimpses
+def hop_evidence(log_odds: float, source: int) -> Evidence:
+    """How surely the later half of a tracklet is not its identity ``source``'s."""
+    probability = MOST_SURE / (1 + float(np.exp(-log_odds)))
+    return Evidence(
+        probability=probability,
+        runner_up=source,
+        runner_up_probability=1 - probability,
+        cues={"appearance": -round(log_odds, 3)},
+    )
+
+
+class _People:
+    """Everybody looked at, by identity: G of them."""
+
+    def __init__(self, columns: Columns) -> None:
+        ids, self.of = np.unique(columns.owner, return_inverse=True)
+        self.member = (self.of[:, None] == np.arange(len(ids))).astype(float)  # (N, G)
+        self.pictures = self.member.T @ columns.pictures
+        self.sums = self.member.T @ (columns.pictures[:, None] * columns.looks)
+
+    def without(self, n: int, columns: Columns) -> tuple[F, F]:
+        """(G, D) unit rows of what everybody looks like if piece ``n`` is nobody's, and (G,) of how many pictures."""
+        sums, pictures = self.sums.copy(), self.pictures.copy()
+        sums[self.of[n]] -= columns.pictures[n] * columns.looks[n]
+        pictures[self.of[n]] -= columns.pictures[n]
+        return unit(sums), np.where(pictures < 1e-6, 0.0, pictures)
+
+
+def _places(columns: Columns, n: int) -> tuple[NDArray[np.int64], F, F] | None:
+    """K times at which a piece may have gone over; (2, K, D) mean looks before and after; (2, K) their pictures."""
+    told = columns.pieces[n].glimpses
     if len(told) < 2:
         return None
-    number = np.array([one.pictures for one in told], float)
-    total = np.array([one.pictures * one.looks for one in told], float)
-    at_ns = np.array([one.seen[0] for one in told])
-    before, after = number[:-1], number[-1] - number[:-1]
-    may = (before >= LEAST_PICTURES) & (after >= LEAST_PICTURES)
+    number = np.array([one.pictures.number for one in told], float)
+    sums = number[:, None] * np.array([one.pictures.mean for one in told], float)
+    pictures = np.stack((number[:-1], number[-1] - number[:-1]))
+    may = (pictures >= LEAST_PICTURES).all(axis=0)
     if not may.any():
         return None
-    before, after, since_ns = before[may], after[may], at_ns[:-1][may]
-    left, right = total[:-1][may], (total[-1] - total[:-1])[may]
-    camera = np.array([piece.key.camera_id] * len(left), np.str_)
-    left = appearance.own(left / before[:, None], camera)
-    right = appearance.own(right / after[:, None], camera)
-    before, after = np.minimum(before, MANY_PICTURES), np.minimum(after, MANY_PICTURES)
+    pictures, at_ns = pictures[:, may], np.array([one.seen[0] for one in told[:-1]])[may]
+    means = np.stack((sums[:-1][may], (sums[-1] - sums[:-1])[may])) / pictures[:, :, None]
+    return at_ns, means, pictures
 
-    mine = owner[n]
-    known = member @ columns.pictures
-    known[mine] -= columns.pictures[n]
-    looks = sums.copy()
-    looks[mine] -= columns.pictures[n] * columns.looks[n]
-    looks = unit(looks)
-    a = appearance.llr(left @ looks.T, before[:, None], known)
-    b = appearance.llr(right @ looks.T, after[:, None], known)
-    alike = ALIKE_WEIGHT * appearance.llr((left * right).sum(axis=1), before, after)
 
-    # Who was seen beside it before, and who after.
-    others = np.delete(np.arange(len(owner)), n)
-    with_before, with_after = company.beside_until(
-        int(columns.rows[n]), columns.rows[others], since_ns / 1e9
+def _halves(
+    columns: Columns,
+    n: int,
+    people: _People,
+    since_ns: NDArray[np.int64],
+    means: F,
+    pictures: F,
+    company: Company,
+    appearance: AppearanceModel,
+) -> Halves:
+    looks, known = people.without(n, columns)
+    camera = np.full(means.shape[1], columns.pieces[n].key.camera_id)
+    left, right = (appearance.own(mean, camera) for mean in means)
+    before, after = np.minimum(pictures, MANY_PICTURES)
+    rows = np.delete(np.arange(len(people.of)), n)
+    member = people.member[rows]
+    beside = company.beside_until(int(columns.rows[n]), columns.rows[rows], since_ns / 1e9)
+    first, last = columns.first_ns[rows], columns.last_ns[rows]
+    off_ns = np.minimum(abs(first - since_ns[:, None]), abs(last - since_ns[:, None]))
+    near = (off_ns <= NEAR_S * 1e9) & (columns.camera[rows] == columns.camera[n])
+    mine = people.of[n]
+    twins = appearance.llr(looks @ looks[mine], known, np.full(len(known), known[mine]))
+    return Halves(
+        left=appearance.llr(left @ looks.T, before[:, None], known),
+        right=appearance.llr(right @ looks.T, after[:, None], known),
+        alike=ALIKE_WEIGHT * appearance.llr((left * right).sum(axis=1), before, after),
+        beside_left=beside[0] @ member > 0,
+        beside_right=beside[1] @ member > 0,
+        near=near @ member > 0,
+        twins=twins - np.log(len(known) + 1.0),
     )
-    of = member[:, others].T
-    is_before, is_after = with_before @ of > 0, with_after @ of > 0  # (K, G)
-    here = columns.camera[others] == columns.camera[n]
-    first, last = columns.first_ns[others], columns.last_ns[others]
-    edge = np.minimum(abs(first - since_ns[:, None]), abs(last - since_ns[:, None]))
-    near = ((edge <= NEAR_S * 1e9) & here).astype(float) @ of > 0
-    number_near = near.sum(axis=1)
 
-    barred = is_before | is_after
-    barred[:, mine] = False  # whoever of its own identity was seen beside it may be the one who is wrong there
-    one = np.where(barred, -np.inf, a + b)
-    one = np.logaddexp(np.logaddexp.reduce(one, axis=1), alike)
-    best, value = 0, -np.inf
-    apart = appearance.llr(looks @ looks[mine], known, np.full(len(known), known[mine]))
-    crowd = np.log(len(known) + 1.0)
-    for i in range(len(left)):
-        for_left, for_right = np.where(is_before[i], -np.inf, a[i]), np.where(is_after[i], -np.inf, b[i])
-        # Of two identities of which one is seen beside a half of this tracklet only, both may be one person.
-        more = [
-            max(float(np.max(apart, where=some, initial=0.0)) - crowd, 0.0)
-            for some in (is_after[i] & ~is_before[i], is_before[i] & ~is_after[i])
-        ]
-        firsts = [g for g in np.argsort(-for_left)[:BEST].tolist() if np.isfinite(for_left[g])]
-        seconds = [g for g in np.argsort(-for_right)[:BEST].tolist() if np.isfinite(for_right[g])]
-        two = -np.inf
-        for g in [-1, *firsts]:
-            for h in [-1, *seconds]:
-                if g == h or not ((g >= 0 and near[i, g]) or (h >= 0 and near[i, h]) or mine in (g, h)):
-                    continue
-                gain = (for_left[g] if g >= 0 else 0.0) + (for_right[h] if h >= 0 else 0.0)
-                gain += more[0] * (g == mine) + more[1] * (h == mine)
-                if gain > two:
-                    two, how = gain, (g, h, round(float(for_left[g]),1) if g>=0 else 0, round(float(for_right[h]),1) if h>=0 else 0, round(more[0] * (g == mine) + more[1] * (h == mine),1), g==mine,h==mine, bool(g>=0 and near[i,g]), bool(h>=0 and near[i,h]))
-        two -= np.log(number_near[i] + 1.0)
-        if two - one[i] > value:
-            best, value = i, float(two - one[i])
-            why = (how, 'one', round(float(one[i]),1), 'alike', round(float(alike[i]),1), 'mine', round(float(a[i,mine]),1), round(float(b[i,mine]),1), bool(is_before[i,mine]),bool(is_after[i,mine]), 'n', before[i], after[i], number_near[i])
-    if not value + HOP_LOG > 0:
-        return None
-    DEBUG[piece.key]=why
-    return Hop(piece, int(since_ns[best]) + 1, value + HOP_LOG)
+
+def two_or_one(halves: Halves, mine: int) -> F:
+    """(K,) log-odds of two people against one, at each place.
+
+    One may be anybody who was beside neither half, or somebody new; of its own identity, whoever was beside it may be
+    the one who is wrong there. Of two, one is of its own identity or somebody who came or went about then, each as
+    likely. Where somebody beside one half only looks like the tracklet's own identity, two explain that as well.
+
+    Args:
+        mine: the tracklet's own identity among the G people.
+    """
+    left, right, near = halves.left, halves.right, halves.near
+    barred = halves.beside_left | halves.beside_right
+    barred[:, mine] = False
+    one = np.logaddexp(np.logaddexp.reduce(np.where(barred, -np.inf, left + right), axis=1), halves.alike)
+
+    only_right = halves.beside_right & ~halves.beside_left
+    only_left = halves.beside_left & ~halves.beside_right
+    twins = [np.where(some, halves.twins, 0.0).max(axis=1, initial=0.0) for some in (only_right, only_left)]
+    firsts, first_gain = _likeliest(np.where(halves.beside_left, -np.inf, left), mine, twins[0])
+    seconds, second_gain = _likeliest(np.where(halves.beside_right, -np.inf, right), mine, twins[1])
+    rows = np.arange(len(near))[:, None]
+    may = [(of == mine) | near[rows, of] & (of != NOBODY) for of in (firsts, seconds)]
+    differ = firsts[:, :, None] != seconds[:, None, :]
+    allowed = differ & (may[0][:, :, None] | may[1][:, None, :])
+    two = np.where(allowed, first_gain[:, :, None] + second_gain[:, None, :], -np.inf).max(axis=(1, 2))
+    return np.asarray(two - np.log(near.sum(axis=1) + 1.0) - one)
+
+
+def _likeliest(gain: F, mine: int, twins: F) -> tuple[NDArray[np.intp], F]:
+    """(K, P) who a half most likely is, somebody new first, and (K, P) the log-odds of that; of its own identity it is
+    likelier by ``twins`` (K,)."""
+    some = np.argsort(-gain, axis=1, kind="stable")[:, :MOST_ALIKE]
+    value = np.take_along_axis(gain, some, axis=1) + twins[:, None] * (some == mine)
+    new = np.zeros((len(gain), 1))
+    return np.hstack((new.astype(np.intp) + NOBODY, some)), np.hstack((new, value))

@@ -38,10 +38,10 @@ from tracker.core.grouping import (
     seen_of,
     seen_state,
 )
-from tracker.core.hops import hops
+from tracker.core.hops import hop_evidence, hops
 from tracker.core.memory import Memory
 from tracker.core.newcomers import Newcomers
-from tracker.core.parts import Parts
+from tracker.core.parts import Parts, pictures_of
 from tracker.core.returns import Asked, Spans, recognised
 from tracker.core.returns import united as united_spans
 from tracker.core.revision import (
@@ -102,14 +102,14 @@ BEGIN_WORK = 5  # of each pair of tracklets, to begin with
 LOOK_UPS, MOST_LOOKED_UP = 4, 5  # so often after a revision, people at once; the last time, all who are left
 MAY_BE_CUT_S = WINDOW_S + 2.0  # after this the floor tracker is sure of a tracklet
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
+MAY_HOP_S = 10.0  # unseen for longer: a tracklet is as it was
+ASKED_EVERY_S = 1.9  # whether it shows two people; a revision may be a little early
+MOST_ASKED_NOW, ASK_WORK = 4, 500  # tracklets at once, and of each other one
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
 GROWN = 1.5  # whoever is seen so many times better than when last looked up among those long unseen is looked up again
 NAME_LENGTH = 100  # characters; a name is shown on one line of a list, beside other things
-
-
-LOG: list = []
 
 
 @dataclass
@@ -238,15 +238,9 @@ class Linker:
         if self._cameras.get(update.camera_id) == "lost":
             events.append(CameraBack(t_ns=update.t_ns, camera_id=update.camera_id))
         self._cameras[update.camera_id] = "up"
-        seen = {int(n) for n in update.tracks.ids[update.tracks.detections != NO_DETECTION]}
         for tracklet in update.tracklets:
             self._learn(tracklet)
-            known = self._pieces.get(tracklet.key)
-            if known is not None and tracklet.key.number not in seen and tracklet.t_last_ns < known.t_last_ns:
-                known = self._to_change(known)
-                known.take_back()
-                self._table.put(self._company.row_of(tracklet.key), known)
-                self._company.take_back(tracklet.key, tracklet.t_last_ns)
+        self._take_back(update)
         self._watch(update)
         events += self._welcome(list(self._fresh), update)
         events += self._report(update)
@@ -268,6 +262,7 @@ class Linker:
                 self._table.forget_looks()
                 self._memory.forget_looks()
                 self.appearance.forget()
+                self._parts.forget_looks()
             self.model_hash = tracklet.model_hash
             for key in self._pieces if self._company.floor is not None else ():
                 self._to_change(self._pieces[key]).trail = []
@@ -284,6 +279,19 @@ class Linker:
             known = self._to_change(known)
             known.update(tracklet)
         self._table.put(self._company.row_of(tracklet.key), known)
+
+    def _take_back(self, update: CameraUpdate) -> None:
+        """Of tracks that went over to somebody else, cameras tell later that they ended before."""
+        seen = set(update.tracks.ids[update.tracks.detections != NO_DETECTION].tolist())
+        for tracklet in update.tracklets:
+            key = self._parts.of(tracklet.key)
+            piece = self._pieces.get(key)
+            if piece is None or tracklet.key.number in seen or piece.tracklet.t_last_ns >= piece.t_last_ns:
+                continue
+            piece = self._to_change(piece)
+            piece.take_back()
+            self._table.put(self._company.row_of(key), piece)
+            self._company.take_back(key, piece.t_last_ns)
 
     def _watch(self, update: CameraUpdate) -> None:
         """Where everybody is, and who is seen beside whom in one frame."""
@@ -481,11 +489,13 @@ class Linker:
         """Group the recent tracklets anew; first, those that went over to somebody else are cut."""
         since_s = min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s)
         self._pace = max(WORK_AT_ONCE, int(WORK_PER_S * since_s / max(self._steps, 1)))
-        self._t_revised_ns, self._steps, self._due = t_ns, 0, [*["look up"] * LOOK_UPS, "tidy"]
+        self._t_revised_ns, self._steps = t_ns, 0
+        self._due = [*["look up"] * LOOK_UPS, "ask looks", "tidy"]
         floor = self._company.floor
         if floor is not None and is_last:
             floor.close()
-        events = self._cut_by_looks(t_ns) + self._cut_tracklets(t_ns) + self._settle_on_floor(t_ns, everybody=is_last)
+        events = self._ask_looks(t_ns)[0] if is_last else []
+        events += self._cut_tracklets(t_ns) + self._settle_on_floor(t_ns, everybody=is_last)
         columns = self._table.at(self._recent(t_ns), self.appearance)
         keys = [p.key for p in columns.pieces]
         if len(keys) < 2:
@@ -533,25 +543,38 @@ class Linker:
             events.append(self._cut(*parts, t_ns))
         return events
 
-    def _cut_by_looks(self, t_ns: int) -> list[Event]:
-        events = list[Event]()
-        if self._company.floor is not None:
-            return events
-        columns = self._table.at(self._recent(t_ns), self.appearance)
-        due = []
-        for n, piece in enumerate(columns.pieces):
-            if piece.glimpses and piece.t_last_ns < t_ns - 30_000_000_000:
+    def _ask_looks(self, t_ns: int, most: int | None = None) -> tuple[list[Event], bool]:
+        """Tracklets that looks say went over to somebody else are another one from then on.
+
+        Args:
+            most: tracklets to ask about at most; None: all.
+
+        Returns:
+            What that causes, and whether none is left to be asked about now.
+        """
+        since_ns, asked_ns = t_ns - int(MAY_HOP_S * 1e9), t_ns - int(ASKED_EVERY_S * 1e9)
+        due: list[TrackKey] = []
+        for key, piece in sorted(self._pieces.items()) if self._company.floor is None else ():
+            if not piece.glimpses:
+                continue
+            if piece.t_last_ns < since_ns:
                 self._to_change(piece).glimpses = []
-            elif len(piece.glimpses) > 1 and piece.key in self._owner and piece.t_last_ns > t_ns - 10_000_000_000:
-                due.append(n)
-        for hop in hops(columns, due, self._company, self.appearance):
-            key = msgspec.structs.replace(hop.piece.key, since_ns=hop.since_ns)
-            piece = self._pieces.get(hop.piece.key)
-            parts = None if self._rulings.speak_of(piece.key) else piece.cut(key)
+            elif key in self._owner and piece.t_asked_ns <= asked_ns and not self._rulings.speak_of(key):
+                due.append(key)
+        now = due[:most]
+        for key in now:
+            self._to_change(self._pieces[key]).t_asked_ns = t_ns
+        rows = {self._company.row_of(key) for key in now}
+        columns = self._table.at(np.union1d(self._recent(t_ns), list(rows)).astype(np.intp), self.appearance)
+        of = [n for n, row in enumerate(columns.rows.tolist()) if row in rows]
+        events: list[Event] = []
+        for hop in list(hops(columns, of, self._company, self.appearance)):
+            parts = self._pieces[hop.piece.key].cut(
+                msgspec.structs.replace(hop.piece.key, since_ns=hop.since_ns)
+            )
             if parts is not None:
-                events.append(self._cut(*parts, t_ns))
-                LOG.append((t_ns, hop.piece.key, hop.since_ns, hop.log_odds))
-        return events
+                events.append(self._cut(*parts, t_ns, hop.log_odds))
+        return events, len(now) == len(due)
 
     def _settle_on_floor(self, t_ns: int, *, everybody: bool) -> list[Event]:
         """Tracklets of which the floor tracker is sure by now go to whoever they were on: a revision looks at the last
@@ -597,11 +620,14 @@ class Linker:
             self._recall(target)
         return not self._company.are_two([key, *self._people[target].keys])[0].any()
 
-    def _cut(self, first: Piece, rest: Piece, t_ns: int) -> Split:
-        """A piece becomes two, and the later one is somebody new until the revision that follows."""
+    def _cut(self, first: Piece, rest: Piece, t_ns: int, log_odds: float | None = None) -> Split:
+        """A piece becomes two, and the later one is somebody new until the revision that follows.
+
+        Args:
+            log_odds: that they are two people, where looks say so.
+        """
         self._company.cut(first.key, rest.key)
-        told = first.tracklet
-        self._parts.cut(rest.key, told.boxes_seen, told.embeddings_seen, told.mean_embedding)
+        self._parts.cut(rest.key, first.tracklet.boxes_seen, pictures_of(first.tracklet))
         for piece in (first, rest):
             self._pieces[piece.key] = piece
             self._table.put(self._company.row_of(piece.key), piece)
@@ -611,7 +637,8 @@ class Linker:
         if first.key in self._taught:
             self._taught.add(rest.key)
         other = self._new_person(None, rest.first_sighting())
-        event = self._move(source.global_id, other.global_id, (rest.key,), None, t_ns)
+        evidence = None if log_odds is None else hop_evidence(log_odds, source.global_id)
+        event = self._move(source.global_id, other.global_id, (rest.key,), evidence, t_ns)
         other.here = source.here and (t_ns - rest.t_last_ns) / 1e9 <= self.settings.leave_s
         assert isinstance(event, Split)
         return event
@@ -627,6 +654,12 @@ class Linker:
                 self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
                 del self._due[0]
                 return self._recognise(t_ns, most=MOST_LOOKED_UP if "look up" in self._due else None)
+            case "ask looks":
+                self._left -= ASK_WORK * MOST_ASKED_NOW * len(self._pieces)
+                events, is_all = self._ask_looks(t_ns, MOST_ASKED_NOW)
+                if is_all:
+                    del self._due[0]
+                return events
             case _:
                 self._left -= LET_GO_WORK * MOST_LET_GO * len(self._pieces)
                 events = self._leavers(t_ns)

@@ -18,13 +18,52 @@ from tracker.types import TrackKey, Tracklet
 FORGOTTEN_NS = 10_000_000_000  # a camera that goes on with somebody forgotten says so within this
 
 
+class Pictures(NamedTuple):
+    """What a tracklet looks like: the mean (D,) of so many pictures' rows, (0,) where there is none."""
+
+    number: int
+    mean: NDArray[np.float32]
+
+    def without(self, first: Pictures) -> Pictures:
+        """All but the first of them; `NO_PICTURES` where none are left, or they are of another network."""
+        left = self.number - first.number
+        if not first.number:
+            return self
+        if left <= 0 or len(self.mean) != len(first.mean):
+            return NO_PICTURES
+        return Pictures(
+            left, ((self.number * self.mean - first.number * first.mean) / left).astype(np.float32)
+        )
+
+    def and_then(self, more: Pictures) -> Pictures:
+        """These, and others after them."""
+        if not self.number or not more.number:
+            return self if self.number else more
+        number = self.number + more.number
+        return Pictures(
+            number, ((self.number * self.mean + more.number * more.mean) / number).astype(np.float32)
+        )
+
+
+NO_PICTURES = Pictures(0, np.zeros(0, np.float32))
+
+
+def pictures_of(tracklet: Tracklet) -> Pictures:
+    """Of all that a tracklet's own looks are."""
+    return Pictures(tracklet.embeddings_seen, tracklet.mean_embedding)
+
+
+def showing(tracklet: Tracklet, pictures: Pictures) -> Tracklet:
+    """A tracklet of other pictures."""
+    return msgspec.structs.replace(tracklet, embeddings_seen=pictures.number, mean_embedding=pictures.mean)
+
+
 class _Last(NamedTuple):
     key: TrackKey
     boxes: int  # of all parts before it
     heard_ns: int
     is_forgotten: bool = False
-    pictures: int = 0  # of all parts before it, and their mean
-    looks: NDArray[np.float32] | None = None
+    before: Pictures | None = NO_PICTURES  # of all parts before it; None: they may not be known any more
 
 
 class Parts:
@@ -38,17 +77,12 @@ class Parts:
         cut = self._last.get(key)
         return key if cut is None else cut.key
 
-    def cut(self, later: TrackKey, boxes: int, pictures: int = 0, looks: NDArray[np.float32] | None = None) -> None:
-        """The last part ends after ``boxes`` and ``pictures`` of its own, of mean ``looks``, and ``later`` begins."""
+    def cut(self, later: TrackKey, boxes: int, pictures: Pictures = NO_PICTURES) -> None:
+        """The last part ends after ``boxes`` and ``pictures`` of its own, and ``later`` begins."""
         whole = whole_of(later)
-        last = self._last.get(whole)
-        if last is not None:
-            if last.pictures and pictures:
-                looks = (last.pictures * last.looks + pictures * looks) / (last.pictures + pictures)
-            elif last.pictures:
-                looks = last.looks
-            boxes, pictures = last.boxes + boxes, last.pictures + pictures
-        self._last[whole] = _Last(later, boxes, later.since_ns, False, pictures, looks)
+        last = self._last.get(whole, _Last(later, 0, 0))
+        before = None if last.before is None else last.before.and_then(pictures)
+        self._last[whole] = _Last(later, last.boxes + boxes, later.since_ns, before=before)
 
     def newest(self, tracklet: Tracklet, known: Tracklet | None) -> Tracklet:
         """A camera's tracklet as what its last part is, of which so much was ``known``."""
@@ -62,30 +96,33 @@ class Parts:
             if known is None
             else (known.t_first_ns, known.first_box)
         )
-        changed = {}
-        if last.pictures and len(tracklet.mean_embedding) == len(last.looks):
-            left = tracklet.embeddings_seen - last.pictures
-            mean = np.zeros(0, np.float32)
-            if left > 0:
-                mean = ((tracklet.embeddings_seen * tracklet.mean_embedding - last.pictures * last.looks) / left).astype(np.float32)
-            changed = {"embeddings_seen": max(left, 0), "mean_embedding": mean}
+        if last.before is not None:
+            pictures = pictures_of(tracklet).without(last.before)
+        else:  # what more is told of them is of somebody forgotten as well
+            pictures = NO_PICTURES if known is None else pictures_of(known)
         return msgspec.structs.replace(
-            tracklet,
+            showing(tracklet, pictures),
             key=key,
             t_first_ns=first_ns,
             first_box=box,
             boxes_seen=max(tracklet.boxes_seen - before, 1),
-            **changed,
         )
 
     def forget(self, key: TrackKey, *, ended: bool) -> None:
         """Somebody's part that must not be known any longer than it takes to know it again, if it goes on."""
         whole = whole_of(key)
-        if whole in self._last and self._last[whole].key == key:
-            if ended:
-                del self._last[whole]
-            else:
-                self._last[whole] = self._last[whole]._replace(is_forgotten=True)
+        if whole not in self._last:
+            return
+        if self._last[whole].key != key:
+            self._last[whole] = self._last[whole]._replace(before=None)
+        elif ended:
+            del self._last[whole]
+        else:
+            self._last[whole] = self._last[whole]._replace(is_forgotten=True)
+
+    def forget_looks(self) -> None:
+        """The embedder has changed: no pictures of before can be told from later ones."""
+        self._last = {whole: last._replace(before=NO_PICTURES) for whole, last in self._last.items()}
 
     def forget_before(self, t_ns: int, now_ns: int, known: Sequence[Collection[TrackKey]]) -> None:
         """Those that were last heard of before ``t_ns``, and are not ``known`` any more."""
@@ -98,15 +135,31 @@ class Parts:
 
     def to_state(self) -> list[Any]:
         """Plain values for a checkpoint."""
-        return [[msgspec.to_builtins(last.key), *last[1:]] for _, last in sorted(self._last.items())]
+        return [
+            [
+                msgspec.to_builtins(last.key),
+                last.boxes,
+                last.heard_ns,
+                last.is_forgotten,
+                None if last.before is None else [last.before.number, last.before.mean.tobytes()],
+            ]
+            for _, last in sorted(self._last.items())
+        ]
 
     @classmethod
     def from_state(cls, state: Sequence[Any]) -> Parts:
         """Back from a checkpoint. Raises TypeError, ValueError or msgspec's errors where it is damaged."""
         parts = cls()
-        for plain, boxes, heard_ns, is_forgotten in state:
+        for plain, boxes, heard_ns, is_forgotten, *told in state:
             key = msgspec.convert(plain, TrackKey)
-            parts._last[whole_of(key)] = _Last(key, int(boxes), int(heard_ns), bool(is_forgotten))
+            before: Pictures | None = NO_PICTURES
+            if told:  # an older version cut no tracklets that had pictures
+                before = (
+                    None
+                    if told[0] is None
+                    else Pictures(int(told[0][0]), np.frombuffer(told[0][1], np.float32))
+                )
+            parts._last[whole_of(key)] = _Last(key, int(boxes), int(heard_ns), bool(is_forgotten), before)
         return parts
 
 
