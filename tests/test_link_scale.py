@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.chart import draw
 from benchmarks.filmed import Filmed
@@ -57,11 +58,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Taped:
 
 
 def judged(shown: dict[TrackKey, dict[int, int]], *events) -> Judge:
-    tape = Taped(Path(), {}, {k: Counter(people) for k, people in shown.items()}, 5, 5.0)
+    tape = Taped(Path(), {}, {k: boxes_on(people) for k, people in shown.items()}, 5, 5.0)
     judge = Judge(tape)
     for event in events:
         judge.follow(event)
     return judge
+
+
+def boxes_on(people: dict[int, int]) -> NDArray[np.int64]:
+    """So many boxes on each person, one after the other."""
+    return np.array(list(enumerate(p for p, count in people.items() for _ in range(count))), np.int64)
 
 
 def came(number: int, identity: int) -> Appeared:
@@ -103,11 +109,14 @@ def test_a_tape_is_made_once_for_one_recipe(tmp_path: Path):
     def make() -> Filmed:
         made.append(1)
         one = update("a", 1.0, [tracklet("a", 1, 0.0, 1.0, look(0))])
-        return Filmed({"a": [one]}, {}, {key(1): Counter({7: 3})})
+        return Filmed({"a": [one]}, {}, {key(1): [(0, 7), (5, 7), (9, 8)]})
 
     for recipe in ("one", "one", "other"):
         tape = kept("x", recipe, 5.0, make, tmp_path)
     assert len(made) == 2
+    assert tape.shown(key(1)) == {7: 2, 8: 1} and tape.shown(key(2)) == {} and tape.person(key(2)) is None
+    later = msgspec.structs.replace(key(1), since_ns=5)
+    assert (tape.shown(key(1), until_ns=5), tape.shown(later)) == ({7: 1}, {7: 1, 8: 1})
     for _ in range(2):  # it can be played as often as one likes
         assert [type(message) for message in tape] == [CameraUpdate, Advance]
 
@@ -116,17 +125,18 @@ def test_a_tape_tells_what_its_film_did(tiny: Taped):
     messages = list(tiny)
     assert [message.t_ns for message in messages] == sorted(message.t_ns for message in messages)
     told = {one.key for message in messages if isinstance(message, CameraUpdate) for one in message.tracklets}
-    assert told and told <= set(tiny.shown)
+    assert told and told <= set(tiny.boxes)
     people = {tiny.person(one) for one in told}
     assert people <= set(range(1, 9)) and len(people) > 3
     again = taped(tiny_site(), tiny.path.parent)
-    assert again.shown == tiny.shown and (again.truth["c0"].boxes == tiny.truth["c0"].boxes).all()
+    assert {k: again.shown(k) for k in again.boxes} == {k: tiny.shown(k) for k in tiny.boxes}
+    assert (again.truth["c0"].boxes == tiny.truth["c0"].boxes).all()
 
 
 def test_a_perfect_linker_is_scored_perfect(tiny: Taped):
     class Knowing:
-        def identity_of(self, key: TrackKey) -> int | None:
-            return tiny.person(key) if key in tiny.shown else None
+        def identity_at(self, key: TrackKey, t_ns: int) -> int | None:
+            return tiny.person(key)
 
     found = scored(tiny, Knowing())
     assert found.false_merge_rate == 0 and found.idf1 == pytest.approx(found.idf1_limit, abs=0.05)
@@ -136,7 +146,7 @@ def test_a_linker_is_judged_on_a_whole_tape(tiny: Taped):
     run = linked(tiny, LinkSettings())
     assert len(run.step_ms) == len(list(tiny)) and (run.step_ms >= 0).all()
     joins, wrong = run.judge.wrong_joins()
-    assert 0 <= wrong <= joins and joins + len(set(run.judge.ledger.tracks().values())) <= len(tiny.shown)
+    assert 0 <= wrong <= joins and joins + len(set(run.judge.ledger.tracks().values())) <= len(tiny.boxes)
     assert all(0 <= one.probability <= 1 for one in run.judge.decisions)
 
 
@@ -147,7 +157,7 @@ def test_looks_that_differ_are_not_mistaken():
             yield update("a", 1.0, [tracklet(camera, n, 0.0, 1.0, row) for camera, n, row in rows])
 
     shown = {key(1): {7: 1}, key(2, "b"): {7: 1}, key(3): {8: 1}, key(4, "b"): {8: 1}}
-    tape = Made(Path(), {}, {k: Counter(people) for k, people in shown.items()}, 5, 5.0)
+    tape = Made(Path(), {}, {k: boxes_on(people) for k, people in shown.items()}, 5, 5.0)
     assert looks_error(tape) == pytest.approx(0, abs=0.01)
 
 

@@ -165,7 +165,7 @@ def test_where_looks_are_known_the_floor_is_not_asked():
     blind, seeing = filmed(crowd), filmed(crowd, model_hash="m", row=look(0))
     for message in [*blind[:20], *seeing[20:]]:
         linker.step(message)
-    assert linker._company.floor is None and linker._company._met is None
+    assert linker._company.floor is None
     assert not any(piece.trail for piece in linker._pieces.values())
     again = Linker()
     again.restore(linker.checkpoint())
@@ -333,7 +333,9 @@ def test_who_is_forgotten_after_a_cut_is_forgotten_whole():
     state = msgspec.msgpack.decode(linker.checkpoint().state)
     assert state["floor_names"] == []
     parts = linker._parts.to_state()
-    assert all(is_forgotten for *_, is_forgotten in parts)  # their camera may go on with them, or be silent:
+    assert all(
+        is_forgotten for *_, is_forgotten, _ in parts
+    )  # their camera may go on with them, or be silent:
     linker.step(Advance(t_ns=messages[-2].t_ns + at(11)))
     linker.step(Advance(t_ns=messages[-2].t_ns + at(13)))
     assert linker._parts.to_state() == []

@@ -66,9 +66,10 @@ class Own(NamedTuple):
 
 
 class Glimpse(NamedTuple):
-    """What was known of a tracklet's looks when it was last seen."""
+    """What was known of a tracklet's looks at a time."""
 
-    seen: Seen
+    t_ns: int
+    box: NDArray[np.float32]  # (4,) where it was seen last
     pictures: Pictures
 
 
@@ -116,9 +117,7 @@ class Piece:
             self.glimpses and told.embeddings_seen <= self.glimpses[-1].pictures.number
         ):
             return
-        place = np.array(self.place or (np.nan, np.nan), np.float32)
-        seen = (told.t_last_ns, told.last_box, place, self.sigma_m, np.full(2, np.nan, np.float32))
-        self.glimpses = [*self.glimpses, Glimpse(seen, pictures_of(told))]
+        self.glimpses = [*self.glimpses, Glimpse(told.t_last_ns, told.last_box, pictures_of(told))]
         if len(self.glimpses) > MOST_GLIMPSES:  # the one that tells least is let go, but never the last
             number = np.array([one.pictures.number for one in self.glimpses[:-1]])
             del self.glimpses[int(np.argmin(np.diff(number, prepend=0)[:-1] + np.diff(number)))]
@@ -189,19 +188,22 @@ class Piece:
 
         None where it was not seen both before and after.
         """
-        told, every = self.tracklet, self.trail or [one.seen for one in self.glimpses]
-        before = [one for one in every if one[0] < later.since_ns]
-        after = every[len(before) :]
+        seen = [(one[0], one[1]) for one in self.trail] or [(one.t_ns, one.box) for one in self.glimpses]
+        before, after = (
+            [one for one in seen if (one[0] < later.since_ns) == is_before] for is_before in (True, False)
+        )
+        told = self.tracklet
         if not before or not after or told.boxes_seen < 2:
             return None
         share = (told.t_last_ns - later.since_ns) / max(told.t_last_ns - told.t_first_ns, 1)
         boxes = int(np.clip(round(share * told.boxes_seen), 1, told.boxes_seen - 1))
-        replaced = msgspec.structs.replace
-        glimpses = [one for one in self.glimpses if one.seen[0] < later.since_ns]
+        glimpses = [one for one in self.glimpses if one.t_ns < later.since_ns]
         pictures = glimpses[-1].pictures if glimpses else NO_PICTURES
-        told = replaced(told, prototypes=np.zeros((0, 0), np.float16), quality=np.zeros(0, np.float32))
+        told = msgspec.structs.replace(
+            told, prototypes=np.zeros((0, 0), np.float16), quality=np.zeros(0, np.float32)
+        )
         first = Piece(
-            replaced(
+            msgspec.structs.replace(
                 showing(told, pictures),
                 ended=True,
                 t_last_ns=before[-1][0],
@@ -210,7 +212,7 @@ class Piece:
             )
         )
         rest = Piece(
-            replaced(
+            msgspec.structs.replace(
                 showing(told, pictures_of(told).without(pictures)),
                 key=later,
                 t_first_ns=after[0][0],
@@ -218,30 +220,46 @@ class Piece:
                 boxes_seen=boxes,
             )
         )
-        for piece, trail in ((first, before), (rest, after)):
-            piece.trail = trail if self.trail else []
-            for one in trail:
-                piece.see(*one)
-        first.t_asked_ns = rest.t_asked_ns = self.t_asked_ns
+        self._hand_down(first, rest)
         first.glimpses = glimpses
         rest.glimpses = [
             one._replace(pictures=one.pictures.without(pictures)) for one in self.glimpses[len(glimpses) :]
         ]
-        first.held_looks, first.held_pictures = self.held_looks, self.held_pictures
-        if not self.trail:  # glimpses are few
-            rest.t_last_ns, rest.box, rest.place, rest.sigma_m = (
-                self.t_last_ns,
-                self.box,
-                self.place,
-                self.sigma_m,
-            )
-            rest.steps = [step for step in self.steps if step[0] * 1e9 >= later.since_ns] or rest.steps
-        first.sights = [sight for sight in self.sights if sight[0] < later.since_ns]
-        first.first_steps = [step for step in self.first_steps if step[0] * 1e9 < later.since_ns]
+        return first, rest
+
+    def _hand_down(self, first: Piece, rest: Piece) -> None:
+        """What was watched of it, to its two parts."""
+        since_ns = rest.key.since_ns
+        for piece, trail in (
+            (first, [one for one in self.trail if one[0] < since_ns]),
+            (rest, [one for one in self.trail if one[0] >= since_ns]),
+        ):
+            piece.trail = trail
+            for one in trail:
+                piece.see(*one)
+        if not self.trail:  # what is noted of its way is enough
+            for step in self.first_steps + self.steps:
+                (first if step[0] * 1e9 < since_ns else rest)._step(step)
+            rest.t_last_ns, rest.box, rest.walked = self.t_last_ns, self.box, self.walked
+            rest.sights = [sight for sight in self.sights if sight[0] >= since_ns]
+        first.sights = [sight for sight in self.sights if sight[0] < since_ns]
+        first.first_steps = [step for step in self.first_steps if step[0] * 1e9 < since_ns]
         first.first_place, first.first_sigma_m = self.first_place, self.first_sigma_m
         first.walked, first.t_recalled_ns = self.walked, self.t_recalled_ns
         first.holds, first._held_boxes = self.holds, self._held_boxes
-        return first, rest
+        first.held_looks, first.held_pictures = self.held_looks, self.held_pictures
+        first.t_asked_ns = rest.t_asked_ns = self.t_asked_ns
+
+    def _step(self, step: Step) -> None:
+        """A place on the floor; those before it are known already."""
+        if self.steps and step[0] <= self.steps[-1][0]:
+            return
+        self.place, self.sigma_m = (step[1], step[2]), step[3]
+        self.steps, self._speed_m_s = [*self.steps, step][-STEPS:], None
+        if len(self.first_steps) < STEPS:
+            self.first_steps = [*self.first_steps, step]
+        if self.first_place is None:
+            self.first_place, self.first_sigma_m = self.place, self.sigma_m
 
     def copy(self) -> Piece:
         """One to be changed while this one stays as it is."""
@@ -331,7 +349,7 @@ class Piece:
             "trail": seen_state(self.trail),
             "settled": self.is_settled,
             "glimpses": [
-                [*seen_state([one.seen]), one.pictures.number, one.pictures.mean.tobytes()]
+                [one.t_ns, one.box.tolist(), one.pictures.number, one.pictures.mean.tobytes()]
                 for one in self.glimpses
             ],
             "t_asked_ns": self.t_asked_ns,
@@ -389,8 +407,10 @@ class Piece:
         piece.first_place = None if first is None else (first[0], first[1])
         piece.t_recalled_ns, piece.t_asked_ns = state["t_recalled_ns"], int(state.get("t_asked_ns", 0))
         piece.glimpses = [
-            Glimpse(seen_of([seen])[0], Pictures(int(number), np.frombuffer(mean, np.float32)))
-            for seen, number, mean in state.get("glimpses", ())
+            Glimpse(
+                int(t_ns), np.array(box, np.float32), Pictures(int(number), np.frombuffer(mean, np.float32))
+            )
+            for t_ns, box, number, mean in state.get("glimpses", ())
         ]
         piece.holds = [(msgspec.convert(key, TrackKey), int(t_ns)) for key, t_ns in state["holds"]]
         if not state["looks"]:

@@ -111,7 +111,7 @@ def _places(columns: Columns, n: int) -> tuple[NDArray[np.int64], F, F] | None:
     may = (pictures >= LEAST_PICTURES).all(axis=0)
     if not may.any():
         return None
-    pictures, at_ns = pictures[:, may], np.array([one.seen[0] for one in told[:-1]])[may]
+    pictures, at_ns = pictures[:, may], np.array([one.t_ns for one in told[:-1]])[may]
     means = np.stack((sums[:-1][may], (sums[-1] - sums[:-1])[may])) / pictures[:, :, None]
     return at_ns, means, pictures
 
@@ -166,7 +166,12 @@ def two_or_one(halves: Halves, mine: int) -> F:
 
     only_right = halves.beside_right & ~halves.beside_left
     only_left = halves.beside_left & ~halves.beside_right
-    twins = [np.where(some, halves.twins, 0.0).max(axis=1, initial=0.0) for some in (only_right, only_left)]
+    # Where the other half is like its own identity as well, all of them are alike.
+    unlike = [1 / (1 + np.exp(np.clip(half[:, mine], -50, 50))) for half in (right, left)]
+    twins = [
+        np.where(some, halves.twins, 0.0).max(axis=1, initial=0.0) * share
+        for some, share in zip((only_right, only_left), unlike, strict=True)
+    ]
     firsts, first_gain = _likeliest(np.where(halves.beside_left, -np.inf, left), mine, twins[0])
     seconds, second_gain = _likeliest(np.where(halves.beside_right, -np.inf, right), mine, twins[1])
     rows = np.arange(len(near))[:, None]
