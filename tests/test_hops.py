@@ -1,0 +1,242 @@
+"""Tracklets that went over to somebody else, by looks: when two people explain one better, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.scenes import at, blurred, look, of_kind, person_box, tracklet, update
+from tracker.core.hops import HOP_LOG, MOST_SURE, Halves, hop_evidence, two_or_one
+from tracker.core.ledger import Ledger
+from tracker.core.linker import Linker
+from tracker.types import (
+    Advance,
+    CameraUpdate,
+    Command,
+    Event,
+    Split,
+    TrackKey,
+)
+
+P, Q, OTHER = 0, 1, 2
+MINE = 0
+
+
+def halves(**changed: object) -> Halves:
+    """One place of a tracklet whose halves are like nobody known, of three people of whom the first is its own."""
+    nothing = np.zeros((1, 3))
+    no = np.zeros((1, 3), bool)
+    same = Halves(nothing, nothing.copy(), np.zeros(1), no, no.copy(), no.copy(), np.zeros(3))
+    return same._replace(**changed)  # type: ignore[arg-type]
+
+
+def row(*values: float) -> np.ndarray:
+    return np.array([values], float)
+
+
+def flags(*people: int) -> np.ndarray:
+    return np.isin(np.arange(3), people)[None]
+
+
+def odds(**changed: object) -> float:
+    return float(two_or_one(halves(**changed), MINE)[0])
+
+
+def test_halves_that_are_like_two_people_are_two():
+    apart = {"left": row(6, -6, 0), "right": row(-6, 6, 0), "alike": np.array([-2.0])}
+    assert odds(**apart) > -HOP_LOG
+    assert odds(**(apart | {"right": row(6, -6, 0), "alike": np.array([3.0])})) < 0
+
+
+def test_halves_that_are_like_each_other_are_one_whoever_it_is():
+    unknown = {"left": row(-6, -6, 3), "right": row(-6, 4, -6)}
+    assert odds(**unknown, near=flags(1), alike=np.array([5.0])) < odds(
+        **unknown, near=flags(1), alike=np.array([-5.0])
+    )
+    assert odds(**unknown, near=flags(1), alike=np.array([8.0])) + HOP_LOG < 0
+
+
+def test_who_was_beside_one_half_is_not_that_half():
+    likes = {"left": row(6, -6, 0), "right": row(-6, 6, 0)}
+    assert odds(**likes, beside_right=flags(1)) < odds(**likes) - 3
+    # And who was beside any half is not the whole of it.
+    whole = {"left": row(0, 5, 0), "right": row(0, 5, 0)}
+    assert odds(**whole) < odds(**whole, beside_left=flags(1))
+
+
+def test_one_of_two_is_their_own_or_came_or_went_about_then():
+    strangers = {"left": row(-9, 6, 0), "right": row(-9, -9, 6), "alike": np.array([-5.0])}
+    assert odds(**strangers) < odds(**strangers, near=flags(1))
+    # Of many who came or went, each is less likely to be meant.
+    assert odds(**strangers, near=flags(0, 1, 2)) < odds(**strangers, near=flags(1))
+
+
+def test_somebody_beside_one_half_who_is_like_the_own_identity_speaks_for_two():
+    seen = {"left": row(6, 0, 0), "right": row(-6, 0, 0), "twins": np.array([0.0, 5.0, 0.0])}
+    assert odds(**seen, beside_right=flags(1)) == pytest.approx(odds(**seen) + 5, abs=0.5)
+    # Not where both halves are like it: then all of them are alike.
+    assert odds(**(seen | {"right": row(6, 0, 0)}), beside_right=flags(1)) < 0
+    assert odds(**seen, beside_right=flags(1), beside_left=flags(1)) == pytest.approx(odds(**seen), abs=0.5)
+
+
+def test_what_is_said_of_it_is_never_certain():
+    for log_odds in (0.0, 3.0, 50.0):
+        said = hop_evidence(log_odds, 7)
+        assert 0.4 < said.probability <= MOST_SURE and said.runner_up == 7
+        assert said.runner_up_probability == pytest.approx(1 - said.probability)
+
+
+# ---- in the linker ---------------------------------------------------------------------------------------------
+
+
+class Followed:
+    """One camera's tracklet, told again and again as a camera tells it: the mean of all its pictures so far."""
+
+    def __init__(self, camera: str, number: int, first_s: float, x: float) -> None:
+        self.camera, self.number, self.first_s, self.x = camera, number, first_s, x
+        self.rows: list[np.ndarray] = []
+
+    def seen(self, t_s: float, person: int, rng: np.random.Generator, *, ended: bool = False):
+        self.rows.append(blurred(look(person), rng, 0.1))
+        told = tracklet(
+            self.camera, self.number, self.first_s, t_s, np.mean(self.rows, axis=0), first_box=person_box(self.x),
+            last_box=person_box(self.x), pictures=len(self.rows), revision=len(self.rows), ended=ended,
+        )  # fmt: skip
+        return told, (self.number, person_box(self.x))
+
+
+def a(number: int) -> TrackKey:
+    return TrackKey(camera_id="a", run=0, number=number)
+
+
+HOP_S, END_S = 12.0, 20.0
+
+
+def hopping(*, hops: bool = True) -> Iterator[CameraUpdate]:
+    """Camera b has seen P and Q. In a, tracklet 1 follows P and, as Q's own track 2 ends beside it, Q from `HOP_S` on;
+    P goes on as track 3. Where nobody ``hops``, 1 stays with P, and 3 shows Q."""
+    rng = np.random.default_rng(0)
+    tracks = [Followed("b", 1, 0, 200), Followed("b", 2, 0, 700)]
+    for n in range(8):
+        told = [one.seen(n / 2, who, rng, ended=n == 7) for one, who in zip(tracks, (P, Q), strict=True)]
+        yield update("b", n / 2, [t for t, _ in told], [h for _, h in told], seq=n)
+    one, two, three = Followed("a", 1, 6, 300), Followed("a", 2, 6, 600), Followed("a", 3, HOP_S, 800)
+    for n in range(round(2 * (END_S - 6)) + 1):
+        t_s = 6 + n / 2
+        if t_s < HOP_S:
+            told = [one.seen(t_s, P, rng), two.seen(t_s, Q, rng, ended=t_s == HOP_S - 0.5)]
+        else:
+            told = [one.seen(t_s, Q if hops else P, rng), three.seen(t_s, P if hops else Q, rng)]
+        yield update("a", t_s, [t for t, _ in told], [h for _, h in told], seq=n)
+    yield update("a", END_S + 0.5, seq=99)
+
+
+def heard(linker: Linker, messages) -> tuple[Ledger, list[Event]]:
+    ledger, events = Ledger(), []
+    for message in messages:
+        for event in linker.step(message):
+            ledger.follow(event)
+            events.append(event)
+    return ledger, events
+
+
+def cuts(events: list[Event]) -> list[Split]:
+    return [event for event in of_kind(events, Split) if any(key.since_ns for key in event.tracks)]
+
+
+def test_a_tracklet_that_went_over_is_cut_and_both_are_who_they_were():
+    ledger, events = heard(Linker(), [*hopping(), Advance(t_ns=at(END_S + 1), final=True)])
+    first = next(event for event in cuts(events) if event.tracks[0].since_ns)
+    assert abs(first.tracks[0].since_ns - at(HOP_S)) <= at(1)
+    assert first.evidence is not None and 0.5 < first.evidence.probability <= MOST_SURE
+    p, q = (ledger.identity_of(TrackKey(camera_id="b", run=0, number=n)) for n in (1, 2))
+    assert p != q
+    assert (ledger.identity_at(a(1), at(8)), ledger.identity_of(a(3))) == (p, p)
+    assert (ledger.identity_at(a(1), at(END_S)), ledger.identity_of(a(2))) == (q, q)
+
+
+def test_a_tracklet_that_stays_with_one_is_not_cut():
+    ledger, events = heard(Linker(), [*hopping(hops=False), Advance(t_ns=at(END_S + 1), final=True)])
+    assert not cuts(events)
+    assert ledger.identity_of(a(1)) == ledger.identity_of(TrackKey(camera_id="b", run=0, number=1))
+
+
+def test_what_is_told_of_it_after_a_cut_is_of_the_later_one_alone():
+    linker = Linker()
+    heard(linker, hopping())
+    first, last = linker._pieces[a(1)], linker._pieces[linker._parts.of(a(1))]
+    assert first.key != last.key and first.looks is not None and last.looks is not None
+    assert first.looks @ look(P) > 0.7 > 0.3 > abs(first.looks @ look(Q))
+    assert last.looks @ look(Q) > 0.7 > 0.3 > abs(last.looks @ look(P))
+    assert first.t_last_ns < at(HOP_S + 0.5) < last.t_last_ns == at(END_S)
+
+
+@pytest.mark.parametrize("stopped_s", [9.0, HOP_S + 1, 15.0, 18.0])
+def test_a_linker_that_was_stopped_cuts_as_one_that_was_not(stopped_s):
+    messages = list(hopping())
+    straight, life = Linker(), Linker()
+    _, events = heard(straight, messages)
+    before = [m for m in messages if m.t_ns <= at(stopped_s)]
+    _, said = heard(life, before)
+    again = Linker()
+    again.restore(life.checkpoint())
+    _, more = heard(again, messages[len(before) :])
+    assert said + more == events and cuts(events)
+    assert again.checkpoint() == straight.checkpoint()
+
+
+def test_of_whom_an_operator_spoke_nothing_is_cut():
+    messages, linker = list(hopping()), Linker()
+    ledger, _ = heard(linker, [m for m in messages if m.t_ns < at(HOP_S)])
+    p, q = (ledger.identity_of(a(n)) for n in (1, 2))
+    linker.step(Command(t_ns=at(HOP_S), verb="merge", global_ids=(p, q)))  # they were seen at once: no
+    linker.step(Command(t_ns=at(HOP_S), verb="name", global_ids=(p,), name="P"))
+    linker.step(Command(t_ns=at(HOP_S), verb="split", global_ids=(p,), track_keys=(a(1),)))
+    _, events = heard(linker, [m for m in messages if m.t_ns >= at(HOP_S)])
+    assert not cuts(events)
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_who_is_forgotten_leaves_no_looks_in_what_is_left(which):
+    linker = Linker()
+    messages = list(hopping())
+    heard(linker, messages[:-4])
+    key = a(1) if which == "first" else linker._parts.of(a(1))
+    gone = linker.identity_of(key)
+    assert key.since_ns or linker._parts.of(a(1)) != a(1)
+    linker.step(Command(t_ns=messages[-4].t_ns, verb="forget", global_ids=(gone,)))
+    if which == "first":
+        assert all(before is None for *_, before in linker._parts.to_state())
+        before = linker._pieces[linker._parts.of(a(1))].looks
+        heard(linker, messages[-4:])  # the camera's mean is of both: nothing of it is taken in
+        assert linker._pieces[linker._parts.of(a(1))].looks is before
+    else:
+        assert all(is_forgotten for *_, is_forgotten, _ in linker._parts.to_state())
+
+
+def test_long_after_nothing_is_kept_to_cut_it_by():
+    linker = Linker()
+    heard(linker, hopping())
+    assert any(piece.glimpses for piece in linker._pieces.values())
+    heard(linker, [update("a", END_S + 0.5 + n, seq=100 + n) for n in range(14)])
+    assert linker._pieces and not any(piece.glimpses for piece in linker._pieces.values())
+
+
+def test_another_embedder_s_pictures_are_not_taken_off():
+    linker = Linker()
+    messages = list(hopping())
+    heard(linker, messages[:-4])
+    assert linker._parts.of(a(1)) != a(1)
+    other = [
+        msgspec.structs.replace(
+            m, tracklets=tuple(msgspec.structs.replace(t, model_hash="other") for t in m.tracklets)
+        )
+        for m in messages[-4:]
+    ]
+    heard(linker, other)
+    told = [t for t in other[-2].tracklets if t.key == a(1)][0]
+    last = linker._pieces[linker._parts.of(a(1))]
+    assert last.looks is not None and np.allclose(last.looks, told.mean_embedding, atol=1e-6)
