@@ -8,7 +8,7 @@ IEEE Signal Processing Letters 2004, eq. 3), with the people of the site in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from tracker.core.appearance import MANY_PICTURES, AppearanceModel, unit
 from tracker.core.columns import Columns
 from tracker.core.company import Company
 from tracker.core.grouping import Piece
-from tracker.types import Evidence
+from tracker.types import Evidence, TrackKey
 
 F = NDArray[np.float64]
 B = NDArray[np.bool_]
@@ -28,6 +28,7 @@ NEAR_S = 3.0  # who is taken for somebody came or went so shortly before or afte
 LEAST_PICTURES = 2  # before and after
 MOST_ALIKE = 4  # people who may be each half's
 ALIKE_WEIGHT = 0.5  # what halves say of each other is partly said by whom both are like
+SURELY_ALIKE = 4.0  # weighted log-odds of both halves being one: nothing more is asked. Hops were up to 3.5
 MOST_SURE = 0.93  # as of all that is said
 NOBODY = -1
 
@@ -52,24 +53,61 @@ class Halves(NamedTuple):
     twins: F  # (G,) log-odds of each being the tracklet's own identity's person, however they are called
 
 
-def hops(columns: Columns, of: Sequence[int], company: Company, appearance: AppearanceModel) -> Iterator[Hop]:
-    """Which of some of N pieces show two people.
+class Places(NamedTuple):
+    """K places at which a tracklet may have gone over."""
+
+    since_ns: NDArray[np.int64]
+    left: F  # (K, D) unit rows of what is the person's own in the pictures before
+    right: F
+    before: F  # (K,) of how many pictures, as they count
+    after: F
+    alike: F  # (K,) log-odds of both halves being of one
+
+
+def places(piece: Piece, appearance: AppearanceModel) -> Places | None:
+    """Where a piece may have gone over to somebody else; None where both halves are surely alike at every place."""
+    told = piece.glimpses
+    if len(told) < 2:
+        return None
+    number = np.array([one.pictures.number for one in told], float)
+    sums = number[:, None] * np.array([one.pictures.mean for one in told], float)
+    before, after = number[:-1], number[-1] - number[:-1]
+    may = (before >= LEAST_PICTURES) & (after >= LEAST_PICTURES)
+    if not may.any():
+        return None
+    before, after, since_ns = before[may], after[may], np.array([one.t_ns for one in told[:-1]])[may]
+    camera = np.full(len(before), piece.key.camera_id)
+    left = appearance.own(sums[:-1][may] / before[:, None], camera)
+    right = appearance.own((sums[-1] - sums[:-1])[may] / after[:, None], camera)
+    before, after = np.minimum(before, MANY_PICTURES), np.minimum(after, MANY_PICTURES)
+    alike = ALIKE_WEIGHT * appearance.llr((left * right).sum(axis=1), before, after)
+    may = alike < SURELY_ALIKE
+    if not may.any():
+        return None
+    return Places(since_ns[may], left[may], right[may], before[may], after[may], alike[may])
+
+
+def hops(
+    columns: Columns,
+    asked: Mapping[TrackKey, Places],
+    company: Company,
+    appearance: AppearanceModel,
+) -> list[Hop]:
+    """Which tracklets show two people.
 
     Args:
-        columns: everybody looked at.
-        of: rows of the pieces that are asked about.
+        columns: everybody looked at; of others nothing can be said.
+        asked: some tracklets, and where they may have gone over.
     """
-    people = _People(columns)
-    for n in of:
-        found = _places(columns, n)
-        if found is None:
+    people, found = _People(columns), list[Hop]()
+    for n, piece in enumerate(columns.pieces):
+        if (of := asked.get(piece.key)) is None:
             continue
-        since_ns, means, pictures = found
-        halves = _halves(columns, n, people, since_ns, means, pictures, company, appearance)
-        odds = two_or_one(halves, int(people.of[n])) + HOP_LOG
+        odds = two_or_one(_halves(columns, n, people, of, company, appearance), int(people.of[n])) + HOP_LOG
         best = int(odds.argmax())
         if odds[best] > 0:
-            yield Hop(columns.pieces[n], int(since_ns[best]) + 1, float(odds[best]))
+            found.append(Hop(piece, int(of.since_ns[best]) + 1, float(odds[best])))
+    return found
 
 
 def hop_evidence(log_odds: float, source: int) -> Evidence:
@@ -100,48 +138,22 @@ class _People:
         return unit(sums), np.where(pictures < 1e-6, 0.0, pictures)
 
 
-def _places(columns: Columns, n: int) -> tuple[NDArray[np.int64], F, F] | None:
-    """K times at which a piece may have gone over; (2, K, D) mean looks before and after; (2, K) their pictures."""
-    told = columns.pieces[n].glimpses
-    if len(told) < 2:
-        return None
-    number = np.array([one.pictures.number for one in told], float)
-    sums = number[:, None] * np.array([one.pictures.mean for one in told], float)
-    pictures = np.stack((number[:-1], number[-1] - number[:-1]))
-    may = (pictures >= LEAST_PICTURES).all(axis=0)
-    if not may.any():
-        return None
-    pictures, at_ns = pictures[:, may], np.array([one.t_ns for one in told[:-1]])[may]
-    means = np.stack((sums[:-1][may], (sums[-1] - sums[:-1])[may])) / pictures[:, :, None]
-    return at_ns, means, pictures
-
-
 def _halves(
-    columns: Columns,
-    n: int,
-    people: _People,
-    since_ns: NDArray[np.int64],
-    means: F,
-    pictures: F,
-    company: Company,
-    appearance: AppearanceModel,
+    columns: Columns, n: int, people: _People, of: Places, company: Company, appearance: AppearanceModel
 ) -> Halves:
     looks, known = people.without(n, columns)
-    camera = np.full(means.shape[1], columns.pieces[n].key.camera_id)
-    left, right = (appearance.own(mean, camera) for mean in means)
-    before, after = np.minimum(pictures, MANY_PICTURES)
     rows = np.delete(np.arange(len(people.of)), n)
     member = people.member[rows]
-    beside = company.beside_until(int(columns.rows[n]), columns.rows[rows], since_ns / 1e9)
+    beside = company.beside_until(int(columns.rows[n]), columns.rows[rows], of.since_ns / 1e9)
     first, last = columns.first_ns[rows], columns.last_ns[rows]
-    off_ns = np.minimum(abs(first - since_ns[:, None]), abs(last - since_ns[:, None]))
+    off_ns = np.minimum(abs(first - of.since_ns[:, None]), abs(last - of.since_ns[:, None]))
     near = (off_ns <= NEAR_S * 1e9) & (columns.camera[rows] == columns.camera[n])
     mine = people.of[n]
     twins = appearance.llr(looks @ looks[mine], known, np.full(len(known), known[mine]))
     return Halves(
-        left=appearance.llr(left @ looks.T, before[:, None], known),
-        right=appearance.llr(right @ looks.T, after[:, None], known),
-        alike=ALIKE_WEIGHT * appearance.llr((left * right).sum(axis=1), before, after),
+        left=appearance.llr(of.left @ looks.T, of.before[:, None], known),
+        right=appearance.llr(of.right @ looks.T, of.after[:, None], known),
+        alike=of.alike,
         beside_left=beside[0] @ member > 0,
         beside_right=beside[1] @ member > 0,
         near=near @ member > 0,

@@ -38,7 +38,7 @@ from tracker.core.grouping import (
     seen_of,
     seen_state,
 )
-from tracker.core.hops import hop_evidence, hops
+from tracker.core.hops import Places, hop_evidence, hops, places
 from tracker.core.memory import Memory
 from tracker.core.newcomers import Newcomers
 from tracker.core.parts import Parts, pictures_of
@@ -104,7 +104,7 @@ MAY_BE_CUT_S = WINDOW_S + 2.0  # after this the floor tracker is sure of a track
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 MAY_HOP_S = 10.0  # unseen for longer: a tracklet is as it was
 ASKED_EVERY_S = 1.9  # whether it shows two people; a revision may be a little early
-MOST_ASKED_NOW, ASK_WORK = 4, 500  # tracklets at once, and of each other one
+MOST_ASKED_NOW, ASK_WORK = 4, 250  # tracklets at once, and of each other one
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
@@ -547,33 +547,33 @@ class Linker:
         """Tracklets that looks say went over to somebody else are another one from then on.
 
         Args:
-            most: tracklets to ask about at most; None: all.
+            most: tracklets to ask about at most, those first of whom nobody has asked for longest; None: all.
 
         Returns:
             What that causes, and whether none is left to be asked about now.
         """
         since_ns, asked_ns = t_ns - int(MAY_HOP_S * 1e9), t_ns - int(ASKED_EVERY_S * 1e9)
-        due: list[TrackKey] = []
-        for key, piece in sorted(self._pieces.items()) if self._company.floor is None else ():
-            if not piece.glimpses:
-                continue
-            if piece.t_last_ns < since_ns:
+        due: list[tuple[int, TrackKey]] = []
+        for key, piece in self._pieces.items() if self._company.floor is None else ():
+            if piece.glimpses and piece.t_last_ns < since_ns:
                 self._to_change(piece).glimpses = []
-            elif key in self._owner and piece.t_asked_ns <= asked_ns and not self._rulings.speak_of(key):
-                due.append(key)
-        now = due[:most]
-        for key in now:
-            self._to_change(self._pieces[key]).t_asked_ns = t_ns
-        rows = {self._company.row_of(key) for key in now}
-        columns = self._table.at(np.union1d(self._recent(t_ns), list(rows)).astype(np.intp), self.appearance)
-        of = [n for n, row in enumerate(columns.rows.tolist()) if row in rows]
+            elif piece.glimpses and piece.t_asked_ns <= asked_ns and key in self._owner:
+                due.append((piece.t_asked_ns, key))
+        asked: dict[TrackKey, Places] = {}
+        for _, key in (now := sorted(due)[:most]):
+            piece = self._to_change(self._pieces[key])
+            piece.t_asked_ns = t_ns
+            found = None if self._rulings.speak_of(key) else places(piece, self.appearance)
+            if found is not None:
+                asked[key] = found
         events: list[Event] = []
-        for hop in list(hops(columns, of, self._company, self.appearance)):
-            parts = self._pieces[hop.piece.key].cut(
-                msgspec.structs.replace(hop.piece.key, since_ns=hop.since_ns)
-            )
-            if parts is not None:
-                events.append(self._cut(*parts, t_ns, hop.log_odds))
+        if asked:
+            columns = self._table.at(self._recent(t_ns), self.appearance)
+            for hop in hops(columns, asked, self._company, self.appearance):
+                later = msgspec.structs.replace(hop.piece.key, since_ns=hop.since_ns)
+                parts = self._pieces[hop.piece.key].cut(later)
+                if parts is not None:
+                    events.append(self._cut(*parts, t_ns, hop.log_odds))
         return events, len(now) == len(due)
 
     def _settle_on_floor(self, t_ns: int, *, everybody: bool) -> list[Event]:
@@ -675,8 +675,9 @@ class Linker:
         return events
 
     def _finish(self, t_ns: int) -> list[Event]:
-        """Do at once what is left of a revision, and what is due after it."""
+        """Do at once what is left of a revision, and what is due after it; what can be asked later is left."""
         events: list[Event] = []
+        self._due = [name for name in self._due if name != "ask looks"]
         while self._due:
             events += self._go_on(t_ns)
         return events
