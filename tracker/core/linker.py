@@ -104,7 +104,7 @@ MAY_BE_CUT_S = WINDOW_S + 2.0  # after this the floor tracker is sure of a track
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 MAY_HOP_S = 10.0  # unseen for longer: a tracklet is as it was
 ASKED_EVERY_S = 1.9  # whether it shows two people; a revision may be a little early
-MOST_ASKED_NOW, ASK_WORK = 4, 250  # tracklets at once, and of each other one
+ASK_WORK = 500  # of each tracklet that is asked about, and each other one
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
@@ -175,6 +175,9 @@ class Linker:
         self._pace = WORK_AT_ONCE  # work of one step
         self._steps = 0  # since the last revision began
         self._due: list[str] = []  # what is to be done after a revision
+        # Of whom looks may say that they went over to somebody else, and how many of them to ask about in a step.
+        self._to_ask: list[TrackKey] = []
+        self._asked_a_step = 1
         self._ended_ns = -1
 
     # ---- what the linker hears -------------------------------------------------------------------------------
@@ -477,6 +480,7 @@ class Linker:
             events += self._begin(t_ns)
         little = self._pace // SPARED
         self._left = min(self._left, little) + self._pace
+        events += self._ask_looks(t_ns, self._asked_a_step)
         self._table.look_ahead(self.appearance)
         while self._due and self._left > little:
             events += self._go_on(t_ns)
@@ -489,12 +493,12 @@ class Linker:
         """Group the recent tracklets anew; first, those that went over to somebody else are cut."""
         since_s = min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s)
         self._pace = max(WORK_AT_ONCE, int(WORK_PER_S * since_s / max(self._steps, 1)))
-        self._t_revised_ns, self._steps = t_ns, 0
-        self._due = [*["look up"] * LOOK_UPS, "ask looks", "tidy"]
+        self._line_up(t_ns)
+        self._t_revised_ns, self._steps, self._due = t_ns, 0, [*["look up"] * LOOK_UPS, "tidy"]
         floor = self._company.floor
         if floor is not None and is_last:
             floor.close()
-        events = self._ask_looks(t_ns)[0] if is_last else []
+        events = self._ask_looks(t_ns) if is_last else []
         events += self._cut_tracklets(t_ns) + self._settle_on_floor(t_ns, everybody=is_last)
         columns = self._table.at(self._recent(t_ns), self.appearance)
         keys = [p.key for p in columns.pieces]
@@ -543,15 +547,8 @@ class Linker:
             events.append(self._cut(*parts, t_ns))
         return events
 
-    def _ask_looks(self, t_ns: int, most: int | None = None) -> tuple[list[Event], bool]:
-        """Tracklets that looks say went over to somebody else are another one from then on.
-
-        Args:
-            most: tracklets to ask about at most, those first of whom nobody has asked for longest; None: all.
-
-        Returns:
-            What that causes, and whether none is left to be asked about now.
-        """
+    def _line_up(self, t_ns: int) -> None:
+        """Whom looks are to be asked about next; those long unseen are as they were."""
         since_ns, asked_ns = t_ns - int(MAY_HOP_S * 1e9), t_ns - int(ASKED_EVERY_S * 1e9)
         due: list[tuple[int, TrackKey]] = []
         for key, piece in self._pieces.items() if self._company.floor is None else ():
@@ -559,8 +556,20 @@ class Linker:
                 self._to_change(piece).glimpses = []
             elif piece.glimpses and piece.t_asked_ns <= asked_ns and key in self._owner:
                 due.append((piece.t_asked_ns, key))
+        self._to_ask = [key for _, key in sorted(due)]
+        self._asked_a_step = -(-len(due) // max(self._steps, 1))
+
+    def _ask_looks(self, t_ns: int, most: int | None = None) -> list[Event]:
+        """Tracklets that looks say went over to somebody else are another one from then on.
+
+        Args:
+            most: tracklets to ask about at most; None: all that are lined up.
+        """
         asked: dict[TrackKey, Places] = {}
-        for _, key in (now := sorted(due)[:most]):
+        now, self._to_ask = self._to_ask[:most], self._to_ask[len(self._to_ask[:most]) :]
+        for key in now:
+            if key not in self._owner:
+                continue
             piece = self._to_change(self._pieces[key])
             piece.t_asked_ns = t_ns
             found = None if self._rulings.speak_of(key) else places(piece, self.appearance)
@@ -568,13 +577,14 @@ class Linker:
                 asked[key] = found
         events: list[Event] = []
         if asked:
+            self._left -= ASK_WORK * len(asked) * len(self._pieces)
             columns = self._table.at(self._recent(t_ns), self.appearance)
             for hop in hops(columns, asked, self._company, self.appearance):
                 later = msgspec.structs.replace(hop.piece.key, since_ns=hop.since_ns)
                 parts = self._pieces[hop.piece.key].cut(later)
                 if parts is not None:
                     events.append(self._cut(*parts, t_ns, hop.log_odds))
-        return events, len(now) == len(due)
+        return events
 
     def _settle_on_floor(self, t_ns: int, *, everybody: bool) -> list[Event]:
         """Tracklets of which the floor tracker is sure by now go to whoever they were on: a revision looks at the last
@@ -654,12 +664,6 @@ class Linker:
                 self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
                 del self._due[0]
                 return self._recognise(t_ns, most=MOST_LOOKED_UP if "look up" in self._due else None)
-            case "ask looks":
-                self._left -= ASK_WORK * MOST_ASKED_NOW * len(self._pieces)
-                events, is_all = self._ask_looks(t_ns, MOST_ASKED_NOW)
-                if is_all:
-                    del self._due[0]
-                return events
             case _:
                 self._left -= LET_GO_WORK * MOST_LET_GO * len(self._pieces)
                 events = self._leavers(t_ns)
@@ -675,9 +679,8 @@ class Linker:
         return events
 
     def _finish(self, t_ns: int) -> list[Event]:
-        """Do at once what is left of a revision, and what is due after it; what can be asked later is left."""
+        """Do at once what is left of a revision, and what is due after it."""
         events: list[Event] = []
-        self._due = [name for name in self._due if name != "ask looks"]
         while self._due:
             events += self._go_on(t_ns)
         return events
@@ -1174,6 +1177,7 @@ class Linker:
             "overlaps_now": overlaps_state(self._overlaps_now),
             "revision": self._revision_state(),
             "work": [self._left, self._pace, self._steps, self._due],
+            "to_ask": [self._asked_a_step, [msgspec.to_builtins(k) for k in self._to_ask]],
             "taught": [msgspec.to_builtins(k) for k in sorted(self._taught)],
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
             "people": [_person_state(p) for p in self._present()],
@@ -1224,6 +1228,8 @@ class Linker:
             now = with_overlaps(site_model, state["overlaps_now"])
             left, pace, steps = map(int, state["work"][:3])
             due = [str(name) for name in state["work"][3]]
+            asked_a_step, told_to_ask = state.get("to_ask", (1, ()))
+            to_ask = [msgspec.convert(k, TrackKey) for k in told_to_ask]
             under_way = None
             if state["revision"] is not None:
                 found = Finding.from_state(state["revision"]["found"], self.appearance)
@@ -1258,6 +1264,7 @@ class Linker:
         self.site_model, self._taught = site_model, known
         self._overlaps_now, self._revision = now, under_way
         self._left, self._pace, self._steps, self._due = left, pace, steps, due
+        self._to_ask, self._asked_a_step = to_ask, int(asked_a_step)
         self._rulings, self._parts, self._floor_names = rulings, parts, floor_names
 
 
