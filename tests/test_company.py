@@ -228,3 +228,51 @@ def test_one_frame_of_a_slow_camera_is_company():
         watch(company, "a", n / 2, [A1, A2] if n == 4 else [A1], [300, 600])
     company.cut(A1, later)
     assert company.are_two([A1, later, A2])[2].tolist() == [False, True, False]
+
+
+def taken_back(until_s: float) -> Company:
+    """1 is beside 2 from 0 to 1 s, beside 3 from 1 to 3 s, and was not itself after ``until_s``."""
+    third = key("a", 3)
+    company = told(A1, A2, third)
+    for n in range(31):
+        t_s = n / 10
+        watch(company, "a", t_s, [A1, A2] if t_s < 1 else [A1, third], [300, 600])
+    company.take_back(A1, at(until_s))
+    return company
+
+
+@pytest.mark.parametrize(
+    "until_s, are_two",
+    [(0.0, (False, False)), (0.75, (True, False)), (1.1, (True, False)), (2.5, (True, True))],
+)
+def test_beside_whom_a_camera_had_somebody_else_one_was_not(until_s, are_two):
+    company = taken_back(until_s)
+    third = key("a", 3)
+    assert tuple(company.are_two([A1, A2, third])[0, 1:]) == are_two
+    assert company.seconds(A1, A2) == pytest.approx(min(until_s + 0.1, 0.9) if until_s else 0.0, abs=0.11)
+    assert company.seconds(A1, third) == pytest.approx(max(until_s - 0.9, 0), abs=0.11)
+    again = Company.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(company.to_state())))
+    assert again.to_state() == company.to_state()
+
+
+def test_what_is_known_without_a_time_is_not_taken_back():
+    company = told(A1, A2)
+    company.part(A1, A2)
+    company.take_back(A1, at(0))
+    assert company.are_two([A1, A2])[0, 1]
+
+
+def test_who_is_beside_one_after_it_was_taken_back_is_beside_it_anew():
+    company = taken_back(0.75)
+    for n in range(40, 46):
+        watch(company, "a", n / 10, [A1, key("a", 3)], [300, 600])
+    assert company.are_two([A1, key("a", 3)])[0, 1]
+
+
+def test_it_is_told_who_is_somebody_else_until_a_time_and_after_it():
+    third = key("a", 3)
+    company = taken_back(9.0)  # nothing
+    row, others = company.row_of(A1), np.array([company.row_of(A2), company.row_of(third)])
+    before, after = company.beside_until(row, others, np.array([0.5, 1.5, 2.95]))
+    assert before.tolist() == [[True, False], [True, True], [True, True]]
+    assert after.tolist() == [[True, True], [False, True], [False, False]]

@@ -240,3 +240,49 @@ def test_another_embedder_s_pictures_are_not_taken_off():
     told = [t for t in other[-2].tracklets if t.key == a(1)][0]
     last = linker._pieces[linker._parts.of(a(1))]
     assert last.looks is not None and np.allclose(last.looks, told.mean_embedding, atol=1e-6)
+
+
+# ---- what a camera takes back ----------------------------------------------------------------------------------
+
+
+def gone_over(*, is_told: bool) -> Iterator[CameraUpdate]:
+    """Track 1 follows P to 4 s, then somebody else for a second, while P goes on as track 2; the camera tells later
+    that 1 has not been seen since, where that ``is_told``."""
+    rng = np.random.default_rng(0)
+    one, two = Followed("a", 1, 0, 300), Followed("a", 2, 4, 320)
+    for n in range(60):
+        t_s = n / 5
+        tracklets, here = [], []
+        if t_s < 5:
+            told, seen = one.seen(t_s, P, rng) if t_s < 4 else (None, (1, person_box(500)))
+            tracklets += [] if told is None else [told]
+            here.append(seen)
+        if t_s >= 4:
+            told, seen = two.seen(t_s, P, rng)
+            tracklets.append(told)
+            here.append(seen)
+        if n == 26:
+            told, _ = one.seen(3.8 if is_told else 4.8, P, rng, ended=True)
+            tracklets.append(told)
+        yield update("a", t_s, tracklets, here, seq=n)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_was_seen_of_a_track_that_went_over_does_not_count(is_told):
+    linker = Linker()
+    ledger, _ = heard(linker, [*gone_over(is_told=is_told), Advance(t_ns=at(12), final=True)])
+    assert (ledger.identity_of(a(1)) == ledger.identity_of(a(2))) == is_told
+    assert (linker._pieces[a(1)].t_last_ns, linker._pieces[a(1)].went_xy[0] < 0.4) == (
+        (at(3.8), True) if is_told else (at(4.8), False)
+    )
+
+
+def test_a_track_that_is_seen_is_not_taken_back():
+    """Between two looks of the detector boxes are carried, and what is told was seen a little earlier."""
+    linker = Linker()
+    told, seen = Followed("a", 1, 0, 300).seen(0.8, P, np.random.default_rng(0))
+    linker.step(update("a", 0.8, [told], [seen]))
+    linker.step(update("a", 1.0, [], [seen], seq=1))
+    again = msgspec.structs.replace(told, revision=2)
+    linker.step(update("a", 1.2, [again], [seen], seq=2))
+    assert linker._pieces[a(1)].t_last_ns == at(1.2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.scenes import at, person_box, tracklet
-from tracker.core.parts import Parts, whole_of
+from tracker.core.parts import NO_PICTURES, Parts, Pictures, pictures_of, whole_of
 from tracker.types import TrackKey, Tracklet
 
 WHOLE = TrackKey(camera_id="a", run=3, number=7)
@@ -92,3 +92,72 @@ def test_a_key_says_since_when(since_ns, text):
 def test_a_whole_tracklet_is_written_as_it_was_before_there_were_parts():
     assert msgspec.json.encode(WHOLE) == b'{"camera_id":"a","run":3,"number":7}'
     assert msgspec.json.decode(msgspec.json.encode(SECOND), type=TrackKey) == SECOND
+
+
+# ---- of what pictures ------------------------------------------------------------------------------------------
+
+ROWS = np.eye(4, 8, dtype=np.float32)
+
+
+def pictures(*rows: int) -> Pictures:
+    return Pictures(len(rows), ROWS[list(rows)].mean(axis=0)) if rows else NO_PICTURES
+
+
+def shown(*rows: int) -> Tracklet:
+    seen = pictures(*rows)
+    return msgspec.structs.replace(told(9, 9), embeddings_seen=seen.number, mean_embedding=seen.mean)
+
+
+def same(one: Pictures, other: Pictures) -> bool:
+    return one.number == other.number and np.allclose(one.mean, other.mean, atol=1e-6)
+
+
+def test_pictures_can_be_taken_off_and_put_together():
+    assert same(pictures(0, 0, 1, 2).without(pictures(0, 0)), pictures(1, 2))
+    assert same(pictures(0, 0).and_then(pictures(1, 2)), pictures(0, 0, 1, 2))
+    assert same(NO_PICTURES.and_then(pictures(1)), pictures(1)) and same(
+        pictures(1).and_then(NO_PICTURES), pictures(1)
+    )
+    assert same(pictures(1).without(NO_PICTURES), pictures(1))
+    assert pictures(1).without(pictures(1)) is NO_PICTURES
+    assert pictures(1, 2).without(Pictures(1, np.ones(3, np.float32))) is NO_PICTURES  # of another network
+
+
+def test_the_last_part_is_of_its_own_pictures():
+    parts = Parts()
+    parts.cut(SECOND, 10, pictures(0, 0))
+    assert same(pictures_of(parts.newest(shown(0, 0, 1), None)), pictures(1))
+    parts.cut(THIRD, 4, pictures(1, 1))
+    assert same(pictures_of(parts.newest(shown(0, 0, 1, 1, 2, 3), None)), pictures(2, 3))
+    assert pictures_of(parts.newest(shown(0, 0, 1, 1), None)).number == 0
+    again = Parts.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(parts.to_state())))
+    assert again.to_state() == parts.to_state()
+    assert same(pictures_of(again.newest(shown(0, 0, 1, 1, 2), None)), pictures(2))
+
+
+def test_after_an_earlier_part_is_forgotten_nothing_is_known_of_its_pictures():
+    parts = Parts()
+    parts.cut(SECOND, 10, pictures(0, 0))
+    parts.forget(WHOLE, ended=True)
+    assert b"\x80\x3f" not in msgspec.msgpack.encode(parts.to_state())  # no 1.0 of a row
+    assert pictures_of(parts.newest(shown(0, 0, 1), None)).number == 0
+    known = msgspec.structs.replace(shown(1), key=SECOND)
+    assert same(pictures_of(parts.newest(shown(0, 0, 1, 1), known)), pictures(1))  # what was known stays
+    parts.cut(THIRD, 4, pictures(1))
+    assert pictures_of(parts.newest(shown(0, 0, 1, 2), None)).number == 0
+    again = Parts.from_state(msgspec.msgpack.decode(msgspec.msgpack.encode(parts.to_state())))
+    assert again.to_state() == parts.to_state()
+
+
+def test_another_embedder_begins_anew():
+    parts = Parts()
+    parts.cut(SECOND, 10, pictures(0, 0))
+    parts.forget_looks()
+    assert same(pictures_of(parts.newest(shown(2), None)), pictures(2))
+
+
+def test_parts_of_an_older_version_had_no_pictures():
+    parts = Parts()
+    parts.cut(SECOND, 10, pictures(0, 0))
+    old = [part[:4] for part in parts.to_state()]
+    assert same(pictures_of(Parts.from_state(old).newest(shown(2, 3), None)), pictures(2, 3))
