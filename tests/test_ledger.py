@@ -121,4 +121,5 @@ def test_a_tracklet_that_was_cut_is_several_people_one_after_the_other():
         ledger.follow(event)
     assert [ledger.identity_at(whole, t_ns) for t_ns in (0, 9, 10, 29, 30, 99)] == [1, 1, 5, 5, 9, 9]
     assert ledger.identity_of(whole) == 1 and ledger.identity_of(parts[0]) == 9
+    assert [ledger.until_ns(one) for one in (whole, parts[1], parts[0], key(2))] == [10, 30, None, None]
     assert ledger.identity_at(key(2), 99) is None
