@@ -673,6 +673,14 @@ def test_who_is_found_again_by_looks_is_not_in_doubt_for_what_was_before():
     assert track.row != NO_DETECTION and not track.doubt
 
 
+def test_a_cut_is_told_at_once():
+    rng = np.random.default_rng(7)
+    watched = Watched().run([*walk(lambda t: 300.0, 0, 20, rng), *walk(lambda t: 300.0, 1, 4, rng)])
+    assert watched.ids() == [1, 2]
+    told = [t for t in watched.tracklets if t.key.number == 1]
+    assert told[-1].t_last_ns == at(2.0) and not told[-1].ended
+
+
 def test_of_who_is_not_yet_told_a_cut_tells_nothing():
     """Three pictures of somebody, three of somebody else, all within the time that a track takes to be told."""
     rng = np.random.default_rng(7)

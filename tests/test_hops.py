@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import msgspec
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 
 from tests.scenes import at, blurred, look, of_kind, person_box, tracklet, update
-from tracker.core.hops import HOP_LOG, MOST_SURE, Halves, hop_evidence, two_or_one
+from tracker.core.grouping import Piece
+from tracker.core.hops import HOP_LOG, MOST_SURE, Halves, hop_evidence, places, two_or_one
 from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
+from tracker.core.parts import Pictures
 from tracker.types import (
+    CARRIED,
     Advance,
     CameraUpdate,
     Command,
@@ -211,6 +215,8 @@ def test_who_is_forgotten_leaves_no_looks_in_what_is_left(which):
     if which == "first":
         assert all(before is None for *_, before in linker._parts.to_state())
         before = linker._pieces[linker._parts.of(a(1))].looks
+        rows = [p.tracklet.prototypes for p in linker._pieces.values() if p.tracklet.key.since_ns]
+        assert rows and not any(one.size for one in rows)
         heard(linker, messages[-4:])  # the camera's mean is of both: nothing of it is taken in
         assert linker._pieces[linker._parts.of(a(1))].looks is before
     else:
@@ -286,3 +292,86 @@ def test_a_track_that_is_seen_is_not_taken_back():
     again = msgspec.structs.replace(told, revision=2)
     linker.step(update("a", 1.2, [again], [seen], seq=2))
     assert linker._pieces[a(1)].t_last_ns == at(1.2)
+
+
+def side_by_side() -> Linker:
+    """Tracks 1 and 2 beside each other from 0 to 1 s."""
+    rng, linker = np.random.default_rng(0), Linker()
+    tracks = [Followed("a", 1, 0, 300), Followed("a", 2, 0, 700)]
+    for n in range(6):
+        told = [one.seen(n / 5, who, rng) for one, who in zip(tracks, (P, Q), strict=True)]
+        linker.step(update("a", n / 5, [t for t, _ in told], [h for _, h in told], seq=n))
+    return linker
+
+
+def test_boxes_that_were_carried_are_not_taken_back():
+    """The detector rests for half a second, and 1 is gone when it looks again: it was told as seen at the last look."""
+    linker = side_by_side()
+    told = [msgspec.structs.replace(linker._pieces[a(n)].tracklet, revision=9) for n in (1, 2)]
+    carried = update("a", 1.4, [], [(1, person_box(300)), (2, person_box(700))], seq=6)
+    tracks = msgspec.structs.replace(carried.tracks, detections=np.full(2, CARRIED, np.int32))
+    linker.step(msgspec.structs.replace(carried, tracks=tracks))
+    linker.step(update("a", 1.6, [told[0]], [(2, person_box(700))], seq=7))
+    assert linker._company.are_two([a(1), a(2)])[0, 1] and linker._pieces[a(1)].t_last_ns == at(1.4)
+
+
+def test_what_comes_late_takes_nothing_back():
+    linker = side_by_side()
+    told = msgspec.structs.replace(linker._pieces[a(1)].tracklet, t_last_ns=at(0), revision=1)
+    for one in (told, msgspec.structs.replace(told, revision=9)):
+        linker.step(update("a", 0.1, [one], [(2, person_box(700))], seq=9))
+        assert linker._company.are_two([a(1), a(2)])[0, 1] and linker._pieces[a(1)].t_last_ns == at(1)
+
+
+def test_a_tracklet_is_cut_again_before_where_it_was_cut():
+    """The camera's track goes on as its last part, and parts never overlap."""
+    linker = Linker()
+    heard(linker, hopping())
+    last = linker._parts.of(a(1))
+    first = linker._pieces[a(1)]
+    earlier = msgspec.structs.replace(a(1), since_ns=first.glimpses[len(first.glimpses) // 2].t_ns + 1)
+    parts = first.cut(earlier)
+    assert parts is not None
+    linker._cut(*parts, at(END_S))
+    assert linker._parts.of(a(1)) == last and linker._pieces[earlier].tracklet.ended
+    spans = [(p.tracklet.t_first_ns, p.t_last_ns) for p in (linker._pieces[k] for k in (a(1), earlier, last))]
+    assert all(begin <= end for begin, end in spans)
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_rows_of_another_length_say_nothing():
+    linker = Linker()
+    messages = list(hopping())
+    heard(linker, messages[:-2])
+    wide = tracklet("a", 9, END_S, END_S, np.ones(90, np.float32) / 90)
+    heard(linker, [update("a", END_S, [wide], [(9, person_box(100))], seq=50), *messages[-2:]])
+    piece = linker._pieces[a(3)]
+    piece.glimpses = [
+        piece.glimpses[0]._replace(pictures=Pictures(2, np.ones(90, np.float32))),
+        *piece.glimpses,
+    ]
+    found = places(piece, linker.appearance)
+    assert found is None or found.left.shape[1] == len(look(P))
+
+
+def test_what_a_first_part_holds_stays_with_it():
+    held, piece = Piece(tracklet("a", 8, 0, 1, look(P))), Piece(tracklet("a", 9, 2, 3, look(P), pictures=3))
+    piece.hold(held, look(P), 12.0)
+    piece.update(tracklet("a", 9, 2, 9, look(P), pictures=9, revision=2))
+    parts = piece.cut(msgspec.structs.replace(piece.key, since_ns=at(4)))
+    assert parts is not None
+    assert [(p.held_pictures, len(p.holds), p.pictures) for p in parts] == [(12, 1, 15), (0, 0, 6)]
+
+
+def test_where_a_part_stood_is_known_only_if_it_was_seen_about_then():
+    piece = Piece(tracklet("a", 9, 0, 0, look(P), pictures=1))
+    for n in range(101):
+        t_s = n / 10
+        xy = np.array([t_s, 0.0], np.float32)
+        piece.see(at(t_s), person_box(10 * n), xy, 0.1)
+        if n % 20 == 0:
+            piece.update(tracklet("a", 9, 0, t_s, look(P), pictures=1 + n, revision=1 + n))
+    first, rest = piece.cut(msgspec.structs.replace(piece.key, since_ns=at(5))) or (None, None)
+    assert first is not None and rest is not None
+    assert first.place is None and rest.first_place is None  # of the middle nothing was noted
+    assert first.first_place == (0.0, 0.0) and rest.place == (10.0, 0.0)

@@ -161,3 +161,44 @@ def test_parts_of_an_older_version_had_no_pictures():
     parts.cut(SECOND, 10, pictures(0, 0))
     old = [part[:4] for part in parts.to_state()]
     assert same(pictures_of(Parts.from_state(old).newest(shown(2, 3), None)), pictures(2, 3))
+
+
+def test_a_cut_before_another_one_leaves_the_last_part_as_it_is():
+    parts = Parts()
+    parts.cut(THIRD, 14, pictures(0, 0, 1))
+    parts.cut(SECOND, 10, pictures(0, 0))
+    part = parts.newest(shown(0, 0, 1, 2), None)
+    assert (parts.of(WHOLE), part.key) == (THIRD, THIRD) and same(pictures_of(part), pictures(2))
+
+
+def test_single_rows_are_nobody_s_once_a_tracklet_is_cut():
+    parts, whole = Parts(), tracklet("a", 7, 0, 9, ROWS[0], run=3)
+    assert len(parts.newest(whole, None).prototypes)
+    parts.cut(SECOND, 10, pictures(0, 0))
+    part = parts.newest(whole, None)
+    assert not part.prototypes.size and not part.quality.size
+
+
+def test_what_an_earlier_part_looked_like_goes_with_it():
+    for is_last in (False, True):
+        parts = Parts()
+        parts.cut(SECOND, 10, pictures(0, 0))
+        parts.let_go(SECOND if is_last else WHOLE)
+        assert (pictures_of(parts.newest(shown(0, 0, 1), None)).number == 1) == is_last
+    parts.let_go(WHOLE)
+    parts.forget_looks()  # nor does another embedder bring it back
+    assert pictures_of(parts.newest(shown(0, 0, 1), None)).number == 0
+
+
+def test_another_embedder_s_pictures_are_not_known_of_somebody_whose_own_may_not_be():
+    parts = Parts()
+    parts.cut(SECOND, 10, pictures(0, 0))
+    parts.let_go(WHOLE)
+    known = msgspec.structs.replace(shown(1), key=SECOND, model_hash="m")
+    told_now = msgspec.structs.replace(shown(0, 0, 1), model_hash="other")
+    assert pictures_of(parts.newest(told_now, known)).number == 0
+
+
+def test_a_part_never_ends_before_it_begins():
+    known = msgspec.structs.replace(told(3, 9), key=THIRD, t_first_ns=at(8.2))
+    assert twice().newest(told(12, 7.5), known).t_last_ns == at(8.2)

@@ -33,6 +33,7 @@ WALKED_HEIGHTS = 0.5
 KNOWN_PICTURES = 3  # from fewer pictures nobody is learned from
 CORE_S = 0.5  # a tracklet seen for less, or never embedded, joins people but never joins two of them
 STEP_S = 0.4  # how often a place on the floor is noted
+NEARLY_S = 0.8  # a place of so shortly before is where somebody was
 STEPS = 4  # of these, the last so many: a velocity over 1.2 s or more
 MOST_GLIMPSES = 12  # of one tracklet
 SIGHT_EVERY_S = 0.5  # how often a piece's place in the picture is noted
@@ -80,6 +81,7 @@ class Piece:
         self.tracklet = tracklet
         self.key = tracklet.key
         self.t_last_ns = tracklet.t_last_ns
+        self.t_found_ns = tracklet.t_last_ns  # by the detector, which may rest
         self.sights: list[tuple[int, int]] = []  # t_ns, cell of the picture (meeting.py)
         self.box: NDArray[np.float32] = tracklet.last_box
         self.place: tuple[float, float] | None = None
@@ -173,9 +175,9 @@ class Piece:
         self.sights = [sight for sight in self.sights if sight[0] <= until_ns]
         self.first_steps = [step for step in self.first_steps if step[0] * 1e9 <= until_ns]
         self.steps, self._speed_m_s = [step for step in self.steps if step[0] * 1e9 <= until_ns], None
-        if self.steps:
-            _, x, y, self.sigma_m = self.steps[-1][:4]
-            self.place = x, y
+        self._stand_at(until_ns)
+        self.trail = [one for one in self.trail if one[0] <= until_ns]
+        self.t_found_ns = until_ns
 
     def remember(self, seen: Seen, for_s: float) -> None:
         """Keep what `see` was told, so that the piece can be cut within the last ``for_s`` seconds."""
@@ -199,9 +201,6 @@ class Piece:
         boxes = int(np.clip(round(share * told.boxes_seen), 1, told.boxes_seen - 1))
         glimpses = [one for one in self.glimpses if one.t_ns < later.since_ns]
         pictures = glimpses[-1].pictures if glimpses else NO_PICTURES
-        told = msgspec.structs.replace(
-            told, prototypes=np.zeros((0, 0), np.float16), quality=np.zeros(0, np.float32)
-        )
         first = Piece(
             msgspec.structs.replace(
                 showing(told, pictures),
@@ -240,7 +239,16 @@ class Piece:
         if not self.trail:  # what is noted of its way is enough
             for step in self.first_steps + self.steps:
                 (first if step[0] * 1e9 < since_ns else rest)._step(step)
+            first._stand_at(first.t_last_ns)
+            if rest.steps:
+                rest.place, rest.sigma_m = self.place, self.sigma_m
+            if (
+                rest.first_steps
+                and abs(rest.first_steps[0][0] * 1e9 - rest.tracklet.t_first_ns) > NEARLY_S * 1e9
+            ):
+                rest.first_place, rest.first_sigma_m = None, float("nan")
             rest.t_last_ns, rest.box, rest.walked = self.t_last_ns, self.box, self.walked
+            rest.t_found_ns = self.t_found_ns
             rest.sights = [sight for sight in self.sights if sight[0] >= since_ns]
         first.sights = [sight for sight in self.sights if sight[0] < since_ns]
         first.first_steps = [step for step in self.first_steps if step[0] * 1e9 < since_ns]
@@ -249,6 +257,14 @@ class Piece:
         first.holds, first._held_boxes = self.holds, self._held_boxes
         first.held_looks, first.held_pictures = self.held_looks, self.held_pictures
         first.t_asked_ns = rest.t_asked_ns = self.t_asked_ns
+
+    def _stand_at(self, t_ns: int) -> None:
+        """It was last where it took its last step, if that was about then."""
+        if self.steps and t_ns - self.steps[-1][0] * 1e9 <= NEARLY_S * 1e9:
+            _, x, y, self.sigma_m = self.steps[-1][:4]
+            self.place = x, y
+        else:
+            self.place, self.sigma_m = None, float("nan")
 
     def _step(self, step: Step) -> None:
         """A place on the floor; those before it are known already."""
@@ -339,6 +355,7 @@ class Piece:
         return {
             "tracklet": msgspec.to_builtins(self.tracklet, builtin_types=(bytes,), enc_hook=array_to_plain),
             "t_last_ns": self.t_last_ns,
+            "t_found_ns": self.t_found_ns,
             "sights": self.sights,
             "box": [float(v) for v in self.box],
             "place": self.place,
@@ -393,6 +410,7 @@ class Piece:
         """Back from a checkpoint."""
         piece = cls(msgspec.convert(state["tracklet"], Tracklet, dec_hook=plain_to_array))
         piece.t_last_ns = state["t_last_ns"]
+        piece.t_found_ns = int(state.get("t_found_ns", piece.t_found_ns))
         piece.sigma_m, piece.first_sigma_m = (np.nan if v is None else v for v in state["sigmas_m"])
         piece.sights = [(int(t), int(cell)) for t, cell in state["sights"]]
         piece.box = np.array(state["box"], np.float32)

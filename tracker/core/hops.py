@@ -66,7 +66,7 @@ class Places(NamedTuple):
 
 def places(piece: Piece, appearance: AppearanceModel) -> Places | None:
     """Where a piece may have gone over to somebody else; None where both halves are surely alike at every place."""
-    told = piece.glimpses
+    told = [one for one in piece.glimpses if len(one.pictures.mean) == len(piece.glimpses[-1].pictures.mean)]
     if len(told) < 2:
         return None
     number = np.array([one.pictures.number for one in told], float)
@@ -101,7 +101,10 @@ def hops(
     """
     people, found = _People(columns), list[Hop]()
     for n, piece in enumerate(columns.pieces):
-        if (of := asked.get(piece.key)) is None:
+        of = asked.get(piece.key)
+        if (
+            of is None or of.left.shape[1] != columns.looks.shape[1]
+        ):  # rows of another length cannot be compared
             continue
         odds = two_or_one(_halves(columns, n, people, of, company, appearance), int(people.of[n])) + HOP_LOG
         best = int(odds.argmax())

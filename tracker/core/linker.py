@@ -104,6 +104,7 @@ MAY_BE_CUT_S = WINDOW_S + 2.0  # after this the floor tracker is sure of a track
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 MAY_HOP_S = 10.0  # unseen for longer: a tracklet is as it was
 ASKED_EVERY_S = 1.9  # whether it shows two people; a revision may be a little early
+MOST_ASKED_A_STEP = 8
 ASK_WORK = 500  # of each tracklet that is asked about, and each other one
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
@@ -289,12 +290,16 @@ class Linker:
         for tracklet in update.tracklets:
             key = self._parts.of(tracklet.key)
             piece = self._pieces.get(key)
-            if piece is None or tracklet.key.number in seen or piece.tracklet.t_last_ns >= piece.t_last_ns:
+            if piece is None or tracklet.key.number in seen or piece.tracklet.t_last_ns >= piece.t_found_ns:
                 continue
+            if piece.tracklet.revision != tracklet.revision or update.t_ns < piece.t_last_ns:
+                continue  # late: it knows nothing of what was seen since
             piece = self._to_change(piece)
             piece.take_back()
             self._table.put(self._company.row_of(key), piece)
             self._company.take_back(key, piece.t_last_ns)
+            if key in self._owner:
+                self._redate(self._people[self._owner[key]])
 
     def _watch(self, update: CameraUpdate) -> None:
         """Where everybody is, and who is seen beside whom in one frame."""
@@ -316,6 +321,8 @@ class Linker:
             if piece is not None:
                 piece = self._to_change(piece)
                 piece.see(*what)
+                if tracks.detections[n] >= 0:
+                    piece.t_found_ns = max(piece.t_found_ns, update.t_ns)
                 if self._company.floor is not None:
                     piece.remember(what, self._trail_s())
                 told.append(n)
@@ -557,7 +564,7 @@ class Linker:
             elif piece.glimpses and piece.t_asked_ns <= asked_ns and key in self._owner:
                 due.append((piece.t_asked_ns, key))
         self._to_ask = [key for _, key in sorted(due)]
-        self._asked_a_step = -(-len(due) // max(self._steps, 1))
+        self._asked_a_step = min(-(-len(due) // max(self._steps, 1)), MOST_ASKED_A_STEP)
 
     def _ask_looks(self, t_ns: int, most: int | None = None) -> list[Event]:
         """Tracklets that looks say went over to somebody else are another one from then on.
@@ -906,6 +913,7 @@ class Linker:
             self._people[owner].keys.remove(key)
             self._rulings.forget(key, self._most_alike(piece, self._people[owner].keys))
             self._taught.discard(key)
+            self._parts.let_go(key)
             del self._pieces[key], self._owner[key]
             self._held_by[key] = later.key
 
@@ -969,6 +977,7 @@ class Linker:
             person.keys.remove(key)
             heirs = [] if piece is None else self._most_alike(piece, person.keys)
         self._rulings.forget(key, heirs)
+        self._parts.let_go(key)
         if not stays_on_floor:
             self._parts.forget(key, ended=piece is None or piece.tracklet.ended)
             for held, _ in () if piece is None else piece.holds:

@@ -54,8 +54,14 @@ def pictures_of(tracklet: Tracklet) -> Pictures:
 
 
 def showing(tracklet: Tracklet, pictures: Pictures) -> Tracklet:
-    """A tracklet of other pictures."""
-    return msgspec.structs.replace(tracklet, embeddings_seen=pictures.number, mean_embedding=pictures.mean)
+    """A tracklet of some of its pictures: which of its single rows are among them is not known."""
+    return msgspec.structs.replace(
+        tracklet,
+        embeddings_seen=pictures.number,
+        mean_embedding=pictures.mean,
+        prototypes=np.zeros((0, 0), np.float16),
+        quality=np.zeros(0, np.float32),
+    )
 
 
 class _Last(NamedTuple):
@@ -78,9 +84,11 @@ class Parts:
         return key if cut is None else cut.key
 
     def cut(self, later: TrackKey, boxes: int, pictures: Pictures = NO_PICTURES) -> None:
-        """The last part ends after ``boxes`` and ``pictures`` of its own, and ``later`` begins."""
+        """A part ends after ``boxes`` and ``pictures`` of its own, and ``later`` begins."""
         whole = whole_of(later)
         last = self._last.get(whole, _Last(later, 0, 0))
+        if later < last.key:  # before the last part there is what there was
+            return
         before = None if last.before is None else last.before.and_then(pictures)
         self._last[whole] = _Last(later, last.boxes + boxes, later.since_ns, before=before)
 
@@ -99,11 +107,13 @@ class Parts:
         if last.before is not None:
             pictures = pictures_of(tracklet).without(last.before)
         else:  # what more is told of them is of somebody forgotten as well
-            pictures = NO_PICTURES if known is None else pictures_of(known)
+            is_same = known is not None and known.model_hash == tracklet.model_hash
+            pictures = pictures_of(known) if known is not None and is_same else NO_PICTURES
         return msgspec.structs.replace(
             showing(tracklet, pictures),
             key=key,
             t_first_ns=first_ns,
+            t_last_ns=max(first_ns, tracklet.t_last_ns),  # its camera may say that it ended before
             first_box=box,
             boxes_seen=max(tracklet.boxes_seen - before, 1),
         )
@@ -114,15 +124,24 @@ class Parts:
         if whole not in self._last:
             return
         if self._last[whole].key != key:
-            self._last[whole] = self._last[whole]._replace(before=None)
+            self.let_go(key)
         elif ended:
             del self._last[whole]
         else:
             self._last[whole] = self._last[whole]._replace(is_forgotten=True)
 
+    def let_go(self, key: TrackKey) -> None:
+        """A part that is looked at no more: if it is not the last one, what it looked like is not kept here."""
+        last = self._last.get(whole_of(key))
+        if last is not None and last.key != key:
+            self._last[whole_of(key)] = last._replace(before=None)
+
     def forget_looks(self) -> None:
         """The embedder has changed: no pictures of before can be told from later ones."""
-        self._last = {whole: last._replace(before=NO_PICTURES) for whole, last in self._last.items()}
+        self._last = {
+            whole: last if last.before is None else last._replace(before=NO_PICTURES)
+            for whole, last in self._last.items()
+        }
 
     def forget_before(self, t_ns: int, now_ns: int, known: Sequence[Collection[TrackKey]]) -> None:
         """Those that were last heard of before ``t_ns``, and are not ``known`` any more."""
