@@ -100,16 +100,16 @@ def hops(
         asked: some tracklets, and where they may have gone over.
     """
     people, found = _People(columns), list[Hop]()
-    for n, piece in enumerate(columns.pieces):
-        of = asked.get(piece.key)
-        if (
-            of is None or of.left.shape[1] != columns.looks.shape[1]
-        ):  # rows of another length cannot be compared
+    for key, of in asked.items():
+        at = np.flatnonzero(columns.rows == company.row_of(key))
+        # Rows of another length cannot be compared.
+        if not len(at) or of.left.shape[1] != columns.looks.shape[1]:
             continue
+        n = int(at[0])
         odds = two_or_one(_halves(columns, n, people, of, company, appearance), int(people.of[n])) + HOP_LOG
         best = int(odds.argmax())
         if odds[best] > 0:
-            found.append(Hop(piece, int(of.since_ns[best]) + 1, float(odds[best])))
+            found.append(Hop(columns.pieces[n], int(of.since_ns[best]) + 1, float(odds[best])))
     return found
 
 
@@ -130,8 +130,10 @@ class _People:
     def __init__(self, columns: Columns) -> None:
         ids, self.of = np.unique(columns.owner, return_inverse=True)
         self.member = (self.of[:, None] == np.arange(len(ids))).astype(float)  # (N, G)
-        self.pictures = self.member.T @ columns.pictures
-        self.sums = self.member.T @ (columns.pictures[:, None] * columns.looks)
+        order = np.argsort(self.of, kind="stable")
+        starts = np.searchsorted(self.of[order], np.arange(len(ids)))
+        self.pictures = np.add.reduceat(columns.pictures[order], starts)
+        self.sums = np.add.reduceat((columns.pictures[:, None] * columns.looks)[order], starts, axis=0)
 
     def without(self, n: int, columns: Columns) -> tuple[F, F]:
         """(G, D) unit rows of what everybody looks like if piece ``n`` is nobody's, and (G,) of how many pictures."""

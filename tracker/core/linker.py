@@ -105,7 +105,6 @@ MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 MAY_HOP_S = 10.0  # unseen for longer: a tracklet is as it was
 ASKED_EVERY_S = 1.9  # whether it shows two people; a revision may be a little early
 MOST_ASKED_A_STEP = 8
-ASK_WORK = 500  # of each tracklet that is asked about, and each other one
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
@@ -584,7 +583,6 @@ class Linker:
                 asked[key] = found
         events: list[Event] = []
         if asked:
-            self._left -= ASK_WORK * len(asked) * len(self._pieces)
             columns = self._table.at(self._recent(t_ns), self.appearance)
             for hop in hops(columns, asked, self._company, self.appearance):
                 later = msgspec.structs.replace(hop.piece.key, since_ns=hop.since_ns)
