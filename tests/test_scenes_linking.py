@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.filmed import Filmed, filmed, scene_score, staged
 from scenes.appearance import UNSEEN_SITE, Noise
+from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
 from tracker.evaluate import CrossCameraScores
 from tracker.types import Advance, Event
@@ -22,12 +23,15 @@ CLEAR = Noise(  # looks that tell everybody apart
 )  # fmt: skip
 
 
-def linked(film: Filmed) -> tuple[Linker, list[Event]]:
-    linker, events = Linker(), []
+def linked(film: Filmed) -> tuple[Ledger, list[Event]]:
+    linker, ledger, events = Linker(), Ledger(), list[Event]()
     messages = film.in_order()
     for message in messages:
         events += linker.step(message)
-    return linker, [*events, *linker.step(Advance(t_ns=messages[-1].t_ns, final=True))]
+    events += linker.step(Advance(t_ns=messages[-1].t_ns, final=True))
+    for event in events:
+        ledger.follow(event)
+    return ledger, events
 
 
 @cache
