@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from scenes.appearance import Appearance, Noise
 from tracker.config import TrackSettings
 from tracker.core.camera_tracker import CameraTracker
+from tracker.core.ledger import Ledger
+from tracker.core.linker import Linker
 from tracker.core.pipeline import Answers, CameraPipeline
 from tracker.types import (
     CONFIRMED,
     CameraUpdate,
     Detections,
     Event,
+    LinkerInput,
     TrackKey,
     Tracklet,
     Tracks,
@@ -148,6 +151,16 @@ def update(
         tracklets=tuple(tracklets),
         detected=True,
     )
+
+
+def heard(messages: Iterable[LinkerInput], linker: Linker) -> tuple[Ledger, list[Event]]:
+    """What a linker says of some messages, and whose every tracklet is then."""
+    ledger, events = Ledger(), list[Event]()
+    for message in messages:
+        for event in linker.step(message):
+            ledger.follow(event)
+            events.append(event)
+    return ledger, events
 
 
 def of_kind(events: Iterable[Event], kind: type) -> list:

@@ -9,10 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from tests.scenes import at, blurred, look, of_kind, person_box, tracklet, update
+from tests.scenes import at, blurred, heard, look, of_kind, person_box, tracklet, update
 from tracker.core.grouping import Piece
-from tracker.core.hops import HOP_LOG, MOST_SURE, Halves, hop_evidence, places, two_or_one
-from tracker.core.ledger import Ledger
+from tracker.core.hops import HOP_LOG, MOST_SURE, Halves, _People, hop_evidence, places, two_or_one
 from tracker.core.linker import Linker
 from tracker.core.parts import Pictures
 from tracker.types import (
@@ -82,6 +81,11 @@ def test_somebody_beside_one_half_who_is_like_the_own_identity_speaks_for_two():
     seen = {"left": row(6, 0, 0), "right": row(-6, 0, 0), "twins": np.array([0.0, 5.0, 0.0])}
     assert odds(**seen, beside_right=flags(1)) == pytest.approx(odds(**seen) + 5, abs=0.5)
     # Not where both halves are like it: then all of them are alike.
+    both = seen | {"right": row(6, 0, 0)}
+    nobody_alike = both | {"twins": np.zeros(3)}
+    assert odds(**both, beside_right=flags(1)) == pytest.approx(
+        odds(**nobody_alike, beside_right=flags(1)), abs=0.1
+    )
     assert odds(**(seen | {"right": row(6, 0, 0)}), beside_right=flags(1)) < 0
     assert odds(**seen, beside_right=flags(1), beside_left=flags(1)) == pytest.approx(odds(**seen), abs=0.5)
 
@@ -138,21 +142,12 @@ def hopping(*, hops: bool = True) -> Iterator[CameraUpdate]:
     yield update("a", END_S + 0.5, seq=99)
 
 
-def heard(linker: Linker, messages) -> tuple[Ledger, list[Event]]:
-    ledger, events = Ledger(), []
-    for message in messages:
-        for event in linker.step(message):
-            ledger.follow(event)
-            events.append(event)
-    return ledger, events
-
-
 def cuts(events: list[Event]) -> list[Split]:
     return [event for event in of_kind(events, Split) if any(key.since_ns for key in event.tracks)]
 
 
 def test_a_tracklet_that_went_over_is_cut_and_both_are_who_they_were():
-    ledger, events = heard(Linker(), [*hopping(), Advance(t_ns=at(END_S + 1), final=True)])
+    ledger, events = heard([*hopping(), Advance(t_ns=at(END_S + 1), final=True)], Linker())
     first = next(event for event in cuts(events) if event.tracks[0].since_ns)
     assert abs(first.tracks[0].since_ns - at(HOP_S)) <= at(1)
     assert first.evidence is not None and 0.5 < first.evidence.probability <= MOST_SURE
@@ -163,14 +158,14 @@ def test_a_tracklet_that_went_over_is_cut_and_both_are_who_they_were():
 
 
 def test_a_tracklet_that_stays_with_one_is_not_cut():
-    ledger, events = heard(Linker(), [*hopping(hops=False), Advance(t_ns=at(END_S + 1), final=True)])
+    ledger, events = heard([*hopping(hops=False), Advance(t_ns=at(END_S + 1), final=True)], Linker())
     assert not cuts(events)
     assert ledger.identity_of(a(1)) == ledger.identity_of(TrackKey(camera_id="b", run=0, number=1))
 
 
 def test_what_is_told_of_it_after_a_cut_is_of_the_later_one_alone():
     linker = Linker()
-    heard(linker, hopping())
+    heard(hopping(), linker)
     first, last = linker._pieces[a(1)], linker._pieces[linker._parts.of(a(1))]
     assert first.key != last.key and first.looks is not None and last.looks is not None
     assert first.looks @ look(P) > 0.7 > 0.3 > abs(first.looks @ look(Q))
@@ -182,24 +177,24 @@ def test_what_is_told_of_it_after_a_cut_is_of_the_later_one_alone():
 def test_a_linker_that_was_stopped_cuts_as_one_that_was_not(stopped_s):
     messages = list(hopping())
     straight, life = Linker(), Linker()
-    _, events = heard(straight, messages)
+    _, events = heard(messages, straight)
     before = [m for m in messages if m.t_ns <= at(stopped_s)]
-    _, said = heard(life, before)
+    _, said = heard(before, life)
     again = Linker()
     again.restore(life.checkpoint())
-    _, more = heard(again, messages[len(before) :])
+    _, more = heard(messages[len(before) :], again)
     assert said + more == events and cuts(events)
     assert again.checkpoint() == straight.checkpoint()
 
 
 def test_of_whom_an_operator_spoke_nothing_is_cut():
     messages, linker = list(hopping()), Linker()
-    ledger, _ = heard(linker, [m for m in messages if m.t_ns < at(HOP_S)])
+    ledger, _ = heard([m for m in messages if m.t_ns < at(HOP_S)], linker)
     p, q = (ledger.identity_of(a(n)) for n in (1, 2))
     linker.step(Command(t_ns=at(HOP_S), verb="merge", global_ids=(p, q)))  # they were seen at once: no
     linker.step(Command(t_ns=at(HOP_S), verb="name", global_ids=(p,), name="P"))
     linker.step(Command(t_ns=at(HOP_S), verb="split", global_ids=(p,), track_keys=(a(1),)))
-    _, events = heard(linker, [m for m in messages if m.t_ns >= at(HOP_S)])
+    _, events = heard([m for m in messages if m.t_ns >= at(HOP_S)], linker)
     assert not cuts(events)
 
 
@@ -207,7 +202,7 @@ def test_of_whom_an_operator_spoke_nothing_is_cut():
 def test_who_is_forgotten_leaves_no_looks_in_what_is_left(which):
     linker = Linker()
     messages = list(hopping())
-    heard(linker, messages[:-4])
+    heard(messages[:-4], linker)
     key = a(1) if which == "first" else linker._parts.of(a(1))
     gone = linker.identity_of(key)
     assert key.since_ns or linker._parts.of(a(1)) != a(1)
@@ -217,7 +212,7 @@ def test_who_is_forgotten_leaves_no_looks_in_what_is_left(which):
         before = linker._pieces[linker._parts.of(a(1))].looks
         rows = [p.tracklet.prototypes for p in linker._pieces.values() if p.tracklet.key.since_ns]
         assert rows and not any(one.size for one in rows)
-        heard(linker, messages[-4:])  # the camera's mean is of both: nothing of it is taken in
+        heard(messages[-4:], linker)  # the camera's mean is of both: nothing of it is taken in
         assert linker._pieces[linker._parts.of(a(1))].looks is before
     else:
         assert all(is_forgotten for *_, is_forgotten, _ in linker._parts.to_state())
@@ -225,16 +220,16 @@ def test_who_is_forgotten_leaves_no_looks_in_what_is_left(which):
 
 def test_long_after_nothing_is_kept_to_cut_it_by():
     linker = Linker()
-    heard(linker, hopping())
+    heard(hopping(), linker)
     assert any(piece.glimpses for piece in linker._pieces.values())
-    heard(linker, [update("a", END_S + 0.5 + n, seq=100 + n) for n in range(14)])
+    heard([update("a", END_S + 0.5 + n, seq=100 + n) for n in range(14)], linker)
     assert linker._pieces and not any(piece.glimpses for piece in linker._pieces.values())
 
 
 def test_another_embedder_s_pictures_are_not_taken_off():
     linker = Linker()
     messages = list(hopping())
-    heard(linker, messages[:-4])
+    heard(messages[:-4], linker)
     assert linker._parts.of(a(1)) != a(1)
     other = [
         msgspec.structs.replace(
@@ -242,7 +237,7 @@ def test_another_embedder_s_pictures_are_not_taken_off():
         )
         for m in messages[-4:]
     ]
-    heard(linker, other)
+    heard(other, linker)
     told = [t for t in other[-2].tracklets if t.key == a(1)][0]
     last = linker._pieces[linker._parts.of(a(1))]
     assert last.looks is not None and np.allclose(last.looks, told.mean_embedding, atol=1e-6)
@@ -276,7 +271,7 @@ def gone_over(*, is_told: bool) -> Iterator[CameraUpdate]:
 @pytest.mark.parametrize("is_told", [True, False])
 def test_what_was_seen_of_a_track_that_went_over_does_not_count(is_told):
     linker = Linker()
-    ledger, _ = heard(linker, [*gone_over(is_told=is_told), Advance(t_ns=at(12), final=True)])
+    ledger, _ = heard([*gone_over(is_told=is_told), Advance(t_ns=at(12), final=True)], linker)
     assert (ledger.identity_of(a(1)) == ledger.identity_of(a(2))) == is_told
     assert (linker._pieces[a(1)].t_last_ns, linker._pieces[a(1)].went_xy[0] < 0.4) == (
         (at(3.8), True) if is_told else (at(4.8), False)
@@ -326,7 +321,7 @@ def test_what_comes_late_takes_nothing_back():
 def test_a_tracklet_is_cut_again_before_where_it_was_cut():
     """The camera's track goes on as its last part, and parts never overlap."""
     linker = Linker()
-    heard(linker, hopping())
+    heard(hopping(), linker)
     last = linker._parts.of(a(1))
     first = linker._pieces[a(1)]
     earlier = msgspec.structs.replace(a(1), since_ns=first.glimpses[len(first.glimpses) // 2].t_ns + 1)
@@ -342,9 +337,9 @@ def test_a_tracklet_is_cut_again_before_where_it_was_cut():
 def test_rows_of_another_length_say_nothing():
     linker = Linker()
     messages = list(hopping())
-    heard(linker, messages[:-2])
+    heard(messages[:-2], linker)
     wide = tracklet("a", 9, END_S, END_S, np.ones(90, np.float32) / 90)
-    heard(linker, [update("a", END_S, [wide], [(9, person_box(100))], seq=50), *messages[-2:]])
+    heard([update("a", END_S, [wide], [(9, person_box(100))], seq=50), *messages[-2:]], linker)
     piece = linker._pieces[a(3)]
     piece.glimpses = [
         piece.glimpses[0]._replace(pictures=Pictures(2, np.ones(90, np.float32))),
@@ -375,3 +370,11 @@ def test_where_a_part_stood_is_known_only_if_it_was_seen_about_then():
     assert first is not None and rest is not None
     assert first.place is None and rest.first_place is None  # of the middle nothing was noted
     assert first.first_place == (0.0, 0.0) and rest.place == (10.0, 0.0)
+
+
+def test_what_a_tracklet_looks_like_does_not_speak_for_itself():
+    linker = side_by_side()
+    columns = linker._table.at(linker._recent(at(1)), linker.appearance)
+    looks, known = _People(columns).without(0, columns)
+    assert not looks[0].any() and known.tolist() == [0, columns.pictures[1]]
+    assert np.allclose(looks[1], columns.looks[1])

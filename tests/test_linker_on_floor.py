@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from tests.scenes import Crowd, at, look, person_box, tracklet, update
+from tests.scenes import Crowd, at, heard, look, person_box, tracklet, update
 from tracker.config import LinkSettings
 from tracker.core import linker as linker_module
 from tracker.core import revision as revision_module
@@ -258,15 +258,6 @@ def swapping(swap_s: float = 12.0, seconds: float = 40.0) -> list[LinkerInput]:
             places = [(0.3 * t_s, y[number]) for number in y]
             messages.append(update(camera, t_s, new, here, floor=places))
     return closed(messages)
-
-
-def heard(messages: Sequence[LinkerInput], linker: Linker) -> tuple[Ledger, list]:
-    ledger, events = Ledger(), []
-    for message in messages:
-        for event in linker.step(message):
-            ledger.follow(event)
-            events.append(event)
-    return ledger, events
 
 
 def numbered(camera: str, number: int) -> TrackKey:

@@ -369,10 +369,8 @@ class Company:
             company.leave_floor()
         else:
             company.floor = FloorTracker.from_state(floor) if floor else FloorTracker()
-        met_s = state.get("met_s") or [
-            [*pair, *UNKNOWN_S] for pair in state["two"]
-        ]  # of an older one: at some time
-        company._met.take_state(rows, met_s)
+        at_some_time = [[*pair, *UNKNOWN_S] for pair in state["two"]]  # an older version did not know when
+        company._met.take_state(rows, state.get("met_s") or at_some_time)
         company._seen_ns = {str(name): int(t_ns) for name, t_ns in state["seen_ns"].items()}
         return company
 

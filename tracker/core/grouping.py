@@ -114,10 +114,10 @@ class Piece:
         self._glimpse()
 
     def _glimpse(self) -> None:
+        """Note what its looks are by now, if there are more pictures of it."""
         told = self.tracklet
-        if self._looks is None or (
-            self.glimpses and told.embeddings_seen <= self.glimpses[-1].pictures.number
-        ):
+        known = self.glimpses[-1].pictures.number if self.glimpses else 0
+        if self._looks is None or told.embeddings_seen <= known:
             return
         self.glimpses = [*self.glimpses, Glimpse(told.t_last_ns, told.last_box, pictures_of(told))]
         if len(self.glimpses) > MOST_GLIMPSES:  # the one that tells least is let go, but never the last

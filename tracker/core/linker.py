@@ -572,9 +572,10 @@ class Linker:
             most: tracklets to ask about at most; None: all that are lined up.
         """
         asked: dict[TrackKey, Places] = {}
-        now, self._to_ask = self._to_ask[:most], self._to_ask[len(self._to_ask[:most]) :]
+        now = self._to_ask[:most]
+        self._to_ask = self._to_ask[len(now) :]
         for key in now:
-            if key not in self._owner:
+            if key not in self._owner:  # it has been let go since
                 continue
             piece = self._to_change(self._pieces[key])
             piece.t_asked_ns = t_ns
