@@ -160,9 +160,10 @@ def summary_text(summary: Summary) -> str:
     """What came out of a run, in lines to read."""
     frames = ", ".join(f"{name} {count}" for name, count in summary.frames.items())
     in_stages = sum(summary.stages_s.values()) or 1.0
+    unsure = f" and {summary.unsure} unsure" if summary.unsure else ""
     slowest = sorted(summary.stages_s.items(), key=lambda item: -item[1])[:5]
     lines = [
-        ["identities", f"{summary.identities}, in {summary.events} events"],
+        ["identities", f"{summary.identities}{unsure}, in {summary.events} events"],
         ["frames", f"{frames}; starts: {summary.starts}"],
         ["speed", f"{summary.frames_per_s:.1f} frames/s over {summary.seconds:.1f} s"],
         ["time", ", ".join(f"{stage} {100 * spent / in_stages:.0f} %" for stage, spent in slowest)],

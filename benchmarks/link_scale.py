@@ -236,9 +236,16 @@ def told_of(tape: Taped, settings: LinkSettings) -> dict[str, float]:
     """Figures of a new linker on a tape: identities, decisions and time."""
     run = linked(tape, settings)
     found, (joins, wrong) = scored(tape, run.judge.ledger), run.judge.wrong_joins()
-    identities = set(run.judge.ledger.tracks().values())
+    ledger = run.judge.ledger
+    identities = set(ledger.tracks().values())
+    unsure = {g for g in identities if ledger.is_unsure(g)}
+    boxes: Counter[bool] = Counter()
+    for key, identity in ledger.tracks().items():
+        boxes[identity in unsure] += tape.shown(key, ledger.until_ns(key)).total()
     return {
-        "identities": len(identities),
+        "identities": len(identities - unsure),
+        "unsure": len(unsure),
+        "unsure boxes %": 100 * boxes[True] / max(boxes.total(), 1),
         "people": found.persons,
         "IDF1": 100 * found.idf1,
         "IDF1 limit": 100 * found.idf1_limit,
@@ -252,7 +259,7 @@ def told_of(tape: Taped, settings: LinkSettings) -> dict[str, float]:
         "looks' equal error %": 100 * looks_error(tape),
         "merged ids": found.merged_ids,
         "fragments a person": found.fragments_per_person,
-        "tracklets": len(run.judge.ledger.tracks()),
+        "tracklets": len(ledger.tracks()),
         "linker s": run.step_ms.sum() / 1e3,
         "step p50 ms": float(np.quantile(run.step_ms, 0.5)),
         "step p99 ms": float(np.quantile(run.step_ms, 0.99)),

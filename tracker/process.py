@@ -81,7 +81,8 @@ class Summary:
 
     out: Path
     frames: dict[str, int]
-    identities: int
+    identities: int  # of whom it is sure enough that each is somebody else
+    unsure: int  # others, who may be one of these
     events: int
     seconds: float
     starts: str  # how the cameras' times were aligned
@@ -418,17 +419,23 @@ class _Run:
             for camera_id in self.site.cameras:
                 self._write_tracks(camera_id, visits)
             identities = [
-                {"global_id": g, "visits": sorted(v, key=lambda x: (x["t_first_ns"], x["camera_id"]))}
+                {
+                    "global_id": g,
+                    "unsure": self.ledger.is_unsure(g),
+                    "visits": sorted(v, key=lambda x: (x["t_first_ns"], x["camera_id"])),
+                }
                 for g, v in sorted(visits.items())
             ]
+            unsure = sum(self.ledger.is_unsure(g) for g in visits)
             write_json(self.out / "identities.json", {"schema_version": RUN_SCHEMA, "identities": identities})
         seconds = time.perf_counter() - begun
         save_site(self.out / SITE_MODEL, self.linker.site_model)
-        write_json(self.out / "run.json", self._account(seconds, len(identities)))
+        write_json(self.out / "run.json", self._account(seconds, len(identities) - unsure, unsure))
         return Summary(
             self.out,
             dict(self.frames),
-            len(identities),
+            len(identities) - unsure,
+            unsure,
             self.events,
             seconds,
             self.starts_how,
@@ -461,7 +468,7 @@ class _Run:
             np.int64,
         )
 
-    def _account(self, seconds: float, identities: int) -> dict[str, Any]:
+    def _account(self, seconds: float, identities: int, unsure: int) -> dict[str, Any]:
         kinds = flow_kinds(self.site)
         networks: dict[str, Any] = {"detector": self.detector, "embedder": self.embedder}
         networks |= {f"flow_{kinds[c]}": m for c, m in self._flows.items() if hasattr(m, "model_hash")}
@@ -492,6 +499,7 @@ class _Run:
             },
             "flow": {c: {"kind": kind, "carry": self._keyframes(c).carry} for c, kind in kinds.items()},
             "identities": identities,
+            "unsure": unsure,
             "events": self.events,
             "seconds": round(seconds, 3),
             "frames_per_s": round(sum(self.frames.values()) / max(seconds, 1e-9), 2),

@@ -332,10 +332,14 @@ class Split(_Event, frozen=True, kw_only=True, tag="split"):
 
 
 class Left(_Event, frozen=True, kw_only=True, tag="left"):
-    """An identity has not been seen anywhere for the settings' patience."""
+    """An identity has not been seen anywhere for the settings' patience.
+
+    Told again of somebody who is gone where ``unsure`` has changed.
+    """
 
     global_id: int
     last: Sighting
+    unsure: bool = False  # too little was seen to say whether it was somebody new, or who of those known
 
 
 class CameraLost(_Event, frozen=True, kw_only=True, tag="camera_lost"):
@@ -362,6 +366,7 @@ class Identity(Record, frozen=True, kw_only=True):
     first: Sighting
     last: Sighting
     here: bool  # seen within the patience
+    unsure: bool = False  # gone, and maybe one of the others: it cannot be said which (``Left``)
     name: str = ""
     seen: tuple[tuple[int, int], ...] = ()  # first and last capture time of each of ``tracks``, ns
 

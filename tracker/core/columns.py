@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.company import Company
 from tracker.core.grouping import Own, Piece
+from tracker.core.memory import People
 from tracker.types import TrackKey
 
 F = NDArray[np.float64]
@@ -153,9 +154,13 @@ class Table:
         is_recent = seen_ns >= since_ns
         return rows[is_recent], seen_ns[is_recent]
 
+    def rows(self) -> NDArray[np.intp]:
+        """(N,) of all pieces, in the order of their keys."""
+        return np.array(self._order, np.intp)
+
     def by_age(self) -> list[Piece]:
         """The longest unseen first; of equals, by their keys."""
-        rows = np.array(self._order, np.intp)
+        rows = self.rows()
         return [
             self._pieces[row] for row in rows[np.argsort(self._times_ns[rows, 1], kind="stable")].tolist()
         ]
@@ -167,14 +172,24 @@ class Table:
 
     def pictures(self) -> tuple[NDArray[np.int64], F]:
         """(G,) identities that have pieces, rising, and of how many pictures these are."""
-        rows = np.array(self._order, np.intp)
+        rows = self.rows()
         rows = rows[self._owner[rows] >= 0]
         owners, at = np.unique(self._owner[rows], return_inverse=True)
         return owners, np.asarray(np.bincount(at, self._seen[rows], len(owners)), float)
 
+    def people(self, appearance: AppearanceModel) -> People:
+        """Whoever has pieces."""
+        rows = self.rows()
+        rows = rows[self._owner[rows] >= 0]
+        self._look(rows, [self._pieces[row] for row in rows.tolist()], appearance)
+        ids, of = np.unique(self._owner[rows], return_inverse=True)
+        looks, pictures = np.zeros((len(ids), self._looks.shape[1])), self._pictures[rows]
+        np.add.at(looks, of, pictures[:, None] * self._looks[rows])
+        return People(ids, unit(looks), np.asarray(np.bincount(of, pictures, len(ids)), float))
+
     def look_ahead(self, appearance: AppearanceModel) -> None:
         """Bring some looks up to date, so that it need not be done for all at once."""
-        rows = np.array(self._order, np.intp)
+        rows = self.rows()
         if self._version is appearance.cameras_now:
             rows = rows[~self._is_known[rows]]
         if len(rows):

@@ -6,24 +6,33 @@ import bisect
 from collections.abc import Iterable
 
 from tracker.core.parts import whole_of
-from tracker.types import Appeared, Event, HandedOver, Merged, Split, TrackKey
+from tracker.types import Appeared, Event, HandedOver, Left, Merged, Split, TrackKey, Updated
 
 
 class Ledger:
-    """Follows ``Appeared``, ``HandedOver``, ``Merged`` and ``Split``; remembers tracklets the linker has forgotten."""
+    """Follows all events of identities; remembers tracklets the linker has forgotten."""
 
     def __init__(self) -> None:
         self._given: dict[TrackKey, int] = {}
         self._absorbed: dict[int, int] = {}
         # Of tracklets that were cut, the later parts in order.
         self._parts: dict[TrackKey, list[TrackKey]] = {}
+        self._unsure: set[int] = set()
 
     def follow(self, event: Event) -> None:
         """Take in the next event."""
         match event:
             case Appeared() | HandedOver():
                 self._give((event.track,), event.global_id)
+                self._unsure.discard(event.global_id)
+            case Updated():
+                self._unsure.discard(event.global_id)
+            case Left():
+                (self._unsure.add if event.unsure else self._unsure.discard)(event.global_id)
             case Merged():
+                if event.absorbed not in self._unsure:
+                    self._unsure.discard(event.kept)
+                self._unsure.discard(event.absorbed)
                 self._absorbed[event.absorbed] = event.kept
                 self._give(event.tracks, event.kept)
             case Split():
@@ -53,6 +62,10 @@ class Ledger:
         """When the next part of a tracklet that was cut begins; None where it was not, and for the last part."""
         parts = self._parts.get(whole_of(key), ())
         return next((part.since_ns for part in parts if part.since_ns > key.since_ns), None)
+
+    def is_unsure(self, global_id: int) -> bool:
+        """Whether an identity left and may be one of the others, as far as could be told (``Left``)."""
+        return global_id in self._unsure
 
     def tracks(self) -> dict[TrackKey, int]:
         """Every tracklet ever told, with its identity now."""

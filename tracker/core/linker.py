@@ -9,7 +9,7 @@ the better reading differs from what was said, it is said in the open: ``Merged`
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
@@ -39,10 +39,10 @@ from tracker.core.grouping import (
     seen_state,
 )
 from tracker.core.hops import Places, hop_evidence, hops, places
-from tracker.core.memory import Memory
+from tracker.core.memory import Memory, People
 from tracker.core.newcomers import Newcomers
 from tracker.core.parts import Parts, pictures_of
-from tracker.core.returns import Asked, Spans, recognised
+from tracker.core.returns import Asked, Spans, known_odds, recognised
 from tracker.core.returns import united as united_spans
 from tracker.core.revision import (
     SETTLED_S,
@@ -107,6 +107,7 @@ ASKED_EVERY_S = 1.9  # whether it shows two people; a revision may be a little e
 MOST_ASKED_A_STEP = 8
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
+TOO_FAR_LLR = -5.0  # of time and way: in the end looks alone join nobody against this
 MOST_SPANS = 256  # times at which somebody was seen; of more, the last
 GROWN = 1.5  # whoever is seen so many times better than when last looked up among those long unseen is looked up again
 NAME_LENGTH = 100  # characters; a name is shown on one line of a list, beside other things
@@ -121,6 +122,8 @@ class Person:
     first: Sighting
     last: Sighting
     here: bool = True
+    unsure: bool = False  # as told when they left
+    has_left: bool = False  # before
     name: str = ""
     t_updated_ns: int = 0
     spans: list[tuple[int, int]] = field(
@@ -161,6 +164,7 @@ class Linker:
         self._company = Company()
         self._table = Table()  # of all pieces, in the company's rows
         self._newcomers = Newcomers()
+        self._visits = Newcomers()  # of those who left, who had not been here before
         self.site_model = site_model or SiteModel()
         self._overlaps_now = self.site_model  # with who is seen at once right now
         self._taught: set[TrackKey] = set()  # tracklets that the site model has learned from
@@ -224,6 +228,7 @@ class Linker:
                     first=p.first,
                     last=p.last,
                     here=p.here,
+                    unsure=p.unsure and not p.here,
                     name=p.name,
                     seen=tuple(
                         (self._pieces[k].tracklet.t_first_ns, self._pieces[k].t_last_ns)
@@ -753,6 +758,7 @@ class Linker:
             return Split(t_ns=t_ns, global_id=source, to=target, tracks=told, evidence=evidence)
         taker.name = taker.name or giver.name
         taker.here = taker.here or giver.here
+        taker.unsure, taker.has_left = taker.unsure and giver.unsure, taker.has_left or giver.has_left
         taker.spans = united_spans([*taker.spans, *giver.spans])[-MOST_SPANS:]
         del self._people[source]
         self._looked_up.pop(source, None)
@@ -828,7 +834,51 @@ class Linker:
         ]
         for person in gone:
             person.here = False
-        return [Left(t_ns=t_ns, global_id=p.global_id, last=p.last) for p in gone]
+        past = self._past(gone) if everybody else []
+        known = self._known_looks() if gone or past else []
+        new = [self._new_probability(p, known) for p in gone]
+        for person, probability in zip(gone, new, strict=True):
+            person.unsure = probability < 1 - self.settings.false_merge_rate
+            first = 0.0 if person.has_left else probability
+            self._visits.count(first, 1 - first)
+            person.has_left = True
+        # In the end all is known that can be.
+        for person in past:
+            is_unsure = self._new_probability(person, known) < 1 - self.settings.false_merge_rate
+            if is_unsure != person.unsure:
+                person.unsure = is_unsure
+                gone.append(person)
+        return [Left(t_ns=t_ns, global_id=p.global_id, last=p.last, unsure=p.unsure) for p in gone]
+
+    def _past(self, gone: Sequence[Person]) -> list[Person]:
+        """Who left before, and is here no more; of many, those seen last."""
+        now = {p.global_id for p in gone}
+        ids = [p.global_id for p in self._present()] + self._memory.last_seen(MOST_ASKED)
+        return [self._people[g] for g in ids if g not in now]
+
+    def _known_looks(self) -> list[People]:
+        """What everybody looks like, here and remembered."""
+        self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
+        return [self._table.people(self.appearance), self._memory.people()]
+
+    def _new_probability(self, person: Person, known: Sequence[People]) -> float:
+        """How likely somebody is none of those who are known better; 1 where there are no looks to tell by, or an
+        operator has said who they are."""
+        if not self.model_hash or person.name or any(self._rulings.speak_of(key) for key in person.keys):
+            return 1.0
+        one, apart, odds = self._asked(person), self._apart(person), 0.0
+        for some in known:
+            odds += known_odds(one, some, self.appearance, apart, self._times_of)
+            self._left -= PASS_WORK * len(some.ids)
+        new = self._visits.share
+        return new / (new + (1 - new) / max(len(self._people) - 1, 1) * odds)
+
+    def _apart(self, person: Person) -> frozenset[int]:
+        """Who somebody is not: one camera saw both at once, or an operator says so."""
+        found = set(self._memory.apart(person.global_id))
+        for key in person.keys:
+            found.update(self._table.owners_of(self._company.others_than(key)))
+        return frozenset(found - {person.global_id})
 
     def _present(self) -> list[Person]:
         """Everybody who is not only remembered, by identity."""
@@ -1000,13 +1050,14 @@ class Linker:
             gone = self._memory.last_seen(MOST_ASKED)
         del self._put_away[:until]
         looks, pictures = self._memory.looks(gone)
+        known = self._everybody(asked, t_ns) if everybody and asked else self._memory
         asked += [Asked(g, row, n) for g, row, n in zip(gone, looks, pictures) if n >= KNOWN_PICTURES]
         self._looked_up |= {a.global_id: a.pictures for a in asked if a.global_id not in self._memory}
-        if not asked or not len(self._memory):
+        if not asked or not len(known):
             return []
         rate = self.settings.false_merge_rate
         events: list[Event] = []
-        for one in recognised(asked, self._memory, self.appearance, self._times_of, rate):
+        for one in recognised(asked, known, self.appearance, self._times_of, rate):
             gap_s = _gap_s(self._times_of(one.asked), self._times_of(one.known))
             for g, to in ((one.asked, one.known), (one.known, one.asked)):
                 if g in self._memory:
@@ -1024,7 +1075,35 @@ class Linker:
             self._looked_up[target.global_id] = self._asked(target).pictures
         return events
 
+    def _everybody(self, here: Sequence[Asked], t_ns: int) -> Memory:
+        """Who is remembered, and who is here as if they were."""
+        known = self._memory.copy()
+        for one in here:
+            person = self._people[one.global_id]
+            known.put(one.global_id, one.looks, one.pictures, person.last.t_ns, b"")
+            known.part(one.global_id, self._apart(person))
+        # What tracklets hold that are joined to others for good may have been somebody else. Of themselves it is sure
+        # who was at once in one camera, and of those within reach of one another, who would have had to fly.
+        columns = self._table.at(self._recent(t_ns), self.appearance)
+        known_now = self.settings, self.appearance, self._company, self.site_model, self._overlaps_now
+        scores = score_pieces(columns, *known_now, t_ns)
+        at_once = scores.conflict & (scores.gap_s <= 0) & (columns.camera[:, None] == columns.camera)
+        ids, owner = np.unique(columns.owner, return_inverse=True)
+        for g, h in itertools.combinations(range(len(ids)), 2):
+            block = np.ix_(owner == g, owner == h)
+            nearest = np.unravel_index(int(scores.gap_s[block].argmin()), scores.gap_s[block].shape)
+            is_far = not scores.met[block].any() and scores.link[block][nearest] < TOO_FAR_LLR
+            if is_far or at_once[block].any():
+                known.part(int(ids[g]), [int(ids[h])], certain=True)
+        for a, b in self._rulings.parted():
+            if a in self._owner and b in self._owner:
+                known.part(self._owner[a], [self._owner[b]], certain=True)
+        return known
+
     def _asked(self, person: Person) -> Asked:
+        if person.global_id in self._memory:
+            rows, seen = self._memory.looks([person.global_id])
+            return Asked(person.global_id, rows[0], float(seen[0]))
         looks, pictures = own_looks([self._pieces[k] for k in sorted(person.keys)], self.appearance)
         return Asked(person.global_id, unit(pictures @ looks), float(pictures.sum()))
 
@@ -1178,6 +1257,7 @@ class Linker:
             "next": self._next,
             "learned": self.appearance.to_state(),
             "newcomers": [self._newcomers.new, self._newcomers.known],
+            "visits": [self._visits.new, self._visits.known],
             "t_revised_ns": self._t_revised_ns,
             "ended_ns": self._ended_ns,
             "cameras": self._cameras,
@@ -1229,7 +1309,9 @@ class Linker:
             memory = Memory.from_state(state["memory"])
             told = [msgspec.msgpack.decode(memory.told(int(g)))["person"] for g in memory.ids()]
             people = [_person_of(p) for p in [*state["people"], *told]]
-            newcomers = Newcomers(*map(float, state.get("newcomers", ())))
+            newcomers, visits = (
+                Newcomers(*map(float, state.get(name, ()))) for name in ("newcomers", "visits")
+            )
             put_away = [int(g) for g in state["put_away"]]
             looked_up = {int(g): float(pictures) for g, pictures in state["looked_up"]}
             site_model = SiteModel.from_text(state["site"])
@@ -1261,7 +1343,7 @@ class Linker:
         self._owner = {k: p.global_id for p in people for k in p.keys}
         self._fresh = {p.key: None for p in pieces if p.key not in self._owner}
         self._held_by = {held: p.key for p in pieces for held, _ in p.holds}
-        self._newcomers = newcomers
+        self._newcomers, self._visits = newcomers, visits
         self._memory, self._put_away, self._looked_up = memory, put_away, looked_up
         self._company, self._hopeful = company, hopeful
         self._table = Table()
@@ -1283,6 +1365,7 @@ def _person_state(p: Person) -> dict[str, Any]:
         "first": msgspec.to_builtins(p.first),
         "last": msgspec.to_builtins(p.last),
         "here": p.here,
+        "unsure": [p.unsure, p.has_left],
         "name": p.name,
         "t_updated_ns": p.t_updated_ns,
         "spans": p.spans,
@@ -1296,6 +1379,8 @@ def _person_of(state: dict[str, Any]) -> Person:
         first=msgspec.convert(state["first"], Sighting),
         last=msgspec.convert(state["last"], Sighting),
         here=state["here"],
+        unsure=bool(state.get("unsure", (False,))[0]),
+        has_left=bool(state.get("unsure", (True,))[-1]),
         name=state["name"],
         t_updated_ns=state["t_updated_ns"],
         spans=[(int(first), int(last)) for first, last in state["spans"]],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,14 @@ from tracker.core.appearance import AppearanceModel
 F = NDArray[np.float64]
 
 FIRST_ROWS = 64
+
+
+class People(NamedTuple):
+    """What G people look like."""
+
+    ids: NDArray[np.int64]  # (G,)
+    looks: NDArray[np.floating]  # (G, D) unit rows
+    pictures: F  # (G,) of so many
 
 
 class Memory:
@@ -32,6 +41,10 @@ class Memory:
 
     def __contains__(self, global_id: int) -> bool:
         return global_id in self._row
+
+    def copy(self) -> Memory:
+        """One to be changed while this one stays as it is."""
+        return copy.deepcopy(self)
 
     # ---- who is remembered -----------------------------------------------------------------------------------
 
@@ -114,6 +127,11 @@ class Memory:
     def dim(self) -> int:
         """How many numbers a look has; 0 as long as none is known."""
         return self._looks.shape[1]
+
+    def people(self) -> People:
+        """Whoever is remembered, as it is kept: not to be changed."""
+        end = len(self._row)
+        return People(self._ids[:end], self._looks[:end], self._pictures[:end])
 
     def looks(self, ids: Sequence[int]) -> tuple[NDArray[np.float32], F]:
         """(K, D) mean looks of K remembered identities, and (K,) of how many pictures; zero where not known."""

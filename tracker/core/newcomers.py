@@ -43,7 +43,11 @@ class Newcomers:
         away = np.where(is_away, odds, 0.0).sum(axis=1)
         every = 1 + odds.sum(axis=1)
         asks = (away > 0) & np.isfinite(every)
-        self.new += float((1 / every)[asks].sum())
-        self.known += float((away / every)[asks].sum())
+        self.count(float((1 / every)[asks].sum()), float((away / every)[asks].sum()))
+
+    def count(self, new: float, known: float) -> None:
+        """So many more came, as far as each was somebody new or known."""
+        self.new += new
+        self.known += known
         fade = min(1.0, MOST / max(self.new + self.known, MOST))
         self.new, self.known = fade * self.new, fade * self.known

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracker.core.appearance import MANY_PICTURES, PIECES, AppearanceModel
-from tracker.core.memory import Memory
+from tracker.core.memory import Memory, People
 
 F = NDArray[np.float64]
 Spans = Sequence[tuple[int, int]]  # first and last ns, in order
@@ -72,6 +72,28 @@ def recognised(
             taken |= {one.asked, one.known}
             kept.append(one)
     return kept
+
+
+def known_odds(
+    one: Asked,
+    people: People,
+    appearance: AppearanceModel,
+    apart: Collection[int],
+    times_of: Callable[[int], Spans],
+) -> float:
+    """Odds by looks, and by when they were seen, that somebody is one of those ``people`` who are known better, but
+    not of those ``apart``; each is as likely beforehand as somebody new."""
+    ids, looks, pictures = people
+    better = (pictures > one.pictures) | (pictures == one.pictures) & (ids < one.global_id)
+    better &= ~np.isin(ids, [one.global_id, *apart])
+    if looks.shape[1] != len(one.looks) or not better.any():
+        return 0.0
+    ids, alike = ids[better], looks[better] @ one.looks
+    value = appearance.llr(alike.astype(float), np.array(one.pictures), pictures[better])
+    for n in np.flatnonzero(value > LIKELY_LLR).tolist():
+        times = times_at_once(times_of(one.global_id), times_of(int(ids[n])))
+        value[n] += AT_ONCE_LLR * times if times else 0.0
+    return float(np.exp(value).sum())
 
 
 def _among(

@@ -32,6 +32,7 @@ from tracker.core.grouping import (
     grouping,
     refining,
 )
+from tracker.core.local_search import searching
 from tracker.core.topology import Pair, SiteModel
 from tracker.core.traffic import seen_at_once, taught
 from tracker.core.work import Work
@@ -191,11 +192,14 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     else:
         found = yield from grouping(standing, known.said, least, rate)
         found = yield from refining(found, standing)
-    if scores.walks is None:
-        return sorted(found)
-    # Who goes on as whom on the floor; then whoever came back another way, by looks.
-    begun = yield from continuing(found, scores, least)
-    return (yield from grouping(scores, known.said, least, rate, begun=begun))
+    if scores.walks is not None:
+        # Who goes on as whom on the floor; then whoever came back another way, by looks.
+        begun = yield from continuing(found, scores, least)
+        found = yield from grouping(scores, known.said, least, rate, begun=begun)
+    moved = yield from searching(found, scores)
+    if moved == sorted(found):
+        return moved
+    return (yield from grouping(scores, known.said, least, rate, begun=moved))
 
 
 def _apart(standing: Standing, count: int) -> NDArray[np.bool_]:

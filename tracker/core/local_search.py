@@ -1,0 +1,120 @@
+"""Groups of tracklets made better one tracklet at a time: whoever all cues together say is somebody else, goes there.
+
+Joining mutually best groups never takes a tracklet back. Whoever went along early, with whom he walked beside or after
+whom he came, may turn out to be like somebody else by all that is known in the end. To move single vertices to the
+cluster that gains most by it mends what greedy correlation clustering leaves (Elsner & Schudy, ILP for NLP 2009,
+section 4: best one-element moves).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.core.appearance import unit
+from tracker.core.grouping import MAX_MEETING_LLR, NEVER, Scores
+from tracker.core.work import Work
+
+F = NDArray[np.float64]
+
+LEAST_BETTER = 3.0  # log-odds by which another group must be likelier
+WEIGHING = 30_000  # that to begin with a group counts as
+
+
+def searching(groups: Sequence[Sequence[int]], scores: Scores) -> Work[list[list[int]]]:
+    """Groups after moves of single pieces, each to whom it is likeliest of while all others stay where they are.
+
+    Only pieces with looks move, to groups with looks or to nobody; the most wrong one first, each at most once.
+    """
+    may = (scores.pictures > 0) & ~scores.forced.any(axis=1)
+    if not may.any():
+        return sorted(list(members) for members in groups)
+    reading = _Reading(groups, scores)
+    yield from reading.know()
+    while True:
+        i, to, better = reading.best(may)
+        yield 4 * reading.value.size
+        if not better > LEAST_BETTER:
+            return reading.groups()
+        may[i] = False
+        yield from reading.move(i, to)
+
+
+class _Reading:
+    """Who is of which of G groups, the last of which is nobody yet, and how likely each would be of each."""
+
+    def __init__(self, groups: Sequence[Sequence[int]], scores: Scores) -> None:
+        self.scores, n = scores, len(scores)
+        self.owner = np.zeros(n, np.intp)
+        for g, members in enumerate(groups):
+            self.owner[list(members)] = g
+        self.value = np.full((n, len(groups) + 1), -np.inf)  # log-odds
+
+    def know(self) -> Work[None]:
+        """Weigh everybody against every group."""
+        s, n = self.scores, len(self.owner)
+        self._gap, self._after = s.gap_s.copy(), s.after
+        np.fill_diagonal(self._gap, np.inf)
+        self._guessed = s.met & ~s.placed
+        self._placed = s.met & s.placed
+        self._barred = s.conflict.copy()
+        np.fill_diagonal(self._barred, False)
+        yield 10 * n * n
+        for g in range(self.value.shape[1]):
+            yield self._weigh(g)
+
+    def _weigh(self, g: int) -> int:
+        """Everybody against one group; how much work that was."""
+        s, rows = self.scores, np.flatnonzero(self.owner == g)
+        pictures = float(s.pictures[rows].sum())
+        if not len(rows):
+            self.value[:, g] = 0.0  # somebody new
+        elif not pictures:
+            self.value[:, g] = -np.inf
+        else:
+            total = s.pictures[rows] @ s.looks[rows]
+            looks = s.appearance.llr(s.looks @ unit(total), s.pictures, np.array(pictures))
+            # Each of them against the others.
+            others = unit(total - s.pictures[rows, None] * s.looks[rows])
+            left = pictures - s.pictures[rows]
+            left[left < 1e-6] = 0.0
+            looks[rows] = s.appearance.llr((others * s.looks[rows]).sum(axis=1), s.pictures[rows], left)
+            meeting, guessed = s.meeting[rows], self._guessed[rows]
+            place = np.where(self._placed[rows], meeting, 0.0).sum(axis=0)
+            place += np.where(guessed, meeting, 0.0).sum(axis=0) / np.maximum(guessed.sum(axis=0), 1)
+            place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
+            # Those nearest in time tell of the way; glimpses only where there is nothing else.
+            seen = rows[s.core[rows]] if s.core[rows].any() else rows
+            every = np.arange(len(self.owner))
+            near = seen[self._gap[seen].argmin(axis=0)]
+            near = np.where(near == every, rows[self._gap[rows].argmin(axis=0)], near)
+            time, met = self._after[near, every], s.met[rows].any(axis=0)
+            value = looks + np.where(met, place - s.new, time)
+            value[self._barred[rows].any(axis=0) | ~met & (time <= NEVER / 2)] = -np.inf
+            if len(rows) == 1:
+                value[rows] = 0.0
+            self.value[:, g] = value
+        return WEIGHING + 15 * len(self.owner) * len(rows)
+
+    def best(self, may: NDArray[np.bool_]) -> tuple[int, int, float]:
+        """Which move of one of those who ``may`` is the best, and by how much it is better."""
+        every, of = np.arange(len(self.owner)), self.owner
+        better = self.value - np.maximum(self.value[every, of], NEVER)[:, None]
+        better[every, of] = better[~may] = -np.inf
+        i, to = (int(v) for v in np.unravel_index(int(better.argmax()), better.shape))
+        return i, to, float(better[i, to])
+
+    def move(self, i: int, to: int) -> Work[None]:
+        """A piece goes to another group."""
+        source, self.owner[i] = int(self.owner[i]), to
+        yield self._weigh(source)
+        yield self._weigh(to)
+        if to == self.value.shape[1] - 1:
+            self.value = np.hstack((self.value, np.zeros((len(self.owner), 1))))
+
+    def groups(self) -> list[list[int]]:
+        """Those that have anybody, ordered by their first row."""
+        found = [np.flatnonzero(self.owner == g).tolist() for g in range(self.value.shape[1])]
+        return sorted(members for members in found if members)
