@@ -248,6 +248,145 @@ def test_a_camera_that_sees_nobody_causes_nothing():
     assert Heard()(*(update("a", n / 10) for n in range(50))) == []
 
 
+# ---- who is unsure -------------------------------------------------------------------------------------------
+
+
+def twins(heard: Heard, until_s: float = 5) -> None:
+    """Side by side, so that they are two, who look the same."""
+    for t_s in np.arange(0, until_s, 0.2):
+        pieces = [tracklet("a", n, 0, t_s, look(0), revision=1 + int(5 * t_s)) for n in (1, 2)]
+        heard(update("a", float(t_s), pieces, [(1, person_box(300)), (2, person_box(700))]))
+
+
+def left(events: Sequence[Event]) -> dict[int, bool]:
+    """Who left, and whether it is unsure that they were somebody else; of who left twice, the last word."""
+    return {e.global_id: e.unsure for e in of_kind(events, Left)}
+
+
+def unsure(heard: Heard) -> set[int]:
+    """Who is, as the linker shows it and as its events tell it."""
+    shown = {p.global_id for p in heard.linker.view().identities if p.unsure}
+    assert shown == {
+        p.global_id for p in heard.linker.view().identities if heard.ledger.is_unsure(p.global_id)
+    }
+    return shown
+
+
+def test_who_is_like_nobody_known_better_is_surely_somebody_else():
+    heard = Heard()
+    twins(heard)
+    heard.see("b", 1, 8, 12, look(1))
+    heard.pass_time(30)
+    assert left(heard.events) == {1: False, 2: False, 3: False} and unsure(heard) == set()
+
+
+def test_who_may_be_one_of_two_is_unsure_until_there_is_more_to_tell():
+    heard = Heard()
+    twins(heard)
+    heard.pass_time(100)
+    heard.see("b", 1, 1000, 1001, look(0), pictures=4)
+    assert heard.identity("b", 1) == 3 and unsure(heard) == set()  # not as long as they are here
+    assert left(heard.pass_time(1030)) == {3: True} and unsure(heard) == {3}
+    heard.see("b", 2, 1040, 1041, look(0), pictures=4)  # again
+    assert heard.identity("b", 2) == 3 and unsure(heard) == set()
+    assert left(heard.pass_time(1060)) == {3: True} and unsure(heard) == {3}
+    heard(Command(t_ns=at(1061), verb="merge", global_ids=(2, 3)))
+    assert unsure(heard) == set() and heard.identity("b", 1) == 2
+
+
+def test_whom_an_operator_knows_is_not_unsure():
+    heard = Heard()
+    twins(heard)
+    heard.see("b", 1, 1000, 1001, look(0))
+    heard(Command(t_ns=at(1002), verb="name", global_ids=(3,), name="Ann"))
+    assert left(heard.pass_time(1030))[3] is False
+
+
+@pytest.mark.parametrize(("rate", "is_unsure"), [(0.05, True), (0.9, False)])
+def test_how_sure_is_sure_is_the_setting(rate, is_unsure):
+    heard = Heard(false_merge_rate=rate)
+    twins(heard)
+    first = tracklet("b", 1, 100, 100, look(0, 0.9), pictures=3)
+    heard(update("b", 100, [first], [(1, person_box(300))]))
+    heard.linker._visits = Newcomers(new=4.0, known=6.0)  # a share of 0.4 of them are new
+    heard.pass_time(140)
+    # Looks speak for either of two with odds of e^0.98 = 2.7, each as likely beforehand as the other.
+    odds = 0.6 / 2 * 2 * np.exp(0.98)
+    assert left(heard.events)[3] is is_unsure
+    assert is_unsure == (0.4 / (0.4 + odds) < 1 - rate)
+
+
+def test_in_the_end_it_is_told_again_who_is_unsure():
+    """Whoever was like nobody when they left may be like two who came later."""
+    heard = Heard()
+    first = tracklet("b", 1, 0, 0, look(0, 0.9), pictures=3)
+    heard(update("b", 0, [first], [(1, person_box(300))]))
+    assert left(heard.pass_time(20)) == {1: False}
+    for t_s in np.arange(1000, 1005, 0.2):
+        pieces = [tracklet("a", n, 1000, t_s, look(0), revision=1 + int(5 * t_s)) for n in (1, 2)]
+        heard(update("a", float(t_s), pieces, [(1, person_box(300)), (2, person_box(700))]))
+    assert unsure(heard) == set()
+    new = heard(Advance(t_ns=at(1005), final=True))
+    assert left(new).pop(1) is True and set(left(new).values()) == {True, False} and unsure(heard) == {1}
+    assert heard(Advance(t_ns=at(1005), final=True)) == []
+
+
+def test_who_is_unsure_outlives_a_restart():
+    heard = Heard()
+    twins(heard)
+    heard.see("b", 1, 1000, 1001, look(0))
+    heard.pass_time(1030)
+    other = Linker()
+    other.restore(heard.linker.checkpoint())
+    assert other.checkpoint() == heard.linker.checkpoint()
+    assert {p.global_id for p in other.view().identities if p.unsure} == {3}
+
+
+def test_without_looks_nobody_is_unsure():
+    heard = Heard()
+    heard.see("a", 1, 0, 5, model_hash="")
+    heard.see("b", 1, 100, 105, model_hash="")
+    assert left(heard.pass_time(150)) == {2: False}
+
+
+def test_of_those_who_left_it_is_counted_who_had_not_been_here_before():
+    heard = Heard()
+    for n in range(4):
+        heard.see("a", n, 100 * n, 100 * n + 5, look(0))
+        heard.pass_time(100 * n + 20)
+    visits = heard.linker._visits
+    assert heard.identity("a", 3) == 1 and (visits.new, visits.known) == (1.0, 3.0)
+
+
+# ---- in the end ----------------------------------------------------------------------------------------------
+
+
+def seen_beside(heard: Heard, one: TrackKey, other: TrackKey) -> None:
+    """As if something that two tracklets hold had been seen at once by one camera."""
+    company = heard.linker._company
+    i, j = (company.row_of(k) for k in (one, other))
+    company._two[i, j] = company._two[j, i] = True
+
+
+@pytest.mark.parametrize(("cameras", "one"), [(("a", "b"), True), (("a", "a"), False)])
+def test_what_was_beside_is_a_proof_of_themselves_and_a_doubt_of_what_they_hold(cameras, one):
+    """Two tracklets that look the same, and would be one, used to be kept apart to the end of a recording by what one
+    of them held, which was somebody else."""
+    heard = Heard()
+    names = [key(cameras[0], 1), key(cameras[1], 2)]
+    for n, k in enumerate(names):
+        heard.see(k.camera_id, k.number, 10.0 * n, 10.0 * n + 5, None if n else look(0))
+    seen_beside(heard, *names)
+    for k in names:
+        heard.linker._pieces[k].look_like(look(0), 360.0)
+        heard.linker._table.put(heard.linker._company.row_of(k), heard.linker._pieces[k])
+    if cameras[0] == cameras[1]:
+        piece = heard.linker._pieces[names[0]]
+        heard.linker._table._times_ns[heard.linker._company.row_of(names[0]), 1] = piece.t_last_ns = at(12)
+    heard(Advance(t_ns=at(20), final=True))
+    assert (heard.linker.identity_of(names[0]) == heard.linker.identity_of(names[1])) is one
+
+
 # ---- corrections ---------------------------------------------------------------------------------------------
 
 

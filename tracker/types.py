@@ -340,6 +340,9 @@ class Left(_Event, frozen=True, kw_only=True, tag="left"):
     global_id: int
     last: Sighting
     unsure: bool = False  # too little was seen to say whether it was somebody new, or who of those known
+    evidence: Evidence | None = (
+        None  # that it was none of those known better; the runner-up is who of them it may be
+    )
 
 
 class CameraLost(_Event, frozen=True, kw_only=True, tag="camera_lost"):

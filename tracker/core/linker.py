@@ -42,7 +42,7 @@ from tracker.core.hops import Places, hop_evidence, hops, places
 from tracker.core.memory import Memory, People
 from tracker.core.newcomers import Newcomers
 from tracker.core.parts import Parts, pictures_of
-from tracker.core.returns import Asked, Spans, known_odds, recognised
+from tracker.core.returns import Asked, Rivals, Spans, known_better, recognised
 from tracker.core.returns import united as united_spans
 from tracker.core.revision import (
     SETTLED_S,
@@ -836,19 +836,25 @@ class Linker:
             person.here = False
         past = self._past(gone) if everybody else []
         known = self._known_looks() if gone or past else []
-        new = [self._new_probability(p, known) for p in gone]
-        for person, probability in zip(gone, new, strict=True):
-            person.unsure = probability < 1 - self.settings.false_merge_rate
-            first = 0.0 if person.has_left else probability
+        why = [self._why_new(p, known) for p in gone]
+        for person, evidence in zip(gone, why, strict=True):
+            person.unsure = self._is_unsure(evidence)
+            first = 0.0 if person.has_left else 1.0 if evidence is None else evidence.probability
             self._visits.count(first, 1 - first)
             person.has_left = True
-        # In the end all is known that can be.
-        for person in past:
-            is_unsure = self._new_probability(person, known) < 1 - self.settings.false_merge_rate
-            if is_unsure != person.unsure:
-                person.unsure = is_unsure
+        for person in past:  # in the end all is known that can be
+            evidence = self._why_new(person, known)
+            if self._is_unsure(evidence) != person.unsure:
+                person.unsure = not person.unsure
                 gone.append(person)
-        return [Left(t_ns=t_ns, global_id=p.global_id, last=p.last, unsure=p.unsure) for p in gone]
+                why.append(evidence)
+        return [
+            Left(t_ns=t_ns, global_id=p.global_id, last=p.last, unsure=p.unsure, evidence=evidence)
+            for p, evidence in zip(gone, why, strict=True)
+        ]
+
+    def _is_unsure(self, why_new: Evidence | None) -> bool:
+        return why_new is not None and why_new.probability < 1 - self.settings.false_merge_rate
 
     def _past(self, gone: Sequence[Person]) -> list[Person]:
         """Who left before, and is here no more; of many, those seen last."""
@@ -861,17 +867,25 @@ class Linker:
         self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
         return [self._table.people(self.appearance), self._memory.people()]
 
-    def _new_probability(self, person: Person, known: Sequence[People]) -> float:
-        """How likely somebody is none of those who are known better; 1 where there are no looks to tell by, or an
+    def _why_new(self, person: Person, known: Sequence[People]) -> Evidence | None:
+        """How likely somebody is none of those who are known better; None where there are no looks to tell by, or an
         operator has said who they are."""
         if not self.model_hash or person.name or any(self._rulings.speak_of(key) for key in person.keys):
-            return 1.0
-        one, apart, odds = self._asked(person), self._apart(person), 0.0
+            return None
+        one, apart = self._asked(person), self._apart(person)
+        rivals: list[Rivals] = []
         for some in known:
-            odds += known_odds(one, some, self.appearance, apart, self._times_of)
+            rivals.append(known_better(one, some, self.appearance, apart, self._times_of))
             self._left -= PASS_WORK * len(some.ids)
-        new = self._visits.share
-        return new / (new + (1 - new) / max(len(self._people) - 1, 1) * odds)
+        share = self._visits.share
+        every = share / (1 - share) * max(len(self._people) - 1, 1) + sum(some.odds for some in rivals)
+        likeliest = max(rivals, key=lambda some: some.odds_of_likeliest)
+        second = likeliest.odds_of_likeliest / every
+        return Evidence(
+            probability=1 - sum(some.odds for some in rivals) / every,
+            runner_up=likeliest.likeliest if second else None,
+            runner_up_probability=second or None,
+        )
 
     def _apart(self, person: Person) -> frozenset[int]:
         """Who somebody is not: one camera saw both at once, or an operator says so."""

@@ -20,7 +20,9 @@ from tracker.core.work import Work
 F = NDArray[np.float64]
 
 LEAST_BETTER = 3.0  # log-odds by which another group must be likelier
-WEIGHING = 30_000  # that to begin with a group counts as
+WEIGHING = 30_000  # that to begin with some groups counts as
+SOME = 32  # groups weighed at once
+GLIMPSE_S = 1e9  # beyond all gaps
 
 
 def searching(groups: Sequence[Sequence[int]], scores: Scores) -> Work[list[list[int]]]:
@@ -57,46 +59,49 @@ class _Reading:
         s, n = self.scores, len(self.owner)
         self._gap, self._after = s.gap_s.copy(), s.after
         np.fill_diagonal(self._gap, np.inf)
-        self._guessed = s.met & ~s.placed
-        self._placed = s.met & s.placed
+        self._guessed, self._placed = s.met & ~s.placed, s.met & s.placed
         self._barred = s.conflict.copy()
         np.fill_diagonal(self._barred, False)
         yield 10 * n * n
-        for g in range(self.value.shape[1]):
-            yield self._weigh(g)
+        self.value[:, -1] = 0.0
+        every = np.arange(self.value.shape[1] - 1)
+        for start in range(0, len(every), SOME):
+            yield self._weigh(every[start : start + SOME])
 
-    def _weigh(self, g: int) -> int:
-        """Everybody against one group; how much work that was."""
-        s, rows = self.scores, np.flatnonzero(self.owner == g)
-        pictures = float(s.pictures[rows].sum())
+    def _weigh(self, groups: NDArray[np.intp]) -> int:
+        """Everybody against some groups; how much work that was."""
+        rows = np.argsort(self.owner, kind="stable")
+        rows = rows[np.isin(self.owner[rows], groups)]
+        known, starts, of = np.unique(self.owner[rows], return_index=True, return_inverse=True)
+        self.value[:, groups] = 0.0  # of nobody: somebody new
         if not len(rows):
-            self.value[:, g] = 0.0  # somebody new
-        elif not pictures:
-            self.value[:, g] = -np.inf
-        else:
-            total = s.pictures[rows] @ s.looks[rows]
-            looks = s.appearance.llr(s.looks @ unit(total), s.pictures, np.array(pictures))
-            # Each of them against the others.
-            others = unit(total - s.pictures[rows, None] * s.looks[rows])
-            left = pictures - s.pictures[rows]
-            left[left < 1e-6] = 0.0
-            looks[rows] = s.appearance.llr((others * s.looks[rows]).sum(axis=1), s.pictures[rows], left)
-            meeting, guessed = s.meeting[rows], self._guessed[rows]
-            place = np.where(self._placed[rows], meeting, 0.0).sum(axis=0)
-            place += np.where(guessed, meeting, 0.0).sum(axis=0) / np.maximum(guessed.sum(axis=0), 1)
-            place = np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR)
-            # Those nearest in time tell of the way; glimpses only where there is nothing else.
-            seen = rows[s.core[rows]] if s.core[rows].any() else rows
-            every = np.arange(len(self.owner))
-            near = seen[self._gap[seen].argmin(axis=0)]
-            near = np.where(near == every, rows[self._gap[rows].argmin(axis=0)], near)
-            time, met = self._after[near, every], s.met[rows].any(axis=0)
-            value = looks + np.where(met, place - s.new, time)
-            value[self._barred[rows].any(axis=0) | ~met & (time <= NEVER / 2)] = -np.inf
-            if len(rows) == 1:
-                value[rows] = 0.0
-            self.value[:, g] = value
-        return WEIGHING + 15 * len(self.owner) * len(rows)
+            return 0
+        s = self.scores
+        weighed = s.pictures[rows, None] * s.looks[rows]
+        total, pictures = np.add.reduceat(weighed, starts), np.add.reduceat(s.pictures[rows], starts)
+        value = s.appearance.llr(unit(total) @ s.looks.T, pictures[:, None], s.pictures)
+        # Each of them against the others.
+        left = pictures[of] - s.pictures[rows]
+        left[left < 1e-6] = 0.0
+        alike = (unit(total[of] - weighed) * s.looks[rows]).sum(axis=1)
+        value[of, rows] = s.appearance.llr(alike, s.pictures[rows], left)
+
+        meeting, guessed = s.meeting[rows], self._guessed[rows]
+        place = np.add.reduceat(np.where(guessed, meeting, 0.0), starts)
+        place /= np.maximum(np.add.reduceat(guessed, starts, dtype=float), 1)
+        place += np.add.reduceat(np.where(self._placed[rows], meeting, 0.0), starts)
+        # Those nearest in time tell of the way; glimpses only where there is nothing else.
+        gap_s = self._gap[rows] + GLIMPSE_S * ~s.core[rows, None]
+        is_nearest = gap_s == np.minimum.reduceat(gap_s, starts)[of]
+        time = np.maximum.reduceat(np.where(is_nearest, self._after[rows], -np.inf), starts)
+        met = np.logical_or.reduceat(s.met[rows], starts)
+        value += np.where(met, np.clip(place, -MAX_MEETING_LLR, MAX_MEETING_LLR) - s.new, time)
+        value[np.logical_or.reduceat(self._barred[rows], starts) | ~met & (time <= NEVER / 2)] = -np.inf
+        value[pictures == 0] = -np.inf
+        alone = np.bincount(of)[of] == 1
+        value[of[alone], rows[alone]] = 0.0
+        self.value[:, known] = value.T
+        return WEIGHING + 20 * len(self.owner) * len(rows)
 
     def best(self, may: NDArray[np.bool_]) -> tuple[int, int, float]:
         """Which move of one of those who ``may`` is the best, and by how much it is better."""
@@ -109,8 +114,7 @@ class _Reading:
     def move(self, i: int, to: int) -> Work[None]:
         """A piece goes to another group."""
         source, self.owner[i] = int(self.owner[i]), to
-        yield self._weigh(source)
-        yield self._weigh(to)
+        yield self._weigh(np.array([source, to]))
         if to == self.value.shape[1] - 1:
             self.value = np.hstack((self.value, np.zeros((len(self.owner), 1))))
 

@@ -74,26 +74,35 @@ def recognised(
     return kept
 
 
-def known_odds(
+class Rivals(NamedTuple):
+    """Who somebody may be, if not somebody new."""
+
+    odds: float  # of all of them together
+    likeliest: int | None = None
+    odds_of_likeliest: float = 0.0
+
+
+def known_better(
     one: Asked,
     people: People,
     appearance: AppearanceModel,
     apart: Collection[int],
     times_of: Callable[[int], Spans],
-) -> float:
-    """Odds by looks, and by when they were seen, that somebody is one of those ``people`` who are known better, but
-    not of those ``apart``; each is as likely beforehand as somebody new."""
+) -> Rivals:
+    """Odds by looks, and by when they were seen, that somebody is one of those ``people`` of whom there are more
+    pictures, but not of those ``apart``; each is as likely beforehand as somebody new."""
     ids, looks, pictures = people
     better = (pictures > one.pictures) | (pictures == one.pictures) & (ids < one.global_id)
     better &= ~np.isin(ids, [one.global_id, *apart])
     if looks.shape[1] != len(one.looks) or not better.any():
-        return 0.0
+        return Rivals(0.0)
     ids, alike = ids[better], looks[better] @ one.looks
     value = appearance.llr(alike.astype(float), np.array(one.pictures), pictures[better])
     for n in np.flatnonzero(value > LIKELY_LLR).tolist():
         times = times_at_once(times_of(one.global_id), times_of(int(ids[n])))
         value[n] += AT_ONCE_LLR * times if times else 0.0
-    return float(np.exp(value).sum())
+    best = int(value.argmax())
+    return Rivals(float(np.exp(value).sum()), int(ids[best]), float(np.exp(value[best])))
 
 
 def _among(
