@@ -9,7 +9,7 @@ from tests.scenes import at, look, person_box, tracklet, update
 from tests.test_linker import eventful
 from tracker.config import LinkSettings
 from tracker.core import linker as linker_module
-from tracker.core.appearance import AppearanceModel
+from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.columns import Columns, Table
 from tracker.core.grouping import Piece
 from tracker.core.linker import Linker
@@ -82,3 +82,23 @@ def test_pictures_of_another_network_are_counted_no_more():
     again = Linker()
     again.restore(linker.checkpoint())
     assert again._table.pictures()[1].sum() == 12
+
+
+def test_people_look_like_the_mean_of_all_their_pictures():
+    table, model = Table(), AppearanceModel()
+    given = [
+        ("a", 1, 7, look(0), 12),
+        ("b", 1, 7, look(1), 4),
+        ("a", 2, 3, look(2), 2),
+        ("c", 1, -1, look(3), 9),
+    ]
+    for row, (camera, number, owner, looks, pictures) in enumerate(given):
+        table.put(row, Piece(tracklet(camera, number, 0, 1, looks, pictures=pictures)))
+        table.give(row, owner)
+    people = table.people(model)
+    assert people.ids.tolist() == [3, 7]  # not of whoever is nobody's yet
+    assert people.pictures.tolist() == [2.0, 16.0]
+    np.testing.assert_allclose(people.looks, unit(np.array([look(2), 12 * look(0) + 4 * look(1)])), atol=1e-6)
+    table.put(4, Piece(tracklet("c", 2, 0, 1)))
+    table.give(4, 9)  # never embedded
+    assert table.people(model).ids.tolist() == [3, 7, 9] and not table.people(model).looks[2].any()

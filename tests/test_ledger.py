@@ -103,6 +103,34 @@ def test_other_events_change_nothing():
     assert after(*said) == {10: 1}
 
 
+def left(global_id: int, *, unsure: bool) -> Left:
+    return Left(t_ns=2, global_id=global_id, last=HERE, unsure=unsure)
+
+
+def is_unsure(*events: Event) -> list[int]:
+    """Who of three is, after these events."""
+    ledger = Ledger()
+    for event in (appeared(1, 10), appeared(2, 20), appeared(3, 30), *events):
+        ledger.follow(event)
+    return [g for g in (1, 2, 3) if ledger.is_unsure(g)]
+
+
+def test_who_left_may_be_unsure_until_they_come_back():
+    assert is_unsure() == is_unsure(left(1, unsure=False)) == []
+    gone = left(1, unsure=True)
+    assert is_unsure(gone, left(2, unsure=True)) == [1, 2]
+    assert is_unsure(gone, left(1, unsure=False)) == []
+    assert is_unsure(gone, over(1, 11)) == []
+    assert is_unsure(gone, Updated(t_ns=3, global_id=1, sightings=(), tracks=())) == []
+    assert is_unsure(gone, split(2, 3, 20), over(2, 21)) == [1]
+
+
+def test_who_is_unsure_becomes_sure_with_somebody_who_is():
+    both = left(1, unsure=True), left(2, unsure=True)
+    assert is_unsure(*both, merged(1, 2, 20)) == [1]
+    assert is_unsure(both[0], merged(1, 2, 20)) == is_unsure(both[1], merged(1, 2, 20)) == []
+
+
 def test_tracks_come_in_the_order_of_their_keys():
     ledger = Ledger()
     for number in (3, 1, 2):

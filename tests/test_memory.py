@@ -41,6 +41,23 @@ def test_a_hole_is_filled_by_the_last_and_nobody_is_mixed_up():
         np.testing.assert_array_equal(looks, look((g - 1) % 16, 0.1 * (g - 1)))
 
 
+def test_a_copy_changes_without_the_first():
+    memory = filled(3)
+    memory.part(1, [2])
+    other = memory.copy()
+    other.take(2)
+    other.put(9, look(0), 1.0, 0, b"")
+    other.part(1, [3])
+    assert memory.ids().tolist() == [1, 2, 3] and memory.apart(1) == {2}
+    assert sorted(other.ids().tolist()) == [1, 3, 9] and other.apart(1) == {2, 3}
+
+
+def test_everybody_remembered_with_what_they_look_like():
+    people = filled(3).people()
+    assert people.ids.tolist() == [1, 2, 3] and people.pictures.tolist() == [5.0] * 3
+    np.testing.assert_array_equal(people.looks, [look(n, 0.1 * n) for n in range(3)])
+
+
 def test_likeness_is_that_of_the_appearance_model():
     memory, model = filled(4), AppearanceModel()
     memory.put(9, None, 0.0, 0, b"")

@@ -22,6 +22,14 @@ def test_whoever_comes_counts_as_far_as_they_are_likely_to_be_new():
     assert found.share == pytest.approx((0.25 + BEFOREHAND_SHARE * BEFOREHAND) / (1 + BEFOREHAND))
 
 
+def test_those_who_came_long_ago_fade():
+    found = Newcomers()
+    for _ in range(3):
+        found.count(MOST, 0.0)
+    found.count(0.0, MOST)
+    assert (found.new, found.known) == pytest.approx((MOST / 2, MOST / 2))
+
+
 def test_who_goes_on_in_sight_says_nothing_of_those_who_come():
     found = Newcomers()
     found.learn(np.array([[3.0, NOBODY]]), np.array([[False, True]]))

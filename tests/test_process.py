@@ -131,8 +131,10 @@ def test_the_files_of_a_run(tmp_path):
     assert (run["schema_version"], run["identities"], run["events"]) == (1, 1, len(events))
     assert run["models"] == {} and run["settings"]["cameras"]["a"]["url"] == a
     [person] = json.loads((out / "identities.json").read_text(encoding="utf-8"))["identities"]
+    assert run["unsure"] == 0
     assert person == {
         "global_id": 1,
+        "unsure": False,
         "visits": [
             {
                 "camera_id": "a",

@@ -7,8 +7,17 @@ import pytest
 
 from tests.scenes import look
 from tracker.core.appearance import AppearanceModel
-from tracker.core.memory import Memory
-from tracker.core.returns import AT_ONCE_LLR, Asked, at_once_llr, recognised, times_at_once, united
+from tracker.core.memory import Memory, People
+from tracker.core.returns import (
+    AT_ONCE_LLR,
+    Asked,
+    Rivals,
+    at_once_llr,
+    known_better,
+    recognised,
+    times_at_once,
+    united,
+)
 
 RATE = 0.05
 S = 1_000_000_000
@@ -121,3 +130,41 @@ def test_times_are_joined_and_compared():
     assert times_at_once([(0, S), (5 * S, 11 * S)], [(2 * S, 3 * S), (5 * S, 30 * S)]) == 1
     assert times_at_once([(0, 90 * S)], [(0, 10 * S), (20 * S, 30 * S), (88 * S, 99 * S)]) == 2.4
     assert times_at_once([(0, 10)], [(10, 20)]) == 0 == times_at_once([], [(0, 1)])
+
+
+def known(*people: tuple[int, float, float]) -> People:
+    """Identities, each with the angle of its looks and its pictures."""
+    ids, angles, pictures = zip(*people, strict=True)
+    rows = np.array([look(0, angle) for angle in angles])
+    return People(np.array(ids), rows, np.array(pictures))
+
+
+def test_somebody_may_be_whoever_is_known_better_and_looks_like_them():
+    model, one = AppearanceModel(), Asked(5, look(0), 6.0)
+    people = known((5, 0.0, 6.0), (1, 0.3, 12.0), (2, 0.6, 7.0), (3, 0.0, 5.0), (4, 0.3, 6.0), (6, 0.3, 6.0))
+    n = np.array(6.0)
+    odds = [
+        float(np.exp(model.llr(np.cos(a), n, np.array(p)))) for a, p in ((0.3, 12.0), (0.6, 7.0), (0.3, 6.0))
+    ]
+    # Not themselves, nor who is known less well; of equals, who came first.
+    found = known_better(one, people, model, (), lambda g: ())
+    assert found.odds == pytest.approx(sum(odds), rel=1e-4)
+    assert (found.likeliest, found.odds_of_likeliest) == (1, pytest.approx(odds[0], rel=1e-4))
+    apart = known_better(one, people, model, (1, 4), lambda g: ())
+    assert (apart.odds, apart.likeliest) == (pytest.approx(odds[1], rel=1e-4), 2)
+
+
+def test_who_was_elsewhere_at_the_time_is_less_likely_them():
+    spans = {5: [(0, 10 * S)], 1: [(0, 10 * S)], 2: []}
+    found = known_better(
+        Asked(5, look(0), 6.0), known((1, 0.0, 9.0), (2, 0.0, 9.0)), AppearanceModel(), (), lambda g: spans[g]
+    )
+    assert found.likeliest == 2
+    assert found.odds == pytest.approx(found.odds_of_likeliest * (1 + np.exp(AT_ONCE_LLR)))
+
+
+def test_nobody_is_known_better_where_nobody_is_known():
+    one, model = Asked(5, look(0), 6.0), AppearanceModel()
+    assert known_better(one, known((5, 0.0, 6.0)), model, (), lambda g: ()) == Rivals(0.0)
+    other = People(np.array([1]), np.ones((1, 7)), np.array([9.0]))  # of another network
+    assert known_better(one, other, model, (), lambda g: ()) == Rivals(0.0)
