@@ -407,7 +407,7 @@ def list_identities(arguments: argparse.Namespace) -> int:
         return _print_records(people)
     rows = [["id", "name", "here", "last seen by", "at", "tracklets"]]
     for one in people:
-        here = "yes" if one.here else "no"
+        here = "yes" if one.here else "unsure" if one.unsure else "no"
         last = [one.last.camera_id, local_time(one.last.t_ns)]
         rows.append([str(one.global_id), one.name, here, *last, str(len(one.tracks))])
     print(_columns(rows))

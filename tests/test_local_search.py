@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -15,8 +17,11 @@ from tracker.core.work import done
 HER, HIM, THEM = 0, 1, 2
 
 
-def found(given: Scores, *groups: list[int]) -> list[list[int]]:
-    return done(searching(groups, given))
+def found(
+    given: Scores, *groups: list[int], said: Sequence[int] | None = None, stay: Sequence[int] = ()
+) -> list[list[int]]:
+    stays = np.isin(np.arange(len(given)), stay)
+    return done(searching(groups, given, list(range(len(given))) if said is None else said, stays))
 
 
 def test_nobody_moves_where_everybody_is_right():
@@ -46,6 +51,18 @@ def test_nobody_goes_where_they_would_have_to_fly():
     given = scores([look(HER), look(HIM), look(HER, 0.1)])
     given.link[0, 2] = given.link[2, 0] = NEVER
     assert found(given, [0], [1, 2]) == [[0], [1], [2]]
+
+
+def test_who_was_moved_to_and_fro_only_goes_back_to_whom_they_are_said_to_be():
+    """What is joined depends on what is said, and where the search then moves it on that: it could swing for ever."""
+    given = scores([look(HER), look(HIM), look(HIM, 0.1), look(HER, 0.1)])
+    groups = [0], [1, 2, 3]
+    assert found(given, *groups, said=[5, 6, 6, 6], stay=[3]) == [[0], [1, 2, 3]]
+    assert found(given, *groups, said=[5, 6, 6, 5], stay=[3]) == [[0, 3], [1, 2]]
+    assert found(given, *groups, said=[5, 6, 6, 6], stay=[0, 1, 2]) == [[0, 3], [1, 2]]
+    given = scores([look(HIM), look(HIM, 0.1), look(HER, 0.1)])
+    assert found(given, [0, 1, 2], said=[6, 6, 6], stay=[2]) == [[0, 1, 2]]  # nor to nobody
+    assert found(given, [0, 1, 2], said=[6, 6, 6]) == [[0, 1], [2]]
 
 
 def test_what_an_operator_said_stays():

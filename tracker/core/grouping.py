@@ -91,6 +91,7 @@ class Piece:
         self.first_steps: list[Step] = []
         self.trail: list[Seen] = []  # of the last seconds, where it is asked for
         self.glimpses: list[Glimpse] = []  # what was known of its looks, and when
+        self.moves = 0  # from one identity to another, by revisions
         self.t_asked_ns = 0  # when it was last asked whether it shows two people
         self.is_settled = False  # where it stood on the floor will not be looked at again
         self.walked = False  # has been elsewhere than where it began: no chair, no poster
@@ -257,6 +258,7 @@ class Piece:
         first.holds, first._held_boxes = self.holds, self._held_boxes
         first.held_looks, first.held_pictures = self.held_looks, self.held_pictures
         first.t_asked_ns = rest.t_asked_ns = self.t_asked_ns
+        first.moves = rest.moves = self.moves
 
     def _stand_at(self, t_ns: int) -> None:
         """It was last where it took its last step, if that was about then."""
@@ -370,6 +372,7 @@ class Piece:
                 for one in self.glimpses
             ],
             "t_asked_ns": self.t_asked_ns,
+            "moves": self.moves,
             "sigmas_m": [None if np.isnan(v) else v for v in (self.sigma_m, self.first_sigma_m)],
             "looks": self._looks is not None,
             "t_recalled_ns": self.t_recalled_ns,
@@ -424,6 +427,7 @@ class Piece:
         first = state["first_place"]
         piece.first_place = None if first is None else (first[0], first[1])
         piece.t_recalled_ns, piece.t_asked_ns = state["t_recalled_ns"], int(state.get("t_asked_ns", 0))
+        piece.moves = int(state.get("moves", 0))
         piece.glimpses = [
             Glimpse(
                 int(t_ns), np.array(box, np.float32), Pictures(int(number), np.frombuffer(mean, np.float32))

@@ -76,9 +76,8 @@ def places(piece: Piece, appearance: AppearanceModel) -> Places | None:
     if not may.any():
         return None
     before, after, since_ns = before[may], after[may], np.array([one.t_ns for one in told[:-1]])[may]
-    camera = np.full(len(before), piece.key.camera_id)
-    left = appearance.own(sums[:-1][may] / before[:, None], camera)
-    right = appearance.own((sums[-1] - sums[:-1])[may] / after[:, None], camera)
+    halves = np.vstack((sums[:-1][may] / before[:, None], (sums[-1] - sums[:-1])[may] / after[:, None]))
+    left, right = np.split(appearance.own(halves, np.full(len(halves), piece.key.camera_id)), 2)
     before, after = np.minimum(before, MANY_PICTURES), np.minimum(after, MANY_PICTURES)
     alike = ALIKE_WEIGHT * appearance.llr((left * right).sum(axis=1), before, after)
     may = alike < SURELY_ALIKE
@@ -129,11 +128,15 @@ class _People:
 
     def __init__(self, columns: Columns) -> None:
         ids, self.of = np.unique(columns.owner, return_inverse=True)
-        self.member = (self.of[:, None] == np.arange(len(ids))).astype(float)  # (N, G)
-        order = np.argsort(self.of, kind="stable")
-        starts = np.searchsorted(self.of[order], np.arange(len(ids)))
-        self.pictures = np.add.reduceat(columns.pictures[order], starts)
-        self.sums = np.add.reduceat((columns.pictures[:, None] * columns.looks)[order], starts, axis=0)
+        self._order = np.argsort(self.of, kind="stable")
+        self._starts = np.searchsorted(self.of[self._order], np.arange(len(ids)))
+        self.pictures = np.add.reduceat(columns.pictures[self._order], self._starts)
+        weighed = (columns.pictures[:, None] * columns.looks)[self._order]
+        self.sums = np.add.reduceat(weighed, self._starts, axis=0)
+
+    def any_of(self, flags: B) -> B:
+        """(K, G) whether anybody's of (K, N) is set."""
+        return np.logical_or.reduceat(flags[:, self._order], self._starts, axis=1)
 
     def without(self, n: int, columns: Columns) -> tuple[F, F]:
         """(G, D) unit rows of what everybody looks like if piece ``n`` is nobody's, and (G,) of how many pictures."""
@@ -147,21 +150,22 @@ def _halves(
     columns: Columns, n: int, people: _People, of: Places, company: Company, appearance: AppearanceModel
 ) -> Halves:
     looks, known = people.without(n, columns)
-    rows = np.delete(np.arange(len(people.of)), n)
-    member = people.member[rows]
-    beside = company.beside_until(int(columns.rows[n]), columns.rows[rows], of.since_ns / 1e9)
-    first, last = columns.first_ns[rows], columns.last_ns[rows]
-    off_ns = np.minimum(abs(first - of.since_ns[:, None]), abs(last - of.since_ns[:, None]))
-    near = (off_ns <= NEAR_S * 1e9) & (columns.camera[rows] == columns.camera[n])
+    beside = company.beside_until(int(columns.rows[n]), columns.rows, of.since_ns / 1e9)
+    off_ns = np.minimum(
+        abs(columns.first_ns - of.since_ns[:, None]), abs(columns.last_ns - of.since_ns[:, None])
+    )
+    near = (off_ns <= NEAR_S * 1e9) & (columns.camera == columns.camera[n])
+    for flags in (*beside, near):
+        flags[:, n] = False  # it is not beside itself
     mine = people.of[n]
     twins = appearance.llr(looks @ looks[mine], known, np.full(len(known), known[mine]))
     return Halves(
         left=appearance.llr(of.left @ looks.T, of.before[:, None], known),
         right=appearance.llr(of.right @ looks.T, of.after[:, None], known),
         alike=of.alike,
-        beside_left=beside[0] @ member > 0,
-        beside_right=beside[1] @ member > 0,
-        near=near @ member > 0,
+        beside_left=people.any_of(beside[0]),
+        beside_right=people.any_of(beside[1]),
+        near=people.any_of(near),
         twins=twins - np.log(len(known) + 1.0),
     )
 

@@ -730,6 +730,8 @@ class Linker:
             is_whole = set(self._people[move.source].keys) <= set(move.keys)
             evidence = move.why(MERGED if is_whole else SPLIT)
             events.append(self._move(move.source, target, move.keys, evidence, t_ns))
+            for key in move.keys:
+                self._to_change(self._pieces[key]).moves += 1
         return events
 
     def _move(

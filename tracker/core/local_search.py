@@ -8,6 +8,7 @@ section 4: best one-element moves).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,18 +26,28 @@ SOME = 32  # groups weighed at once
 GLIMPSE_S = 1e9  # beyond all gaps
 
 
-def searching(groups: Sequence[Sequence[int]], scores: Scores) -> Work[list[list[int]]]:
+def searching(
+    groups: Sequence[Sequence[int]], scores: Scores, said: Sequence[int], stays: NDArray[np.bool_]
+) -> Work[list[list[int]]]:
     """Groups after moves of single pieces, each to whom it is likeliest of while all others stay where they are.
 
     Only pieces with looks move, to groups with looks or to nobody; the most wrong one first, each at most once.
+
+    Args:
+        said: (N,) the identity each has now.
+        stays: (N,) who has been moved to and fro enough: they only go where they are said to be.
     """
     may = (scores.pictures > 0) & ~scores.forced.any(axis=1)
     if not may.any():
         return sorted(list(members) for members in groups)
     reading = _Reading(groups, scores)
     yield from reading.know()
+    names = np.array([Counter(said[m] for m in members).most_common(1)[0][0] for members in groups])
+    where = np.ones(reading.value.shape, bool)
+    where[stays, :-1] = names == np.array(said)[stays, None]
+    where[stays, -1] = False
     while True:
-        i, to, better = reading.best(may)
+        i, to, better = reading.best(may, where)
         yield 4 * reading.value.size
         if not better > LEAST_BETTER:
             return reading.groups()
@@ -103,11 +114,13 @@ class _Reading:
         self.value[:, known] = value.T
         return WEIGHING + 20 * len(self.owner) * len(rows)
 
-    def best(self, may: NDArray[np.bool_]) -> tuple[int, int, float]:
-        """Which move of one of those who ``may`` is the best, and by how much it is better."""
+    def best(self, may: NDArray[np.bool_], where: NDArray[np.bool_]) -> tuple[int, int, float]:
+        """Which move is the best, of those who ``may`` (N,) to ``where`` (N, G) they may, and how much better it is."""
         every, of = np.arange(len(self.owner)), self.owner
         better = self.value - np.maximum(self.value[every, of], NEVER)[:, None]
         better[every, of] = better[~may] = -np.inf
+        better[:, : where.shape[1]][~where] = -np.inf
+        better[:, where.shape[1] :][~where[:, -1]] = -np.inf  # nobody, since some who were are somebody
         i, to = (int(v) for v in np.unravel_index(int(better.argmax()), better.shape))
         return i, to, float(better[i, to])
 

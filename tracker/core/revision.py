@@ -39,6 +39,7 @@ from tracker.core.work import Work
 from tracker.types import Evidence, TrackKey
 
 OWN = 128  # looks worked out at once
+MOST_MOVES = 2  # who was moved so often goes where nothing but single moves say to no more
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 
 
@@ -196,7 +197,8 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
         # Who goes on as whom on the floor; then whoever came back another way, by looks.
         begun = yield from continuing(found, scores, least)
         found = yield from grouping(scores, known.said, least, rate, begun=begun)
-    moved = yield from searching(found, scores)
+    stays = np.array([p.moves >= MOST_MOVES for p in known.columns.pieces], bool)
+    moved = yield from searching(found, scores, known.said, stays)
     if moved == sorted(found):
         return moved
     return (yield from grouping(scores, known.said, least, rate, begun=moved))
