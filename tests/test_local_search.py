@@ -63,6 +63,7 @@ def test_who_was_moved_to_and_fro_only_goes_back_to_whom_they_are_said_to_be():
     given = scores([look(HIM), look(HIM, 0.1), look(HER, 0.1)])
     assert found(given, [0, 1, 2], said=[6, 6, 6], stay=[2]) == [[0, 1, 2]]  # nor to nobody
     assert found(given, [0, 1, 2], said=[6, 6, 6]) == [[0, 1], [2]]
+    assert found(given, [0, 1, 2], said=[6, 6, 7], stay=[2]) == [[0, 1], [2]]  # where they were by themselves
 
 
 def test_what_an_operator_said_stays():

@@ -45,7 +45,7 @@ def searching(
     names = np.array([Counter(said[m] for m in members).most_common(1)[0][0] for members in groups])
     where = np.ones(reading.value.shape, bool)
     where[stays, :-1] = names == np.array(said)[stays, None]
-    where[stays, -1] = False
+    where[stays, -1] = ~np.isin(np.array(said)[stays], names)  # then it would be by itself again
     while True:
         i, to, better = reading.best(may, where)
         yield 4 * reading.value.size
