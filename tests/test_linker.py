@@ -181,6 +181,22 @@ def test_who_was_away_for_long_is_recognised_by_looks_until_nobody_may_remember(
         assert evidence.probability > 0.95 and evidence.gap_s == pytest.approx(gap_s)
 
 
+def test_what_was_seen_since_somebody_was_recalled_is_remembered_with_them():
+    """A tracklet that was looked at no more while an earlier one, recalled since, still was used to be dropped: of
+    somebody seen for minutes only the first glimpse was remembered."""
+    heard = Heard(max_gap_s=20, revise_s=20)
+    heard.see("a", 1, 0, 5, look(0), pictures=5)
+    for t_s in np.arange(7, 100, 2.0):
+        heard.pass_time(float(t_s))
+    heard(update("b", 100, [tracklet("b", 1, 100, 100)], [(1, person_box(300))]))  # not embedded yet
+    seen = tracklet("b", 1, 100, 100.4, look(0), pictures=12, revision=2)
+    heard(update("b", 100.4, [seen], [(1, person_box(300))]))
+    for t_s in np.arange(102, 200, 2.0):
+        heard.pass_time(float(t_s))
+    assert [e.kept for e in of_kind(heard.events, Merged)] == [1]
+    assert heard.linker._memory.looks([1])[1].tolist() == [17.0]
+
+
 def test_whoever_looks_like_two_who_are_remembered_is_neither():
     heard = Heard()
     both = [(1, person_box(300)), (2, person_box(700))]

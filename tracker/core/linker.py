@@ -958,10 +958,14 @@ class Linker:
         return self._pieces[self._most_alike(piece, after)[0]] if after else None
 
     def _let_go(self, piece: Piece) -> None:
-        """A tracklet is looked at no more: it is joined for good to the next of its person, or they are remembered."""
+        """A tracklet is looked at no more: it is joined for good to the next of its person, or another where there is
+        none, or they are remembered."""
         key, later = piece.key, self._later(piece)
         owner = self._owner.get(key)
-        if owner is None or (later is None and len(self._people[owner].keys) > 1):
+        if owner is not None and later is None:  # others may have been recalled since
+            others = [k for k in self._people[owner].keys if k != key]
+            later = self._pieces[self._most_alike(piece, others)[0]] if others else None
+        if owner is None:
             self._drop_piece(key, stays_on_floor=True)
         elif later is None:
             self._remember(self._people[owner], piece)
