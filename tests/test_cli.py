@@ -19,6 +19,7 @@ from run_tracker import CAMERA, main, named_camera
 from tracker.core.topology import Crossings, Passages, SiteModel
 from tracker.errors import UserError
 from tracker.io.store import save_site
+from tracker.process import Summary
 from tracker.types import TrackKey
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -493,3 +494,12 @@ def test_insecure_is_a_setting_said_on_the_command_line():
         ["linker", "site.yaml", "--insecure", "--set", "bus.peer_rate=50"]
     )
     assert run_tracker._overrides(given) == ["bus.peer_rate=50", "bus.insecure=true"]
+
+
+def test_who_is_unsure_is_counted_apart(tmp_path):
+    def first_line(unsure: int) -> list[str]:
+        summary = Summary(tmp_path, {"a": 9}, 5, unsure, 12, 1.0, "together", {"link": 1.0})
+        return run_tracker.summary_text(summary).splitlines()[0].split()
+
+    assert first_line(0) == ["identities", "5,", "in", "12", "events"]
+    assert first_line(2) == ["identities", "5", "and", "2", "unsure,", "in", "12", "events"]
