@@ -52,6 +52,14 @@ def test_a_copy_changes_without_the_first():
     assert sorted(other.ids().tolist()) == [1, 3, 9] and other.apart(1) == {2, 3}
 
 
+def test_what_is_told_may_change():
+    memory = filled(2)
+    memory.tell(2, b"more")
+    assert memory.told(2) == b"more" and memory.take(2)[0] == b"more"
+    with pytest.raises(KeyError):
+        memory.tell(2, b"")
+
+
 def test_everybody_remembered_with_what_they_look_like():
     people = filled(3).people()
     assert people.ids.tolist() == [1, 2, 3] and people.pictures.tolist() == [5.0] * 3

@@ -147,24 +147,27 @@ def test_somebody_may_be_whoever_is_known_better_and_looks_like_them():
         float(np.exp(model.llr(np.cos(a), n, np.array(p)))) for a, p in ((0.3, 12.0), (0.6, 7.0), (0.3, 6.0))
     ]
     # Not themselves, nor who is known less well; of equals, who came first.
-    found = known_better(one, people, model, (), lambda g: ())
+    [found] = known_better([one], people, model, [()], lambda g: ())
     assert found.odds == pytest.approx(sum(odds), rel=1e-4)
     assert (found.likeliest, found.odds_of_likeliest) == (1, pytest.approx(odds[0], rel=1e-4))
-    apart = known_better(one, people, model, (1, 4), lambda g: ())
+    [apart] = known_better([one], people, model, [(1, 4)], lambda g: ())
     assert (apart.odds, apart.likeliest) == (pytest.approx(odds[1], rel=1e-4), 2)
 
 
 def test_who_was_elsewhere_at_the_time_is_less_likely_them():
     spans = {5: [(0, 10 * S)], 1: [(0, 10 * S)], 2: []}
-    found = known_better(
-        Asked(5, look(0), 6.0), known((1, 0.0, 9.0), (2, 0.0, 9.0)), AppearanceModel(), (), lambda g: spans[g]
-    )
+    people, one = known((1, 0.0, 9.0), (2, 0.0, 9.0)), Asked(5, look(0), 6.0)
+    [found] = known_better([one], people, AppearanceModel(), [()], lambda g: spans[g])
     assert found.likeliest == 2
     assert found.odds == pytest.approx(found.odds_of_likeliest * (1 + np.exp(AT_ONCE_LLR)))
 
 
 def test_nobody_is_known_better_where_nobody_is_known():
     one, model = Asked(5, look(0), 6.0), AppearanceModel()
-    assert known_better(one, known((5, 0.0, 6.0)), model, (), lambda g: ()) == Rivals(0.0)
+    assert known_better([one], known((5, 0.0, 6.0)), model, [()], lambda g: ()) == [Rivals(0.0)]
+    assert known_better([one], known((1, 0.0, 0.0)), model, [()], lambda g: ()) == [
+        Rivals(0.0)
+    ]  # of no looks
     other = People(np.array([1]), np.ones((1, 7)), np.array([9.0]))  # of another network
-    assert known_better(one, other, model, (), lambda g: ()) == Rivals(0.0)
+    assert known_better([one], other, model, [()], lambda g: ()) == [Rivals(0.0)]
+    assert known_better([], other, model, [], lambda g: ()) == []

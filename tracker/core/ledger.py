@@ -37,6 +37,7 @@ class Ledger:
                 self._give(event.tracks, event.kept)
             case Split():
                 self._give(event.tracks, event.to)
+                self._unsure.discard(event.to)
 
     def _give(self, keys: Iterable[TrackKey], global_id: int) -> None:
         for key in keys:

@@ -39,10 +39,10 @@ from tracker.core.grouping import (
     seen_state,
 )
 from tracker.core.hops import Places, hop_evidence, hops, places
-from tracker.core.memory import Memory, People
+from tracker.core.memory import Memory
 from tracker.core.newcomers import Newcomers
 from tracker.core.parts import Parts, pictures_of
-from tracker.core.returns import Asked, Rivals, Spans, known_better, recognised
+from tracker.core.returns import Asked, Spans, known_better, recognised
 from tracker.core.returns import united as united_spans
 from tracker.core.revision import (
     SETTLED_S,
@@ -101,6 +101,7 @@ SPARED = 3  # this share of a step's work is left for the next one, rather than 
 BEGIN_WORK = 5  # of each pair of tracklets, to begin with
 LOOK_UPS, MOST_LOOKED_UP = 4, 5  # so often after a revision, people at once; the last time, all who are left
 MAY_BE_CUT_S = WINDOW_S + 2.0  # after this the floor tracker is sure of a tracklet
+MOST_LEAVE = 4  # people at once
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 MAY_HOP_S = 10.0  # unseen for longer: a tracklet is as it was
 ASKED_EVERY_S = 1.9  # whether it shows two people; a revision may be a little early
@@ -122,8 +123,9 @@ class Person:
     first: Sighting
     last: Sighting
     here: bool = True
-    unsure: bool = False  # as told when they left
+    unsure: bool = False  # as told when they left; never of who is here
     has_left: bool = False  # before
+    is_known: bool = False  # an operator has said who they are
     name: str = ""
     t_updated_ns: int = 0
     spans: list[tuple[int, int]] = field(
@@ -228,7 +230,7 @@ class Linker:
                     first=p.first,
                     last=p.last,
                     here=p.here,
-                    unsure=p.unsure and not p.here,
+                    unsure=p.unsure,
                     name=p.name,
                     seen=tuple(
                         (self._pieces[k].tracklet.t_first_ns, self._pieces[k].t_last_ns)
@@ -459,8 +461,9 @@ class Linker:
             if owner is None:
                 continue
             person = self._people[owner]
-            person.last, person.here = sightings[n], True
-            if update.t_ns - person.t_updated_ns >= UPDATED_EVERY_NS:
+            is_back, person.last = not person.here, sightings[n]
+            person.here, person.unsure = True, False
+            if is_back or update.t_ns - person.t_updated_ns >= UPDATED_EVERY_NS:
                 person.t_updated_ns = update.t_ns
                 events.append(self._updated(person, update.t_ns))
         return events
@@ -677,8 +680,8 @@ class Linker:
                 return self._recognise(t_ns, most=MOST_LOOKED_UP if "look up" in self._due else None)
             case _:
                 self._left -= LET_GO_WORK * MOST_LET_GO * len(self._pieces)
-                events = self._leavers(t_ns)
-                if self._forget_old(t_ns, MOST_LET_GO):
+                events = self._leavers(t_ns, MOST_LEAVE)
+                if self._forget_old(t_ns, MOST_LET_GO) and len(events) < MOST_LEAVE:
                     del self._due[0]
                 return events
 
@@ -739,7 +742,7 @@ class Linker:
     ) -> Event:
         """Tracklets go from one identity to another; those that are long past bring nobody back."""
         giver, taker = self._people[source], self._people[target]
-        was_here = taker.here
+        was_here, were_unsure = taker.here, taker.unsure and giver.unsure
         # Whom an operator has joined with them goes along, though it may be too long ago to be looked at again.
         keys += tuple(sorted(self._rulings.bound_to(keys).intersection(giver.keys).difference(keys)))
         for key in keys:
@@ -760,7 +763,8 @@ class Linker:
             return Split(t_ns=t_ns, global_id=source, to=target, tracks=told, evidence=evidence)
         taker.name = taker.name or giver.name
         taker.here = taker.here or giver.here
-        taker.unsure, taker.has_left = taker.unsure and giver.unsure, taker.has_left or giver.has_left
+        taker.unsure = were_unsure and not taker.here
+        taker.has_left, taker.is_known = taker.has_left or giver.has_left, taker.is_known or giver.is_known
         taker.spans = united_spans([*taker.spans, *giver.spans])[-MOST_SPANS:]
         del self._people[source]
         self._looked_up.pop(source, None)
@@ -814,7 +818,8 @@ class Linker:
 
     def _advance(self, message: Advance) -> list[Event]:
         events: list[Event] = []
-        if message.final and message.t_ns > self._ended_ns:  # told twice, it is as if told once
+        is_end = message.final and message.t_ns > self._ended_ns  # told twice, it is as if told once
+        if is_end:
             self._ended_ns = message.t_ns
             events += self._conclude(message.t_ns)
             events += self._begin(message.t_ns, is_last=True)
@@ -823,40 +828,53 @@ class Linker:
             events += self._recognise(message.t_ns, everybody=True)
         elif self._is_due(message.t_ns):  # cameras that are silent must not keep it from being told
             events += self._finish(message.t_ns)
-        events += self._leavers(message.t_ns, everybody=message.final)
+        events += self._leavers(message.t_ns, everybody=message.final, is_end=is_end)
         if not message.final and self._revision is None:
             self._forget_old(message.t_ns)
         return events
 
-    def _leavers(self, t_ns: int, *, everybody: bool = False) -> list[Event]:
-        gone = [
-            p
-            for p in self._present()
-            if p.here and (everybody or (t_ns - p.last.t_ns) / 1e9 > self.settings.leave_s)
-        ]
-        for person in gone:
-            person.here = False
-        past = self._past(gone) if everybody else []
-        known = self._known_looks() if gone or past else []
-        why = [self._why_new(p, known) for p in gone]
-        for person, evidence in zip(gone, why, strict=True):
-            person.unsure = self._is_unsure(evidence)
-            first = 0.0 if person.has_left else 1.0 if evidence is None else evidence.probability
-            self._visits.count(first, 1 - first)
-            person.has_left = True
-        for person in past:  # in the end all is known that can be
-            evidence = self._why_new(person, known)
-            if self._is_unsure(evidence) != person.unsure:
-                person.unsure = not person.unsure
-                gone.append(person)
-                why.append(evidence)
-        return [
-            Left(t_ns=t_ns, global_id=p.global_id, last=p.last, unsure=p.unsure, evidence=evidence)
-            for p, evidence in zip(gone, why, strict=True)
-        ]
+    def _leavers(
+        self, t_ns: int, most: int | None = None, *, everybody: bool = False, is_end: bool = False
+    ) -> list[Event]:
+        """Who has not been seen for the patience, or ``everybody``, leaves; at most so many, the longest unseen first.
 
-    def _is_unsure(self, why_new: Evidence | None) -> bool:
-        return why_new is not None and why_new.probability < 1 - self.settings.false_merge_rate
+        Args:
+            is_end: of a recording: all is known that can be, and it is told of whom more is known than when they left.
+        """
+        unseen_ns = t_ns - int(self.settings.leave_s * 1e9)
+        gone = [p for p in self._present() if p.here and (everybody or p.last.t_ns < unseen_ns)]
+        gone = sorted(gone, key=lambda p: (p.last.t_ns, p.global_id))[:most]
+        past = self._past(gone) if is_end else []
+        if not gone and not past:
+            return []
+        why = self._why_new([*gone, *past])
+        told: list[Event] = []
+        for person, evidence in zip([*gone, *past], why, strict=True):
+            is_unsure = evidence is not None and evidence.probability < 1 - self.settings.false_merge_rate
+            if person.here:
+                person.here = False
+                if evidence is not None:
+                    first = 0.0 if person.has_left else evidence.probability
+                    self._visits.count(first, 1 - first)
+                person.has_left = True
+            elif evidence is None or is_unsure == person.unsure:
+                continue
+            person.unsure = is_unsure
+            if person.global_id in self._memory:
+                kept = msgspec.msgpack.decode(self._memory.told(person.global_id))
+                self._memory.tell(
+                    person.global_id, msgspec.msgpack.encode(kept | {"person": _person_state(person)})
+                )
+            told.append(
+                Left(
+                    t_ns=t_ns,
+                    global_id=person.global_id,
+                    last=person.last,
+                    unsure=is_unsure,
+                    evidence=evidence,
+                )
+            )
+        return told
 
     def _past(self, gone: Sequence[Person]) -> list[Person]:
         """Who left before, and is here no more; of many, those seen last."""
@@ -864,30 +882,35 @@ class Linker:
         ids = [p.global_id for p in self._present()] + self._memory.last_seen(MOST_ASKED)
         return [self._people[g] for g in ids if g not in now]
 
-    def _known_looks(self) -> list[People]:
-        """What everybody looks like, here and remembered."""
-        self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
-        return [self._table.people(self.appearance), self._memory.people()]
-
-    def _why_new(self, person: Person, known: Sequence[People]) -> Evidence | None:
-        """How likely somebody is none of those who are known better; None where there are no looks to tell by, or an
+    def _why_new(self, people: Sequence[Person]) -> list[Evidence | None]:
+        """How likely each is none of those who are known better; None where there are no looks to tell by, or an
         operator has said who they are."""
-        if not self.model_hash or person.name or any(self._rulings.speak_of(key) for key in person.keys):
-            return None
-        one, apart = self._asked(person), self._apart(person)
-        rivals: list[Rivals] = []
-        for some in known:
-            rivals.append(known_better(one, some, self.appearance, apart, self._times_of))
-            self._left -= PASS_WORK * len(some.ids)
-        share = self._visits.share
-        every = share / (1 - share) * max(len(self._people) - 1, 1) + sum(some.odds for some in rivals)
-        likeliest = max(rivals, key=lambda some: some.odds_of_likeliest)
-        second = likeliest.odds_of_likeliest / every
-        return Evidence(
-            probability=1 - sum(some.odds for some in rivals) / every,
-            runner_up=likeliest.likeliest if second else None,
-            runner_up_probability=second or None,
-        )
+        asked = {p.global_id: self._asked(p) for p in people if self.model_hash and not self._is_told(p)}
+        some = [one for one in asked.values() if one.pictures]
+        if not some:
+            return [None] * len(people)
+        apart = [self._apart(self._people[one.global_id]) for one in some]
+        self._left -= PASS_WORK * (len(self._memory) + len(self._pieces)) * len(some)
+        of = [
+            known_better(some, known, self.appearance, apart, self._times_of)
+            for known in (self._table.people(self.appearance), self._memory.people())
+        ]
+        share, others = self._visits.share, max(len(self._people) - 1, 1)
+        found: dict[int, Evidence] = {}
+        for one, rivals in zip(some, zip(*of, strict=True), strict=True):
+            odds = sum(part.odds for part in rivals)
+            every = share / (1 - share) * others + odds
+            likeliest = max(rivals, key=lambda part: part.odds_of_likeliest)
+            second = likeliest.odds_of_likeliest / every
+            found[one.global_id] = Evidence(
+                probability=1 - odds / every,
+                runner_up=likeliest.likeliest if second else None,
+                runner_up_probability=second or None,
+            )
+        return [found.get(p.global_id) for p in people]
+
+    def _is_told(self, person: Person) -> bool:
+        return person.is_known or bool(person.name) or any(self._rulings.speak_of(k) for k in person.keys)
 
     def _apart(self, person: Person) -> frozenset[int]:
         """Who somebody is not: one camera saw both at once, or an operator says so."""
@@ -1104,16 +1127,20 @@ class Linker:
             known.part(one.global_id, self._apart(person))
         # What tracklets hold that are joined to others for good may have been somebody else. Of themselves it is sure
         # who was at once in one camera, and of those within reach of one another, who would have had to fly.
+        columns = self._table.at(self._table.rows(), self.appearance)
+        first, last = columns.first_ns, columns.last_ns
+        at_once = (first[:, None] <= last) & (first <= last[:, None]) & self._company.are_two_of(columns.rows)
+        at_once &= columns.camera[:, None] == columns.camera
+        for i, j in np.argwhere(np.triu(at_once)):
+            known.part(int(columns.owner[i]), [int(columns.owner[j])], certain=True)
         columns = self._table.at(self._recent(t_ns), self.appearance)
         known_now = self.settings, self.appearance, self._company, self.site_model, self._overlaps_now
         scores = score_pieces(columns, *known_now, t_ns)
-        at_once = scores.conflict & (scores.gap_s <= 0) & (columns.camera[:, None] == columns.camera)
         ids, owner = np.unique(columns.owner, return_inverse=True)
         for g, h in itertools.combinations(range(len(ids)), 2):
             block = np.ix_(owner == g, owner == h)
             nearest = np.unravel_index(int(scores.gap_s[block].argmin()), scores.gap_s[block].shape)
-            is_far = not scores.met[block].any() and scores.link[block][nearest] < TOO_FAR_LLR
-            if is_far or at_once[block].any():
+            if not scores.met[block].any() and scores.link[block][nearest] < TOO_FAR_LLR:
                 known.part(int(ids[g]), [int(ids[h])], certain=True)
         for a, b in self._rulings.parted():
             if a in self._owner and b in self._owner:
@@ -1168,7 +1195,21 @@ class Linker:
         if self.objection(command):
             return []
         self._put_aside()  # it knows nothing of this yet, and what it would do could make the command void
-        return self._do(command)
+        events = self._do(command)
+        if command.verb != "forget":
+            events += self._know(
+                {*command.global_ids, *(event.to for event in events if isinstance(event, Split))},
+                command.t_ns,
+            )
+        return events
+
+    def _know(self, ids: Collection[int], t_ns: int) -> list[Event]:
+        """An operator has said who these are: nobody is unsure of them any more."""
+        people = [self._people[g] for g in sorted(ids) if g in self._people]
+        unsure = [p for p in people if p.unsure]
+        for person in people:
+            person.is_known, person.unsure = True, False
+        return [Left(t_ns=t_ns, global_id=p.global_id, last=p.last) for p in unsure]
 
     def _do(self, command: Command) -> list[Event]:
         ids = [g for g in dict.fromkeys(command.global_ids) if g in self._people]
@@ -1264,7 +1305,7 @@ class Linker:
 
     def _join(self, person: Person, key: TrackKey) -> None:
         person.keys.append(key)
-        person.here = True
+        person.here, person.unsure = True, False
         self._owner[key] = person.global_id
         self._table.give(self._company.row_of(key), person.global_id)
         self._fresh.pop(key, None)
@@ -1385,7 +1426,7 @@ def _person_state(p: Person) -> dict[str, Any]:
         "first": msgspec.to_builtins(p.first),
         "last": msgspec.to_builtins(p.last),
         "here": p.here,
-        "unsure": [p.unsure, p.has_left],
+        "unsure": [p.unsure, p.has_left, p.is_known],
         "name": p.name,
         "t_updated_ns": p.t_updated_ns,
         "spans": p.spans,
@@ -1393,14 +1434,16 @@ def _person_state(p: Person) -> dict[str, Any]:
 
 
 def _person_of(state: dict[str, Any]) -> Person:
+    unsure, has_left, is_known = state.get("unsure", (False, True, False))
     return Person(
         global_id=state["global_id"],
         keys=[msgspec.convert(k, TrackKey) for k in state["keys"]],
         first=msgspec.convert(state["first"], Sighting),
         last=msgspec.convert(state["last"], Sighting),
         here=state["here"],
-        unsure=bool(state.get("unsure", (False,))[0]),
-        has_left=bool(state.get("unsure", (True,))[-1]),
+        unsure=bool(unsure),
+        has_left=bool(has_left),
+        is_known=bool(is_known),
         name=state["name"],
         t_updated_ns=state["t_updated_ns"],
         spans=[(int(first), int(last)) for first, last in state["spans"]],

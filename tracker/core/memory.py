@@ -82,6 +82,12 @@ class Memory:
         """What was told of an identity. Raises KeyError."""
         return self._told[global_id]
 
+    def tell(self, global_id: int, told: bytes) -> None:
+        """What it takes to bring an identity back has changed. Raises KeyError."""
+        if global_id not in self._row:
+            raise KeyError(global_id)
+        self._told[global_id] = told
+
     def forget(self, global_id: int) -> None:
         """An identity, remembered or here, is nobody any more."""
         if global_id in self._row:

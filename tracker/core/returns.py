@@ -20,6 +20,8 @@ Spans = Sequence[tuple[int, int]]  # first and last ns, in order
 
 AT_ONCE = 256  # people asked about together: bounds the memory it takes
 LIKELY_LLR = -3.0  # below, nobody is chosen, nor much of a rival
+EQUAL_PICTURES = 1e-6  # rounding
+MOST_ELSEWHERE = 64  # of whom it is asked whether they were elsewhere at the time: those most alike
 ONE_TIME_NS = 5_000_000_000  # unseen for less than this: still one time
 # Nobody is in two places, but two cameras may see one person at once, and a track that hopped from one to another,
 # as one of fifty does in a crowd, puts somebody beside himself for as long as it lives: one such time is no proof.
@@ -83,26 +85,34 @@ class Rivals(NamedTuple):
 
 
 def known_better(
-    one: Asked,
+    some: Sequence[Asked],
     people: People,
     appearance: AppearanceModel,
-    apart: Collection[int],
+    apart: Sequence[Collection[int]],
     times_of: Callable[[int], Spans],
-) -> Rivals:
-    """Odds by looks, and by when they were seen, that somebody is one of those ``people`` of whom there are more
-    pictures, but not of those ``apart``; each is as likely beforehand as somebody new."""
+) -> list[Rivals]:
+    """Odds by looks, and by when they were seen, that each of some is one of those ``people`` of whom there are more
+    pictures, but not of those they are ``apart`` from; each is as likely beforehand as somebody new."""
     ids, looks, pictures = people
-    better = (pictures > one.pictures) | (pictures == one.pictures) & (ids < one.global_id)
-    better &= ~np.isin(ids, [one.global_id, *apart])
-    if looks.shape[1] != len(one.looks) or not better.any():
-        return Rivals(0.0)
-    ids, alike = ids[better], looks[better] @ one.looks
-    value = appearance.llr(alike.astype(float), np.array(one.pictures), pictures[better])
-    for n in np.flatnonzero(value > LIKELY_LLR).tolist():
-        times = times_at_once(times_of(one.global_id), times_of(int(ids[n])))
-        value[n] += AT_ONCE_LLR * times if times else 0.0
-    best = int(value.argmax())
-    return Rivals(float(np.exp(value).sum()), int(ids[best]), float(np.exp(value[best])))
+    found = [Rivals(0.0)] * len(some)
+    # Of another network nothing is known.
+    if not some or not len(ids) or any(len(one.looks) != looks.shape[1] for one in some):
+        return found
+    alike = (looks @ np.array([one.looks for one in some]).astype(looks.dtype).T).astype(float)
+    for n, one in enumerate(some):
+        more = pictures - one.pictures
+        better = (more > EQUAL_PICTURES) | (abs(more) <= EQUAL_PICTURES) & (ids < one.global_id)
+        better &= (pictures > 0) & ~np.isin(ids, [one.global_id, *apart[n]])
+        if not better.any():
+            continue
+        value = appearance.llr(alike[better, n], np.array(one.pictures), pictures[better])
+        who, mine = ids[better], times_of(one.global_id)
+        for likely in np.argsort(-value, kind="stable")[:MOST_ELSEWHERE].tolist():
+            times = times_at_once(mine, times_of(int(who[likely])))
+            value[likely] += AT_ONCE_LLR * times if times else 0.0
+        best = int(value.argmax())
+        found[n] = Rivals(float(np.exp(value).sum()), int(who[best]), float(np.exp(value[best])))
+    return found
 
 
 def _among(

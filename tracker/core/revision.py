@@ -201,7 +201,8 @@ def _parting(known: Known, scores: Scores) -> Work[list[list[int]]]:
     moved = yield from searching(found, scores, known.said, stays)
     if moved == sorted(found):
         return moved
-    return (yield from grouping(scores, known.said, least, rate, begun=moved))
+    of_looks = scores.walks is not None  # those without are grouped already
+    return (yield from grouping(scores, known.said, least, rate, moved, seen_only=of_looks))
 
 
 def _apart(standing: Standing, count: int) -> NDArray[np.bool_]:
