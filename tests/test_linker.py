@@ -493,6 +493,18 @@ def test_what_was_beside_is_a_proof_of_themselves_and_a_doubt_of_what_they_hold(
     assert (heard.linker.identity_of(names[0]) == heard.linker.identity_of(names[1])) is one
 
 
+def test_who_was_at_once_in_one_camera_stays_two_in_the_end_however_long_ago():
+    """Tracklets too old to be looked at again used not to be asked."""
+    heard = Heard(max_gap_s=2000, revise_s=60)
+    twins(heard)
+    for k in (key("a", 1), key("a", 2)):
+        heard.linker._pieces[k].look_like(look(0), 360.0)
+        heard.linker._table.put(heard.linker._company.row_of(k), heard.linker._pieces[k])
+    heard.pass_time(500)
+    heard(Advance(t_ns=at(501), final=True))
+    assert heard.identity("a", 1) != heard.identity("a", 2)
+
+
 # ---- corrections ---------------------------------------------------------------------------------------------
 
 
