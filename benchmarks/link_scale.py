@@ -357,7 +357,7 @@ class Bench:
 
 
 def crossing(bench: Bench) -> Row:
-    """Twenty people, four cameras, half an hour; they come, cross, go and come back."""
+    """Twenty people, four cameras, half an hour; they come, cross, go and come back. Who is unsure is counted apart."""
     figures = told_of(bench.taped(crossing_site()), bench.settings)
     figures["identities too many or few"] = abs(figures["identities"] - figures["people"])
     return Row("crossing", figures, {"identities too many or few": most(0)})
