@@ -94,7 +94,7 @@ LEAST_PROBABILITY = 0.5  # that two are one person: below, 'somebody new' is the
 UPDATED_EVERY_NS = 1_000_000_000
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
 # A revision's work is spread over the steps after it begins, by how many came since the one before: one of
-# `MOST_PIECES` takes some 0.8 s of capture time at this pace, one of few is done in the step in which it is due.
+# `MOST_PIECES` takes some 0.7 s of capture time at this pace, one of few is done in the step in which it is due.
 WORK_PER_S = 160_000_000  # pairs of tracklets times operations on each
 WORK_AT_ONCE = 800_000
 SPARED = 3  # this share of a step's work is left for the next one, rather than to begin a part that is more
