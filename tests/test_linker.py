@@ -401,18 +401,20 @@ def test_an_operators_word_makes_sure_and_it_is_told():
     assert left(heard(Advance(t_ns=at(2000), final=True))) == {}  # still: they are known, if by no name
 
 
-def test_who_comes_with_tracklets_of_others_is_unsure_no_more():
+@pytest.mark.parametrize("were", [(True, True), (True, False), (False, True)])
+def test_who_is_one_with_somebody_sure_is_sure(were):
     heard = Heard()
     twins(heard)
     heard.see("b", 1, 1000, 1001, look(0), pictures=4)
     heard.pass_time(1030)
-    assert unsure(heard) == {3}
-    linker = heard.linker
-    linker._people[3].unsure, linker._people[1].unsure = True, False
-    event = linker._move(3, 1, tuple(linker._people[3].keys), None, at(1031))
-    heard.ledger.follow(event)
-    assert not linker._people[1].unsure and not heard.ledger.is_unsure(1)
-    assert linker._people[1].has_left
+    people, pair = heard.linker._people, (1, 3)
+    for g, is_unsure in zip(pair, were, strict=True):
+        people[g].unsure = is_unsure
+        heard.ledger.follow(Left(t_ns=at(1030), global_id=g, last=people[g].last, unsure=is_unsure))
+    keys = tuple(people[3].keys)
+    heard.ledger.follow(heard.linker._move(3, 1, keys, None, at(1031)))
+    assert people[1].unsure is heard.ledger.is_unsure(1) is all(were)
+    assert people[1].has_left and 3 not in people
 
 
 def test_of_many_who_leave_at_once_only_some_are_weighed_in_a_step(monkeypatch):
