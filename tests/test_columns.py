@@ -8,7 +8,7 @@ import pytest
 from tests.scenes import at, look, person_box, tracklet, update
 from tests.test_linker import eventful
 from tracker.config import LinkSettings
-from tracker.core import linker as linker_module
+from tracker.core import work
 from tracker.core.appearance import AppearanceModel, unit
 from tracker.core.columns import Columns, Table
 from tracker.core.grouping import Piece
@@ -26,8 +26,8 @@ def assert_same(kept: Columns, asked: Columns) -> None:
 @pytest.mark.parametrize("most_s", [1000, 5])
 def test_what_is_kept_is_what_the_pieces_tell_whatever_happens(monkeypatch, most_s):
     """With 5 s people are let go, joined to others for good and recalled."""
-    monkeypatch.setattr(linker_module, "WORK_AT_ONCE", 300)
-    monkeypatch.setattr(linker_module, "WORK_PER_S", 1)
+    monkeypatch.setattr(work, "WORK_AT_ONCE", 300)
+    monkeypatch.setattr(work, "WORK_PER_S", 1)
     linker = Linker(LinkSettings(max_gap_s=most_s, revise_s=most_s, leave_s=1.0))
     compared = 0
     for message in eventful(0):

@@ -276,3 +276,27 @@ def test_it_is_told_who_is_somebody_else_until_a_time_and_after_it():
     before, after = company.beside_until(row, others, np.array([0.5, 1.5, 2.95]))
     assert before.tolist() == [[True, False], [True, True], [True, True]]
     assert after.tolist() == [[True, True], [False, True], [False, False]]
+
+
+def test_as_it_was_it_stays_and_those_asked_for_stand_in_their_order():
+    C1 = key("c", 1)
+    company = told(key("a", 7), A1, B1, A2, C1)
+    for n in range(8):
+        watch(company, "a", n / 10, [A1, A2], [300, 600], [(1, 0), (4, 0)])
+        watch(company, "b", n / 10, [B1], [500], [(1.1, 0)])
+    company.note_sights([(A2, B1, 0.7)])
+    company.forget(key("a", 7))
+    rows = np.array([company.row_of(k) for k in (B1, A2, A1)])
+    still, before = company.still(rows), company.beside([B1, A2, A1], of=2)
+    assert before.seconds[1, 2] > 0 and before.looks[0, 2] > 0 and before.sights[0, 1] > 0
+    for n in range(8, 60):
+        watch(company, "a", n / 10, [A1, A2], [300, 301], [(1, 0), (1, 0)])
+        watch(company, "b", n / 10, [B1], [500], [(7.1, 0)])
+    for ours, theirs in zip(still.beside_of(np.arange(2), np.arange(3)), before, strict=True):
+        assert np.array_equal(ours, theirs)
+    assert still.are_two_of(np.arange(3)).tolist() == [
+        [False] * 3,
+        [False, False, True],
+        [False, True, False],
+    ]
+    assert not company.are_two([A2, A1]).any()  # by now they are one person twice

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from tests.scenes import at, blurred, heard, look, of_kind, person_box, tracklet, update
+from tracker.core import linker as linker_module
+from tracker.core import work
 from tracker.core.grouping import Piece
 from tracker.core.hops import HOP_LOG, MOST_SURE, Halves, _People, hop_evidence, places, two_or_one
 from tracker.core.linker import Linker
@@ -224,6 +226,23 @@ def test_long_after_nothing_is_kept_to_cut_it_by():
     assert any(piece.glimpses for piece in linker._pieces.values())
     heard([update("a", END_S + 0.5 + n, seq=100 + n) for n in range(14)], linker)
     assert linker._pieces and not any(piece.glimpses for piece in linker._pieces.values())
+
+
+def test_whom_there_was_no_time_to_ask_about_comes_first_the_next_time(monkeypatch):
+    """A step asks about two, and there is time for it in one of seven: to ask about all nine takes six seconds."""
+    monkeypatch.setattr(work, "WORK_AT_ONCE", 50_000)
+    monkeypatch.setattr(work, "WORK_PER_S", 1)
+    monkeypatch.setattr(linker_module, "MOST_ASKED_AT_ONCE", 2)
+    asked: list[TrackKey] = []
+    monkeypatch.setattr(linker_module, "places", lambda piece, _: asked.append(piece.key))
+    linker, most, crowd = Linker(), 0, range(1, 10)
+    for n in range(150):
+        told = [tracklet("a", m, 0, n / 5, look(m), pictures=1 + n, revision=1 + n) for m in crowd]
+        before = len(asked)
+        linker.step(update("a", n / 5, told, [(m, person_box(60 * m)) for m in crowd]))
+        most = max(most, len(asked) - before)
+    often = [asked.count(a(m)) for m in crowd]
+    assert most == 2 and min(often) >= 3 and max(often) <= min(often) + 2
 
 
 def test_another_embedder_s_pictures_are_not_taken_off():

@@ -29,6 +29,7 @@ from tests.scenes import (
 from tracker.config import LinkSettings
 from tracker.core import linker as linker_module
 from tracker.core import revision as revision_module
+from tracker.core import work
 from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
 from tracker.core.newcomers import Newcomers
@@ -833,8 +834,8 @@ def test_a_linker_may_stop_at_any_message():
 @pytest.fixture
 def hurried(monkeypatch):
     """A step may do so little that a revision takes dozens of them."""
-    monkeypatch.setattr(linker_module, "WORK_AT_ONCE", 300)
-    monkeypatch.setattr(linker_module, "WORK_PER_S", 1)
+    monkeypatch.setattr(work, "WORK_AT_ONCE", 300)
+    monkeypatch.setattr(work, "WORK_PER_S", 1)
 
 
 def test_a_revision_in_parts_is_told_later_and_goes_on_from_a_checkpoint_in_the_midst_of_it(hurried):
@@ -905,8 +906,8 @@ def test_in_parts_people_are_who_they_are_all_at_once(monkeypatch):
     messages = closed(in_time_order(scene(1, clear=True)[1]))
     at_once, in_parts = Heard(), Heard()
     at_once(*messages)
-    monkeypatch.setattr(linker_module, "WORK_AT_ONCE", 300)
-    monkeypatch.setattr(linker_module, "WORK_PER_S", 1)
+    monkeypatch.setattr(work, "WORK_AT_ONCE", 300)
+    monkeypatch.setattr(work, "WORK_PER_S", 1)
     in_parts(*messages)
     assert at_once.ledger.tracks() == in_parts.ledger.tracks()
     assert at_once.events != in_parts.events  # some are told later
@@ -957,7 +958,9 @@ def test_work_that_was_too_much_is_not_owed_for_ever(hurried):
         t = n / 5
         heard(update("a", t, [tracklet("a", n + 1, t, t, look(n % 30))], [(n + 1, person_box(300))]))
         if n and heard.linker._t_revised_ns == at(t):
-            owed.append(-heard.linker._left / (n + 1) ** 2)  # in operations on each pair of tracklets
+            owed.append(
+                -heard.linker._pace.to_state()[0] / (n + 1) ** 2
+            )  # in operations on each pair of tracklets
     # Of the beginning of a revision (5 operations) or one part of it (20), and no more.
     assert len(owed) > 10 and max(owed) < 20
 
@@ -1648,7 +1651,7 @@ def test_cameras_may_be_numbered_anew_by_a_restart(hurried):
         again.restore(lives.checkpoint())
         lives = again
         assert encode(lives.step(message)) == encode(straight.step(message))
-        assert lives._left == straight._left
+        assert lives._pace.to_state() == straight._pace.to_state()
     assert straight.site_model.ways
 
 

@@ -12,6 +12,7 @@ from tests.scenes import Crowd, at, heard, look, person_box, tracklet, update
 from tracker.config import LinkSettings
 from tracker.core import linker as linker_module
 from tracker.core import revision as revision_module
+from tracker.core import work
 from tracker.core.floor_tracker import NOBODY
 from tracker.core.ledger import Ledger
 from tracker.core.linker import Linker
@@ -133,8 +134,8 @@ def test_nobody_is_twice_before_one_camera(seed):
 @pytest.fixture
 def hurried(monkeypatch):
     """Little is done in a step, and few tracklets are looked at again."""
-    monkeypatch.setattr(linker_module, "WORK_AT_ONCE", 3000)
-    monkeypatch.setattr(linker_module, "WORK_PER_S", 1)
+    monkeypatch.setattr(work, "WORK_AT_ONCE", 3000)
+    monkeypatch.setattr(work, "WORK_PER_S", 1)
     monkeypatch.setattr(linker_module, "SETTLED_S", 1.0)
     monkeypatch.setattr(revision_module, "SETTLED_S", 1.0)
 

@@ -182,10 +182,11 @@ class Table:
         rows = self.rows()
         rows = rows[self._owner[rows] >= 0]
         self._look(rows, [self._pieces[row] for row in rows.tolist()], appearance)
-        ids, of = np.unique(self._owner[rows], return_inverse=True)
-        looks, pictures = np.zeros((len(ids), self._looks.shape[1])), self._pictures[rows]
-        np.add.at(looks, of, pictures[:, None] * self._looks[rows])
-        return People(ids, unit(looks), np.asarray(np.bincount(of, pictures, len(ids)), float))
+        rows = rows[np.argsort(self._owner[rows], kind="stable")]
+        ids, starts = np.unique(self._owner[rows], return_index=True)
+        pictures = self._pictures[rows]
+        weighed = pictures[:, None] * self._looks[rows]
+        return People(ids, unit(_sums(weighed, starts)), _sums(pictures, starts))
 
     def look_ahead(self, appearance: AppearanceModel) -> None:
         """Bring some looks up to date, so that it need not be done for all at once."""
@@ -247,6 +248,11 @@ class Table:
         ):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros((more, *old.shape[1:]), old.dtype))))
+
+
+def _sums(rows: F, starts: NDArray[np.intp]) -> F:
+    """(G, ...) sums of rows (N, ...) from each start to the next; none of none."""
+    return np.add.reduceat(rows, starts, axis=0) if len(starts) else rows[:0]
 
 
 def own_looks(pieces: Sequence[Piece], appearance: AppearanceModel) -> tuple[F, F]:

@@ -306,10 +306,12 @@ class Company:
         """Rows of the tracklets that are certainly somebody else."""
         return np.flatnonzero(self._two[self._row[key]])
 
-    def still(self) -> Company:
-        """As it is now, to be asked for what was seen; it watches no more."""
-        one = copy.copy(self)
-        one._row, one._sums, one._two = dict(self._row), self._sums[:6].copy(), self._two.copy()
+    def still(self, rows: NDArray[np.intp]) -> Company:
+        """Of tracklets in (N,) rows all that was seen as it is now, in rows 0 to N - 1; it watches no more."""
+        one, n = copy.copy(self), len(rows)
+        pairs = (rows[:, None] * len(self._camera) + rows).ravel()
+        one._row, one._two = {}, self.are_two_of(rows)
+        one._sums = self._sums.reshape(SUMS, -1)[:6].take(pairs, axis=1).reshape(6, n, n)
         one.foot_errors = FootErrors(self.foot_errors.log_scales)
         one.leave_floor()
         return one

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -42,8 +42,8 @@ from tracker.core.hops import Places, hop_evidence, hops, places
 from tracker.core.memory import Memory
 from tracker.core.newcomers import Newcomers
 from tracker.core.parts import Parts, pictures_of
-from tracker.core.returns import Asked, Spans, known_better, recognised
-from tracker.core.returns import united as united_spans
+from tracker.core.people import Person, Remembered
+from tracker.core.returns import Asked, known_better, recognised, shortest_gap_s, united
 from tracker.core.revision import (
     SETTLED_S,
     Finding,
@@ -56,7 +56,7 @@ from tracker.core.revision import (
 )
 from tracker.core.rulings import Rulings
 from tracker.core.topology import SiteModel
-from tracker.core.work import Job, played
+from tracker.core.work import Job, Pace, played
 from tracker.types import (
     CONFIRMED,
     NO_DETECTION,
@@ -93,48 +93,20 @@ ON_FLOOR_LOG = 4.0  # odds of who is followed on the floor being who they were a
 LEAST_PROBABILITY = 0.5  # that two are one person: below, 'somebody new' is the better answer
 UPDATED_EVERY_NS = 1_000_000_000
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
-# A revision's work is spread over the steps after it begins, by how many came since the one before: one of
-# `MOST_PIECES` takes some 0.7 s of capture time at this pace, one of few is done in the step in which it is due.
-WORK_PER_S = 160_000_000  # pairs of tracklets times operations on each
-WORK_AT_ONCE = 800_000
-SPARED = 3  # this share of a step's work is left for the next one, rather than to begin a part that is more
 BEGIN_WORK = 5  # of each pair of tracklets, to begin with
 LOOK_UPS, MOST_LOOKED_UP = 4, 5  # so often after a revision, people at once; the last time, all who are left
 MAY_BE_CUT_S = WINDOW_S + 2.0  # after this the floor tracker is sure of a tracklet
-MOST_LEAVE = 4  # people at once
+MOST_LEAVE = 1  # people at once
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 MAY_HOP_S = 10.0  # unseen for longer: a tracklet is as it was
 ASKED_EVERY_S = 1.9  # whether it shows two people; a revision may be a little early
-MOST_ASKED_A_STEP = 8
+MOST_ASKED_AT_ONCE, MOST_WEIGHED = 4, 2
+ASK_WORK, HOPS_WORK = 150_000, 1_000  # of each, and of each of these and each tracklet looked at
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
 MOST_ASKED = 2_000  # of the remembered, at the end of a recording: a second or two
 TOO_FAR_LLR = -5.0  # of time and way: in the end looks alone join nobody against this
-MOST_SPANS = 256  # times at which somebody was seen; of more, the last
 GROWN = 1.5  # whoever is seen so many times better than when last looked up among those long unseen is looked up again
 NAME_LENGTH = 100  # characters; a name is shown on one line of a list, beside other things
-
-
-@dataclass
-class Person:
-    """One identity and what has been said about it."""
-
-    global_id: int
-    keys: list[TrackKey]
-    first: Sighting
-    last: Sighting
-    here: bool = True
-    unsure: bool = False  # as told when they left; never of who is here
-    has_left: bool = False  # before
-    is_known: bool = False  # an operator has said who they are
-    name: str = ""
-    t_updated_ns: int = 0
-    spans: list[tuple[int, int]] = field(
-        default_factory=list
-    )  # when they were seen, as far as that is past: ns
-
-    def was_seen(self, first_ns: int, last_ns: int) -> None:
-        """Add a time at which they were seen."""
-        self.spans = united_spans([*self.spans, (first_ns, last_ns)])[-MOST_SPANS:]
 
 
 class Linker:
@@ -177,13 +149,9 @@ class Linker:
         self._t_revised_ns = 0
         self._revision: Job[Finding] | None = None  # under way
         self._shown: list[Piece] = []  # to it
-        self._left = 0  # work that may still be done in this step; below 0 if too much was
-        self._pace = WORK_AT_ONCE  # work of one step
-        self._steps = 0  # since the last revision began
+        self._pace = Pace()  # of a revision's work, and of what comes after it
         self._due: list[str] = []  # what is to be done after a revision
-        # Of whom looks may say that they went over to somebody else, and how many of them to ask about in a step.
-        self._to_ask: list[TrackKey] = []
-        self._asked_a_step = 1
+        self._to_ask: list[TrackKey] = []  # of whom looks may say that they went over to somebody else
         self._ended_ns = -1
 
     # ---- what the linker hears -------------------------------------------------------------------------------
@@ -363,8 +331,7 @@ class Linker:
         events: list[Event] = []
         if not keys:
             return events
-        # This is a good part of a step; yet a revision must get on in a rush.
-        self._left -= self._pace if self._steps % 4 else self._pace // 2
+        self._pace.spend_most()
         keys = sorted(keys)
         scores, owner, open_ids = self._candidates(keys, update.t_ns)
         gain = scores.to_groups([[i] for i in range(len(keys))], owner, len(open_ids))
@@ -487,16 +454,13 @@ class Linker:
         """Begin a revision when one is due; go on with the one under way as far as the time since the last step
         allows."""
         events: list[Event] = []
-        self._steps += 1
+        self._pace.begin_step()
         if self._is_due(t_ns):
             events += self._finish(t_ns)
-            self._left = 0
             events += self._begin(t_ns)
-        little = self._pace // SPARED
-        self._left = min(self._left, little) + self._pace
-        events += self._ask_looks(t_ns, self._asked_a_step)
+        self._pace.earn()
         self._table.look_ahead(self.appearance)
-        while self._due and self._left > little:
+        while self._due and self._pace.has_time:
             events += self._go_on(t_ns)
         return events
 
@@ -505,14 +469,16 @@ class Linker:
 
     def _begin(self, t_ns: int, *, is_last: bool = False) -> list[Event]:
         """Group the recent tracklets anew; first, those that went over to somebody else are cut."""
-        since_s = min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s)
-        self._pace = max(WORK_AT_ONCE, int(WORK_PER_S * since_s / max(self._steps, 1)))
-        self._line_up(t_ns)
-        self._t_revised_ns, self._steps, self._due = t_ns, 0, [*["look up"] * LOOK_UPS, "tidy"]
+        self._pace.restart(min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s))
+        self._t_revised_ns = t_ns
+        self._due = [*["look up"] * LOOK_UPS, "leave", "tidy", "line up", "ask"]
         floor = self._company.floor
         if floor is not None and is_last:
             floor.close()
-        events = self._ask_looks(t_ns) if is_last else []
+        events: list[Event] = []
+        if is_last:
+            self._line_up(t_ns)
+            events += self._ask_looks(t_ns)
         events += self._cut_tracklets(t_ns) + self._settle_on_floor(t_ns, everybody=is_last)
         columns = self._table.at(self._recent(t_ns), self.appearance)
         keys = [p.key for p in columns.pieces]
@@ -522,7 +488,7 @@ class Linker:
         people = self._respect_operators(keys, conflict)
         known = Known(
             t_ns=t_ns,
-            columns=columns,
+            columns=columns._replace(rows=np.arange(len(keys))),
             said=columns.owner.tolist(),
             conflict=conflict,
             people=people,
@@ -532,7 +498,7 @@ class Linker:
             settings=self.settings,
             threshold=self._threshold(),
             appearance=replace(self.appearance),
-            company=self._company.still(),
+            company=self._company.still(columns.rows),
             site_model=self.site_model,
             overlaps=self._overlaps_now,
             is_last=is_last,
@@ -541,7 +507,7 @@ class Linker:
         for piece in self._shown:
             piece.is_shown = True
         self._revision = Job(revising(known))
-        self._left -= BEGIN_WORK * len(keys) ** 2
+        self._pace.spend(BEGIN_WORK * len(keys) ** 2)
         return events
 
     def _cut_tracklets(self, t_ns: int) -> list[Event]:
@@ -571,7 +537,6 @@ class Linker:
             elif piece.glimpses and piece.t_asked_ns <= asked_ns and key in self._owner:
                 due.append((piece.t_asked_ns, key))
         self._to_ask = [key for _, key in sorted(due)]
-        self._asked_a_step = min(-(-len(due) // max(self._steps, 1)), MOST_ASKED_A_STEP)
 
     def _ask_looks(self, t_ns: int, most: int | None = None) -> list[Event]:
         """Tracklets that looks say went over to somebody else are another one from then on.
@@ -580,9 +545,11 @@ class Linker:
             most: tracklets to ask about at most; None: all that are lined up.
         """
         asked: dict[TrackKey, Places] = {}
-        now = self._to_ask[:most]
-        self._to_ask = self._to_ask[len(now) :]
-        for key in now:
+        for n, key in enumerate(self._to_ask):
+            if most is not None and (n == most or len(asked) == MOST_WEIGHED):
+                self._to_ask = self._to_ask[n:]
+                break
+            self._pace.spend(ASK_WORK)
             if key not in self._owner:  # it has been let go since
                 continue
             piece = self._to_change(self._pieces[key])
@@ -590,9 +557,12 @@ class Linker:
             found = None if self._rulings.speak_of(key) else places(piece, self.appearance)
             if found is not None:
                 asked[key] = found
+        else:
+            self._to_ask = []
         events: list[Event] = []
         if asked:
             columns = self._table.at(self._recent(t_ns), self.appearance)
+            self._pace.spend(HOPS_WORK * len(columns.rows) * (1 + len(asked)))
             for hop in hops(columns, asked, self._company, self.appearance):
                 later = msgspec.structs.replace(hop.piece.key, since_ns=hop.since_ns)
                 parts = self._pieces[hop.piece.key].cut(later)
@@ -671,19 +641,32 @@ class Linker:
         """The next part of what there is to do."""
         if self._revision is not None:
             part = self._revision.go_on()
-            self._left -= part
+            self._pace.spend(part)
             return [] if part else self._say(t_ns)
         match self._due[0]:
             case "look up":
-                self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
+                self._pace.spend(PASS_WORK * (len(self._memory) + len(self._pieces)))
                 del self._due[0]
                 return self._recognise(t_ns, most=MOST_LOOKED_UP if "look up" in self._due else None)
-            case _:
-                self._left -= LET_GO_WORK * MOST_LET_GO * len(self._pieces)
-                events = self._leavers(t_ns, MOST_LEAVE)
-                if self._forget_old(t_ns, MOST_LET_GO) and len(events) < MOST_LEAVE:
+            case "line up":
+                self._line_up(t_ns)
+                del self._due[0]
+                return []
+            case "ask":
+                events = self._ask_looks(t_ns, MOST_ASKED_AT_ONCE)
+                if not self._to_ask:
                     del self._due[0]
                 return events
+            case "leave":
+                events = self._leavers(t_ns, MOST_LEAVE)
+                if len(events) < MOST_LEAVE:
+                    del self._due[0]
+                return events
+            case _:
+                self._pace.spend(LET_GO_WORK * MOST_LET_GO * len(self._pieces))
+                if self._forget_old(t_ns, MOST_LET_GO):
+                    del self._due[0]
+                return []
 
     def _conclude(self, t_ns: int) -> list[Event]:
         """Do at once what is left of a revision."""
@@ -693,10 +676,12 @@ class Linker:
         return events
 
     def _finish(self, t_ns: int) -> list[Event]:
-        """Do at once what is left of a revision, and what is due after it."""
+        """Do at once what is left of a revision, and what is due after it. Whom there was no time to ask about is lined
+        up anew."""
         events: list[Event] = []
-        while self._due:
+        while self._due and self._due[0] not in ("line up", "ask"):
             events += self._go_on(t_ns)
+        self._due, self._to_ask = [], []
         return events
 
     def _put_aside(self) -> None:
@@ -709,7 +694,7 @@ class Linker:
         self._revision = None
         if found is None:
             return []
-        self._left -= PASS_WORK * (len(self._memory) + len(self._pieces))
+        self._pace.spend(PASS_WORK * (len(self._memory) + len(self._pieces)))
         self.appearance, self.site_model, self._overlaps_now = (
             found.appearance,
             found.site_model,
@@ -765,7 +750,7 @@ class Linker:
         taker.here = taker.here or giver.here
         taker.unsure = were_unsure and not taker.here
         taker.has_left, taker.is_known = taker.has_left or giver.has_left, taker.is_known or giver.is_known
-        taker.spans = united_spans([*taker.spans, *giver.spans])[-MOST_SPANS:]
+        taker.were_seen(giver.spans)
         del self._people[source]
         self._looked_up.pop(source, None)
         self._memory.join(target, source)
@@ -861,10 +846,8 @@ class Linker:
                 continue
             person.unsure = is_unsure
             if person.global_id in self._memory:
-                kept = msgspec.msgpack.decode(self._memory.told(person.global_id))
-                self._memory.tell(
-                    person.global_id, msgspec.msgpack.encode(kept | {"person": _person_state(person)})
-                )
+                kept = Remembered.from_bytes(self._memory.told(person.global_id))
+                self._memory.tell(person.global_id, kept.of(person).to_bytes())
             told.append(
                 Left(
                     t_ns=t_ns,
@@ -890,7 +873,7 @@ class Linker:
         if not some:
             return [None] * len(people)
         apart = [self._apart(self._people[one.global_id]) for one in some]
-        self._left -= PASS_WORK * (len(self._memory) + len(self._pieces)) * len(some)
+        self._pace.spend(PASS_WORK * (len(self._memory) + len(self._pieces)) * len(some))
         of = [
             known_better(some, known, self.appearance, apart, self._times_of)
             for known in (self._table.people(self.appearance), self._memory.people())
@@ -998,7 +981,7 @@ class Linker:
             later.hold(piece, looks[0], float(pictures[0]))
             self._table.put(self._company.row_of(later.key), later)
             self._table.drop(self._company.row_of(key))
-            self._people[owner].was_seen(piece.tracklet.t_first_ns, piece.t_last_ns)
+            self._people[owner].were_seen([(piece.tracklet.t_first_ns, piece.t_last_ns)])
             self._company.join(later.key, key)
             for held, _ in piece.holds:
                 self._held_by[held] = later.key
@@ -1016,11 +999,13 @@ class Linker:
         parted = [pair for pair in self._rulings.parted() if piece.key in pair]
         self._memory.part(g, sorted({self._owner[k] for pair in parted for k in pair}), certain=True)
         if not piece.t_recalled_ns:
-            person.was_seen(piece.tracklet.t_first_ns, piece.t_last_ns)
+            person.were_seen([(piece.tracklet.t_first_ns, piece.t_last_ns)])
         last_ns = max(piece.t_last_ns, person.last.t_ns)
         looks, pictures = own_looks([piece], self.appearance)
         seen = float(pictures[0])
-        self._memory.put(g, looks[0] if seen else None, seen, last_ns, _told(person, piece))
+        self._memory.put(
+            g, looks[0] if seen else None, seen, last_ns, Remembered.begin(person, piece).to_bytes()
+        )
         self._looked_up.pop(g, None)
         self._put_away.append(g)
         self._drop_piece(piece.key, stays_on_floor=True)
@@ -1028,7 +1013,7 @@ class Linker:
     def _recall(self, global_id: int, to: int | None = None) -> None:
         """Somebody who was only remembered is looked at again, ``to`` become one with somebody."""
         told, looks, pictures = self._memory.take(global_id)
-        piece = Piece.from_state(msgspec.msgpack.decode(told)["piece"])
+        piece = Piece.from_state(Remembered.from_bytes(told).piece)
         if looks is not None:
             piece.look_like(looks, pictures)
         piece.t_recalled_ns = self._t_ns
@@ -1101,7 +1086,7 @@ class Linker:
         rate = self.settings.false_merge_rate
         events: list[Event] = []
         for one in recognised(asked, known, self.appearance, self._times_of, rate):
-            gap_s = _gap_s(self._times_of(one.asked), self._times_of(one.known))
+            gap_s = shortest_gap_s(self._times_of(one.asked), self._times_of(one.known))
             for g, to in ((one.asked, one.known), (one.known, one.asked)):
                 if g in self._memory:
                     self._recall(g, to)
@@ -1160,7 +1145,7 @@ class Linker:
         if not person.keys:
             return person.spans
         now = [(p.tracklet.t_first_ns, p.t_last_ns) for p in (self._pieces[k] for k in person.keys)]
-        return united_spans([*person.spans, *now])
+        return united([*person.spans, *now])
 
     def _seen_better(self) -> list[Person]:
         """Who is seen well enough to be looked up, and better than when that was done last."""
@@ -1325,11 +1310,11 @@ class Linker:
             "site": self.site_model.to_file_text(),
             "overlaps_now": overlaps_state(self._overlaps_now),
             "revision": self._revision_state(),
-            "work": [self._left, self._pace, self._steps, self._due],
-            "to_ask": [self._asked_a_step, [msgspec.to_builtins(k) for k in self._to_ask]],
+            "work": [*self._pace.to_state(), self._due],
+            "ask": [msgspec.to_builtins(k) for k in self._to_ask],
             "taught": [msgspec.to_builtins(k) for k in sorted(self._taught)],
             "pieces": [p.to_state() for _, p in sorted(self._pieces.items())],
-            "people": [_person_state(p) for p in self._present()],
+            "people": [p.to_state() for p in self._present()],
             "memory": self._memory.to_state(),
             "put_away": self._put_away,
             "looked_up": sorted(self._looked_up.items()),
@@ -1368,8 +1353,8 @@ class Linker:
             state = msgspec.msgpack.decode(checkpoint.state)
             pieces = [Piece.from_state(p) for p in state["pieces"]]
             memory = Memory.from_state(state["memory"])
-            told = [msgspec.msgpack.decode(memory.told(int(g)))["person"] for g in memory.ids()]
-            people = [_person_of(p) for p in [*state["people"], *told]]
+            told = [Remembered.from_bytes(memory.told(int(g))).person for g in memory.ids()]
+            people = [Person.from_state(p) for p in [*state["people"], *told]]
             newcomers, visits = (
                 Newcomers(*map(float, state.get(name, ()))) for name in ("newcomers", "visits")
             )
@@ -1377,10 +1362,9 @@ class Linker:
             looked_up = {int(g): float(pictures) for g, pictures in state["looked_up"]}
             site_model = SiteModel.from_text(state["site"])
             now = with_overlaps(site_model, state["overlaps_now"])
-            left, pace, steps = map(int, state["work"][:3])
-            due = [str(name) for name in state["work"][3]]
-            asked_a_step, told_to_ask = state.get("to_ask", (1, ()))
-            to_ask = [msgspec.convert(k, TrackKey) for k in told_to_ask]
+            *work, told_due = state["work"]
+            pace, due = Pace(*map(int, work)), [str(name) for name in told_due]
+            to_ask = [msgspec.convert(k, TrackKey) for k in state.get("ask", ())]
             under_way = None
             if state["revision"] is not None:
                 found = Finding.from_state(state["revision"]["found"], self.appearance)
@@ -1414,53 +1398,8 @@ class Linker:
             self._table.give(row, self._owner.get(piece.key, -1))
         self.site_model, self._taught = site_model, known
         self._overlaps_now, self._revision = now, under_way
-        self._left, self._pace, self._steps, self._due = left, pace, steps, due
-        self._to_ask, self._asked_a_step = to_ask, int(asked_a_step)
+        self._pace, self._due, self._to_ask = pace, due, to_ask
         self._rulings, self._parts, self._floor_names = rulings, parts, floor_names
-
-
-def _person_state(p: Person) -> dict[str, Any]:
-    return {
-        "global_id": p.global_id,
-        "keys": [msgspec.to_builtins(k) for k in p.keys],
-        "first": msgspec.to_builtins(p.first),
-        "last": msgspec.to_builtins(p.last),
-        "here": p.here,
-        "unsure": [p.unsure, p.has_left, p.is_known],
-        "name": p.name,
-        "t_updated_ns": p.t_updated_ns,
-        "spans": p.spans,
-    }
-
-
-def _person_of(state: dict[str, Any]) -> Person:
-    unsure, has_left, is_known = state.get("unsure", (False, True, False))
-    return Person(
-        global_id=state["global_id"],
-        keys=[msgspec.convert(k, TrackKey) for k in state["keys"]],
-        first=msgspec.convert(state["first"], Sighting),
-        last=msgspec.convert(state["last"], Sighting),
-        here=state["here"],
-        unsure=bool(unsure),
-        has_left=bool(has_left),
-        is_known=bool(is_known),
-        name=state["name"],
-        t_updated_ns=state["t_updated_ns"],
-        spans=[(int(first), int(last)) for first, last in state["spans"]],
-    )
-
-
-def _told(person: Person, piece: Piece) -> bytes:
-    """All but the looks of somebody long unseen; their tracklets are named no more."""
-    gone = replace(person, keys=[], here=False)
-    return msgspec.msgpack.encode({"person": _person_state(gone), "piece": piece.slim_state()})
-
-
-def _gap_s(a: Spans, b: Spans) -> float:
-    """The shortest time between two lists of spans, in seconds; 0 for none."""
-    both = sorted([(first, last, 0) for first, last in a] + [(first, last, 1) for first, last in b])
-    gaps = [after[0] - before[1] for before, after in itertools.pairwise(both) if before[2] != after[2]]
-    return round(min(gaps, default=0) / 1e9, 3)
 
 
 def sightings_of(camera_id: str, t_ns: int, tracks: Tracks) -> list[Sighting]:

@@ -21,8 +21,8 @@ from tracker.core.work import Work
 F = NDArray[np.float64]
 
 LEAST_BETTER = 3.0  # log-odds by which another group must be likelier
-WEIGHING = 30_000  # that to begin with some groups counts as
-SOME = 32  # groups weighed at once
+WEIGHING = 60_000  # that to begin with some groups counts as
+SOME = 16  # groups weighed at once
 GLIMPSE_S = 1e9  # beyond all gaps
 
 
@@ -112,7 +112,7 @@ class _Reading:
         alone = np.bincount(of)[of] == 1
         value[of[alone], rows[alone]] = 0.0
         self.value[:, known] = value.T
-        return WEIGHING + 20 * len(self.owner) * len(rows)
+        return WEIGHING + 30 * len(self.owner) * len(rows)
 
     def best(self, may: NDArray[np.bool_], where: NDArray[np.bool_]) -> tuple[int, int, float]:
         """Which move is the best, of those who ``may`` (N,) to ``where`` (N, G) they may, and how much better it is."""

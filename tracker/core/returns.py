@@ -7,6 +7,7 @@ as the other. The best pairs are taken first, each identity once, and only where
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -193,6 +194,13 @@ def united(spans: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             found.append((first, last))
     return found
+
+
+def shortest_gap_s(a: Spans, b: Spans) -> float:
+    """The shortest time between two lists of spans, in seconds; 0 for none."""
+    both = sorted([(first, last, 0) for first, last in a] + [(first, last, 1) for first, last in b])
+    gaps = [after[0] - before[1] for before, after in pairwise(both) if before[2] != after[2]]
+    return round(min(gaps, default=0) / 1e9, 3)
 
 
 def at_once_llr(a: int, b: int, pictures: float, memory: Memory, times_of: Callable[[int], Spans]) -> float:

@@ -38,7 +38,7 @@ from tracker.core.traffic import seen_at_once, taught
 from tracker.core.work import Work
 from tracker.types import Evidence, TrackKey
 
-OWN = 128  # looks worked out at once
+OWN = 64  # looks worked out at once
 MOST_MOVES = 2  # who was moved so often goes where nothing but single moves say to no more
 SETTLED_S = 10.0  # unseen for this long: the site may learn from a tracklet
 
