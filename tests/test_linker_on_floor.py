@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import msgspec
@@ -355,13 +356,15 @@ def test_of_a_crowd_all_that_is_sure_is_said(monkeypatch):
     assert pure > 0.9 and whole > 0.8
 
 
-@pytest.mark.parametrize("hop", [11.9, 12.0, 12.1, 12.2, 12.3])
-@pytest.mark.parametrize("is_taken_up", [True, False])
+@pytest.mark.parametrize(
+    ("hop", "is_taken_up"),
+    [*itertools.product([11.9, 12.0, 12.1, 12.2, 12.3], [True]), (12.0, False), (12.2, False)],
+)
 def test_a_track_may_go_over_at_any_frame(hop, is_taken_up):
     """At 10 frames a second: a/1 goes over to the other, whose own track ends, and its person gets another one."""
     linker = Linker()
     messages: list[LinkerInput] = []
-    for n in range(300):
+    for n in range(200):
         t_s = n / 10
         for camera in "abc":
             y = {1: 0.0, 2: 3.0}
@@ -386,7 +389,7 @@ def test_a_track_may_go_over_at_any_frame(hop, is_taken_up):
             )
     ledger, _ = heard(closed(messages), linker)
     one, other = (ledger.identity_of(numbered("b", number)) for number in (1, 2))
-    assert [ledger.identity_at(numbered("a", 1), at(t_s)) for t_s in (0, 29)] == [one, other]
+    assert [ledger.identity_at(numbered("a", 1), at(t_s)) for t_s in (0, 19)] == [one, other]
     assert ledger.identity_of(numbered("a", 2)) == other
     assert ledger.identity_of(numbered("a", 3)) == (one if is_taken_up else None)
     assert len(linker.view().identities) == 2
