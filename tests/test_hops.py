@@ -245,6 +245,19 @@ def test_whom_there_was_no_time_to_ask_about_comes_first_the_next_time(monkeypat
     assert most == 2 and min(often) >= 3 and max(often) <= min(often) + 2
 
 
+def test_however_little_time_there_is_some_are_asked_about_after_every_revision(monkeypatch):
+    monkeypatch.setattr(work, "WORK_AT_ONCE", 300)
+    monkeypatch.setattr(work, "WORK_PER_S", 1)
+    asked: list[TrackKey] = []
+    monkeypatch.setattr(linker_module, "places", lambda piece, _: asked.append(piece.key))
+    linker, crowd = Linker(), range(1, 10)
+    for n in range(100):
+        told = [tracklet("a", m, 0, n / 5, look(m), pictures=1 + n, revision=1 + n) for m in crowd]
+        linker.step(update("a", n / 5, told, [(m, person_box(60 * m)) for m in crowd]))
+    often = [asked.count(a(m)) for m in crowd]
+    assert len(asked) >= 15 * linker_module.MOST_ASKED_AT_ONCE and max(often) <= min(often) + 2
+
+
 def test_another_embedder_s_pictures_are_not_taken_off():
     linker = Linker()
     messages = list(hopping())

@@ -440,6 +440,34 @@ def test_of_many_who_leave_at_once_only_some_are_weighed_in_a_step(monkeypatch):
     assert max(asked) == linker_module.MOST_LEAVE < sum(asked) == len(crowd)
 
 
+@pytest.mark.parametrize("at_once", [30_000, 100_000])
+def test_whoever_is_only_remembered_has_left(monkeypatch, at_once):
+    """People passed `leave_s` between two steps of tidying: they were let go while here, and never left."""
+    monkeypatch.setattr(work, "WORK_AT_ONCE", at_once)
+    monkeypatch.setattr(work, "WORK_PER_S", 1)
+    monkeypatch.setattr(linker_module, "MOST_PIECES", 3)
+    for module in (linker_module, revision_module):
+        monkeypatch.setattr(module, "SETTLED_S", 1.0)
+    heard = Heard(leave_s=2.0)
+    for n in range(200):
+        t_s, come = n / 5, [4 * n + m for m in range(1, 5)] if n % 10 < 5 else []
+        boxes = [(m, person_box(200 * place)) for place, m in enumerate(come)]
+        heard(update("a", t_s, [tracklet("a", m, t_s, t_s, None) for m in come], boxes))
+    linker, again = heard.linker, Linker(LinkSettings(leave_s=2.0))
+    remembered = [linker._people[g] for g in linker._memory.ids().tolist()]
+    assert len(remembered) > 100 and not any(person.here for person in remembered)
+    again.restore(linker.checkpoint())
+    assert again.view().identities == linker.view().identities
+
+
+def test_a_checkpoint_with_unknown_work_is_damaged():
+    checkpoint = Heard().linker.checkpoint()
+    state = msgspec.msgpack.decode(checkpoint.state)
+    state["work"][-1] = ["tidy", "sing"]
+    with pytest.raises(ValueError, match="damaged: nobody knows how to sing"):
+        Linker().restore(msgspec.structs.replace(checkpoint, state=msgspec.msgpack.encode(state)))
+
+
 def test_who_is_unsure_outlives_a_restart():
     heard = Heard()
     twins(heard)

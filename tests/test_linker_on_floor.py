@@ -361,7 +361,8 @@ def test_of_a_crowd_all_that_is_sure_is_said(monkeypatch):
     [*itertools.product([11.9, 12.0, 12.1, 12.2, 12.3], [True]), (12.0, False), (12.2, False)],
 )
 def test_a_track_may_go_over_at_any_frame(hop, is_taken_up):
-    """At 10 frames a second: a/1 goes over to the other, whose own track ends, and its person gets another one."""
+    """At 10 frames a second: a/1 goes over to the other, whose own track ends, and its person gets another one, or none
+    (as it is cut before that matters, not at every frame)."""
     linker = Linker()
     messages: list[LinkerInput] = []
     for n in range(200):

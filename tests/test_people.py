@@ -47,7 +47,7 @@ def test_who_is_remembered_is_nowhere_and_has_no_tracklets():
     assert (person.keys, person.here, person.name) == ([], False, "Ada")
     assert Piece.from_state(kept.piece).key == piece.key
     person.unsure = True
-    again = Remembered.from_bytes(kept.of(person).to_bytes())
+    again = Remembered.from_bytes(kept.with_person(person).to_bytes())
     assert Person.from_state(again.person).unsure and again.piece == kept.piece
 
 

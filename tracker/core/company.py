@@ -307,7 +307,10 @@ class Company:
         return np.flatnonzero(self._two[self._row[key]])
 
     def still(self, rows: NDArray[np.intp]) -> Company:
-        """Of tracklets in (N,) rows all that was seen as it is now, in rows 0 to N - 1; it watches no more."""
+        """Of tracklets in (N,) rows who was beside whom as it is now, in rows 0 to N - 1.
+
+        It is to be asked `beside_of` and `are_two_of`; it knows no keys and watches no more.
+        """
         one, n = copy.copy(self), len(rows)
         pairs = (rows[:, None] * len(self._camera) + rows).ravel()
         one._row, one._two = {}, self.are_two_of(rows)

@@ -95,11 +95,14 @@ UPDATED_EVERY_NS = 1_000_000_000
 MOST_PIECES = 400  # looked at in one revision; of more, those that are settled are joined for good
 BEGIN_WORK = 5  # of each pair of tracklets, to begin with
 LOOK_UPS, MOST_LOOKED_UP = 4, 5  # so often after a revision, people at once; the last time, all who are left
+DUE = ("line up", *["look up"] * LOOK_UPS, "tidy", "ask")  # after a revision, in this order
 MAY_BE_CUT_S = WINDOW_S + 2.0  # after this the floor tracker is sure of a tracklet
 MOST_LEAVE = 1  # people at once
 MOST_LET_GO, LET_GO_WORK = 2, 900  # tracklets at once, and of each other one
 MAY_HOP_S = 10.0  # unseen for longer: a tracklet is as it was
-ASKED_EVERY_S = 1.9  # whether it shows two people; a revision may be a little early
+ASKED_BEFORE_S = (
+    0.9  # a revision began, whether it shows two people: it is asked anew; else after the next one
+)
 MOST_ASKED_AT_ONCE, MOST_WEIGHED = 4, 2
 ASK_WORK, HOPS_WORK = 150_000, 1_000  # of each, and of each of these and each tracklet looked at
 PASS_WORK = 100  # of each tracklet or identity remembered, where all are gone through
@@ -471,7 +474,7 @@ class Linker:
         """Group the recent tracklets anew; first, those that went over to somebody else are cut."""
         self._pace.restart(min((t_ns - self._t_revised_ns) / 1e9, self.settings.revise_every_s))
         self._t_revised_ns = t_ns
-        self._due = [*["look up"] * LOOK_UPS, "leave", "tidy", "line up", "ask"]
+        self._due = list(DUE)
         floor = self._company.floor
         if floor is not None and is_last:
             floor.close()
@@ -529,7 +532,7 @@ class Linker:
 
     def _line_up(self, t_ns: int) -> None:
         """Whom looks are to be asked about next; those long unseen are as they were."""
-        since_ns, asked_ns = t_ns - int(MAY_HOP_S * 1e9), t_ns - int(ASKED_EVERY_S * 1e9)
+        since_ns, asked_ns = t_ns - int(MAY_HOP_S * 1e9), self._t_revised_ns - int(ASKED_BEFORE_S * 1e9)
         due: list[tuple[int, TrackKey]] = []
         for key, piece in self._pieces.items() if self._company.floor is None else ():
             if piece.glimpses and piece.t_last_ns < since_ns:
@@ -648,25 +651,21 @@ class Linker:
                 self._pace.spend(PASS_WORK * (len(self._memory) + len(self._pieces)))
                 del self._due[0]
                 return self._recognise(t_ns, most=MOST_LOOKED_UP if "look up" in self._due else None)
-            case "line up":
+            case "line up":  # those who have waited longest are asked about whatever else there is to do
                 self._line_up(t_ns)
                 del self._due[0]
-                return []
+                return self._ask_looks(t_ns, MOST_ASKED_AT_ONCE)
             case "ask":
                 events = self._ask_looks(t_ns, MOST_ASKED_AT_ONCE)
                 if not self._to_ask:
                     del self._due[0]
                 return events
-            case "leave":
+            case _:  # tidy: who leaves is told before anything of them is let go
                 events = self._leavers(t_ns, MOST_LEAVE)
-                if len(events) < MOST_LEAVE:
+                self._pace.spend(LET_GO_WORK * MOST_LET_GO * len(self._pieces))
+                if not events and self._forget_old(t_ns, MOST_LET_GO):
                     del self._due[0]
                 return events
-            case _:
-                self._pace.spend(LET_GO_WORK * MOST_LET_GO * len(self._pieces))
-                if self._forget_old(t_ns, MOST_LET_GO):
-                    del self._due[0]
-                return []
 
     def _conclude(self, t_ns: int) -> list[Event]:
         """Do at once what is left of a revision."""
@@ -679,7 +678,7 @@ class Linker:
         """Do at once what is left of a revision, and what is due after it. Whom there was no time to ask about is lined
         up anew."""
         events: list[Event] = []
-        while self._due and self._due[0] not in ("line up", "ask"):
+        while self._due and self._due[0] != "ask":
             events += self._go_on(t_ns)
         self._due, self._to_ask = [], []
         return events
@@ -847,7 +846,7 @@ class Linker:
             person.unsure = is_unsure
             if person.global_id in self._memory:
                 kept = Remembered.from_bytes(self._memory.told(person.global_id))
-                self._memory.tell(person.global_id, kept.of(person).to_bytes())
+                self._memory.tell(person.global_id, kept.with_person(person).to_bytes())
             told.append(
                 Left(
                     t_ns=t_ns,
@@ -1364,6 +1363,8 @@ class Linker:
             now = with_overlaps(site_model, state["overlaps_now"])
             *work, told_due = state["work"]
             pace, due = Pace(*map(int, work)), [str(name) for name in told_due]
+            if unknown := sorted(set(due).difference(DUE)):
+                raise ValueError(f"nobody knows how to {unknown[0]}")
             to_ask = [msgspec.convert(k, TrackKey) for k in state.get("ask", ())]
             under_way = None
             if state["revision"] is not None:

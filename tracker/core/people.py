@@ -80,7 +80,7 @@ class Remembered(NamedTuple):
         """Somebody of whom one piece is left."""
         return cls(replace(person, keys=[], here=False).to_state(), piece.slim_state())
 
-    def of(self, person: Person) -> Remembered:
+    def with_person(self, person: Person) -> Remembered:
         """More has been said about them."""
         return self._replace(person=person.to_state())
 
